@@ -1,0 +1,435 @@
+"""The Plan: what is sent, in which flows, under which load, and what would be good enough.
+
+A plan is a value. It says nothing about when or where it was written, holds no secret (those are references such as
+`{{env.TOKEN}}` until an engine starts), and the same text always gives the same plan. The classes are pydantic models,
+so the JSON Schema that editors use is made from them; `surgeline schema plan` prints it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
+
+from surgeline import units
+from surgeline.workload import Stage, Workload, closed_stage, default_steps, open_stage
+
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+SAFE_METHODS = ("get", "head", "options")
+TEMPLATE = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def _duration_text(value_ns: int) -> str:
+    """The shortest exact text that parses back to the same nanoseconds."""
+    for unit, size in (
+        ("h", 3600 * units.NS_PER_S),
+        ("m", 60 * units.NS_PER_S),
+        ("s", units.NS_PER_S),
+        ("ms", units.NS_PER_MS),
+    ):
+        if value_ns and value_ns % size == 0:
+            return f"{value_ns // size}{unit}"
+    return f"{value_ns}ns" if value_ns else "0s"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(lambda value: units.parse_duration_ns(value), json_schema_input_type=str | float),
+    PlainSerializer(_duration_text, return_type=str),
+]
+"""Nanoseconds; written as `30s`, `1m30s`, `250ms`."""
+
+
+def _parse_pause(value: Any) -> tuple[int, int]:
+    if isinstance(value, str) and ".." in value:
+        low, high = (units.parse_duration_ns(part) for part in value.split("..", 1))
+    elif isinstance(value, tuple | list) and len(value) == 2:
+        low, high = (units.parse_duration_ns(part) for part in value)
+    else:
+        low = high = units.parse_duration_ns(value)
+    if high < low:
+        raise units.UnitError(f"{value!r} ends before it begins; write the shorter pause first, as in 1s..3s")
+    return low, high
+
+
+Pause = Annotated[
+    tuple[int, int],
+    BeforeValidator(_parse_pause, json_schema_input_type=str | float),
+    PlainSerializer(
+        lambda pair: (
+            _duration_text(pair[0]) if pair[0] == pair[1] else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
+        ),
+        return_type=str,
+    ),
+]
+"""Shortest and longest pause in ns, drawn evenly between; written as `1s` or `1s..3s`."""
+
+Json = Any
+
+
+class _Part(BaseModel):
+    """A part of a plan: closed to unknown keys, and a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
+    items = value if isinstance(value, list | tuple) else [value]
+    ranges = []
+    for item in items:
+        if isinstance(item, list | tuple) and len(item) == 2:
+            ranges.append((int(item[0]), int(item[1])))
+        elif isinstance(item, str) and re.fullmatch(r"[1-5]xx", item):
+            ranges.append((int(item[0]) * 100, int(item[0]) * 100 + 99))
+        elif isinstance(item, int | str) and not isinstance(item, bool) and re.fullmatch(r"[1-5]\d\d", str(item)):
+            ranges.append((int(item), int(item)))
+        else:
+            raise ValueError(f"{item!r} is not a status; write for example 200, 2xx or [200, 304]")
+    if not ranges:
+        raise ValueError("the list of statuses is empty; write for example 200, 2xx or [200, 304]")
+    return tuple(ranges)
+
+
+def _status_texts(ranges: tuple[tuple[int, int], ...]) -> list[int | str | list[int]]:
+    return [
+        low if low == high else f"{low // 100}xx" if (low % 100, high - low) == (0, 99) else [low, high]
+        for low, high in ranges
+    ]
+
+
+Statuses = Annotated[
+    tuple[tuple[int, int], ...],
+    BeforeValidator(_status_ranges, json_schema_input_type=int | str | list[int | str]),
+    PlainSerializer(_status_texts),
+]
+"""Accepted statuses as ranges, both ends included; written as `200`, `2xx` or `[200, 304]`."""
+
+
+def _time_limit(value: Any) -> int:
+    text = str(value).strip()
+    return units.parse_duration_ns(
+        text.removeprefix("<").removeprefix("=").strip() if isinstance(value, str) else value
+    )
+
+
+TimeLimit = Annotated[
+    int,
+    BeforeValidator(_time_limit, json_schema_input_type=str),
+    PlainSerializer(lambda value_ns: f"< {_duration_text(value_ns)}", return_type=str),
+]
+"""Nanoseconds; written as `< 300ms`."""
+
+
+class Check(_Part):
+    """What makes an answer right. A failed check makes the request a failure; it is never sent again."""
+
+    status: Statuses | None = Field(None, description="Accepted statuses; without it 2xx and 3xx are right.")
+    time: TimeLimit | None = Field(None, description="Longest service time, as in `< 300ms`.")
+    body: str | None = Field(None, description="A text the body must contain.")
+    json_: dict[str, Json] = Field({}, alias="json", description="JSONPath to the value it must have.")
+    header: dict[str, str] = Field({}, description="Header to a text its value must contain.")
+
+
+class Extract(_Part):
+    """Where a variable's value comes from. Exactly one of the four."""
+
+    json_: str | None = Field(None, alias="json", description="JSONPath into the body.")
+    regex: str | None = Field(None, description="Regular expression over the body; its first group, or all of it.")
+    header: str | None = Field(None, description="Name of an answer's header.")
+    cookie: str | None = Field(None, description="Name of a cookie that the answer sets.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_text_is_a_jsonpath(cls, value: Any) -> Any:
+        return {"json": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Extract":
+        if sum(part is not None for part in (self.json_, self.regex, self.header, self.cookie)) != 1:
+            raise ValueError("name exactly one of json, regex, header, cookie")
+        return self
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """Which of the four, and its expression."""
+        for word, expression in (("json", self.json_), ("regex", self.regex), ("header", self.header)):
+            if expression is not None:
+                return word, expression
+        return "cookie", self.cookie or ""
+
+
+class Step(_Part):
+    """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
+
+    get: str | None = None
+    post: str | None = None
+    put: str | None = None
+    patch: str | None = None
+    delete: str | None = None
+    head: str | None = None
+    options: str | None = None
+    name: str | None = Field(None, description="The endpoint's name; by default the method and the path's template.")
+    query: dict[str, str | int | float | bool] = Field({}, description="Query parameters; values may be templates.")
+    headers: dict[str, str] = {}
+    json_: Json = Field(None, alias="json", description="A body, sent as JSON; texts in it may be templates.")
+    form: dict[str, str | int | float | bool] | None = Field(None, description="A body, sent as an HTML form.")
+    body: str | None = Field(None, description="A body, sent as it is.")
+    check: Check = Check()  # type: ignore[call-arg]  # pydantic's alias of json_ has a default
+    extract: dict[str, Extract] = {}
+    timeout: Duration | None = None
+    think_time: Pause | None = Field(None, description="Pause after this step; by default the scenario's.")
+
+    @model_validator(mode="after")
+    def _one_method_one_body(self) -> "Step":
+        named = [word for word in METHODS if getattr(self, word) is not None]
+        if len(named) != 1:
+            raise ValueError(
+                "a step needs a method and its path, as in `get: /products`"
+                if not named
+                else f"a step is one request; found {' and '.join(named)}"
+            )
+        path = getattr(self, named[0])
+        if not path.startswith(("/", "http://", "https://", "{{")):
+            raise ValueError(f"the path {path!r} must start with a slash, as in `{named[0]}: /{path}`")
+        if sum(part is not None for part in (self.json_, self.form, self.body)) > 1:
+            raise ValueError("a request has one body: json, form or body")
+        for variable in self.extract:
+            if not _NAME.fullmatch(variable):
+                raise ValueError(f"{variable!r} cannot be a variable's name; use letters, digits and _")
+        return self
+
+    @property
+    def method(self) -> str:
+        """In capitals."""
+        return next(word for word in METHODS if getattr(self, word) is not None).upper()
+
+    @property
+    def path(self) -> str:
+        """As written: a template, without the query parameters of `query`."""
+        return str(getattr(self, self.method.lower()))
+
+    @property
+    def endpoint(self) -> str:
+        """The name its results are grouped by: `name`, or method and path with `{id}` for `{{id}}` and no query."""
+        if self.name is not None:
+            return self.name
+        path = self.path.split("?", 1)[0]
+        return f"{self.method} {TEMPLATE.sub(lambda found: '{' + found[1].split('.')[-1] + '}', path)}"
+
+
+class Scenario(_Part):
+    """A flow of steps that one user, or one arrival, goes through in order."""
+
+    weight: Annotated[int, Field(ge=1)] = Field(1, description="How often it is picked, relative to the others.")
+    think_time: Pause = Field((0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`.")
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+
+
+def _ramp(value: Any, parse: Any) -> tuple[float, float]:
+    if isinstance(value, str):
+        ends = re.split(r"->|→", value)
+        if len(ends) > 2:
+            raise ValueError(f"{value!r} has more than two ends; write one stage per line of load")
+        levels = [parse(end.strip()) for end in ends]
+    elif isinstance(value, list | tuple):
+        levels = [parse(end) for end in value]
+    else:
+        levels = [parse(value)]
+    return float(levels[0]), float(levels[-1])
+
+
+def _users(text: Any) -> float:
+    if isinstance(text, bool) or not re.fullmatch(r"\d+", str(text).strip()):
+        raise ValueError(f"{text!r} is not a number of users; write for example 32 or 1 -> 64")
+    return float(int(text))
+
+
+def _ramp_text(pair: tuple[float, float], unit: str) -> Any:
+    ends = [f"{level:.12g}{unit}" for level in pair]
+    if pair[0] == pair[1]:
+        return ends[0] if unit else int(pair[0])
+    return " -> ".join(ends)
+
+
+Rate = Annotated[
+    tuple[float, float],
+    BeforeValidator(lambda value: _ramp(value, units.parse_rate_per_s), json_schema_input_type=str | float),
+    PlainSerializer(lambda pair: _ramp_text(pair, "/s")),
+]
+Users = Annotated[
+    tuple[float, float],
+    BeforeValidator(lambda value: _ramp(value, _users), json_schema_input_type=str | int),
+    PlainSerializer(lambda pair: _ramp_text(pair, "")),
+]
+
+
+class StagePart(_Part):
+    """A straight line of load: `rate` (open model) or `users` (closed model), for a time."""
+
+    rate: Rate | None = Field(None, description="Requests due per second: `50/s` or `50/s -> 300/s`.")
+    users: Users | None = Field(None, description="Active users: `32` or `1 -> 64`.")
+    for_: Annotated[
+        int,
+        BeforeValidator(lambda value: units.parse_duration_ns(value), json_schema_input_type=str | float),
+        PlainSerializer(_duration_text, return_type=str),
+    ] = Field(alias="for", description="How long: `30s`.")
+    name: str | None = Field(None, description="What a page calls the stage.")
+
+    @model_validator(mode="after")
+    def _one_level(self) -> "StagePart":
+        if (self.rate is None) == (self.users is None):
+            raise ValueError("a stage has either a rate or users, as in `{rate: 50/s, for: 30s}`")
+        if self.for_ <= 0:
+            raise ValueError("a stage must last longer than nothing")
+        return self
+
+
+class WorkloadPart(_Part):
+    """Which load: the model, and its stages one after the other."""
+
+    model: Literal["open", "closed"]
+    stages: Annotated[tuple[StagePart, ...], Field(min_length=1)]
+    arrivals: Literal["poisson", "uniform"] = Field("poisson", description="How arrivals of an open load are spaced.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="The same seed gives the same schedule.")
+
+    @model_validator(mode="after")
+    def _stages_fit_the_model(self) -> "WorkloadPart":
+        wanted = "rate" if self.model == "open" else "users"
+        for index, stage in enumerate(self.stages):
+            if getattr(stage, wanted) is None:
+                raise ValueError(f"stages[{index}]: the {self.model} model is written with {wanted}")
+        if all(max(getattr(stage, wanted)) == 0 for stage in self.stages):
+            raise ValueError("no stage has any load")
+        return self
+
+    def value(self) -> Workload:
+        """The same as the value that knows when requests are due; a rate is still in requests per second."""
+        make = open_stage if self.model == "open" else closed_stage
+        stages = []
+        for part in self.stages:
+            start, end = (part.rate if self.model == "open" else part.users) or (0.0, 0.0)
+            stage = make(start, end, part.for_)
+            stages.append(Stage(part.name, part.for_, start, end) if part.name else stage)
+        return Workload(self.model, tuple(stages), self.arrivals, self.seed)
+
+    @classmethod
+    def of(cls, value: Workload) -> "WorkloadPart":
+        """The part of a plan that describes `value`."""
+        key = "rate" if value.model == "open" else "users"
+        stages = [
+            {
+                key: (f"{s.start!r} -> {s.end!r}" if key == "rate" else f"{s.start:g} -> {s.end:g}"),
+                "for": f"{s.duration_ns}ns",
+                "name": s.name,
+            }
+            for s in value.stages
+        ]
+        return cls.model_validate(
+            {"model": value.model, "stages": stages, "arrivals": value.arrivals, "seed": value.seed}
+        )
+
+
+class Auth(_Part):
+    """How requests prove who sends them. Values may be `{{env.NAME}}`; a secret never stands in a plan itself."""
+
+    bearer: str | None = None
+    basic: str | None = Field(default=None, description="`user:password`")
+    header: dict[str, str] = {}
+
+
+class Plan(_Part):
+    """What is tested. `target` and `scenarios` with their steps are required; the rest has a default."""
+
+    target: str = Field(description="Base URL; the paths of steps are appended to it.")
+    name: str | None = Field(None, description="What runs and pages are called; by default the target's host.")
+    headers: dict[str, str] = Field({}, description="Headers of every request.")
+    auth: Auth = Auth()
+    variables: dict[str, str | int | float] = Field({}, description="Constants for templates.")
+    timeout: Duration = Field(30 * units.NS_PER_S, description="From the actual start to the last byte.")
+    redirects: Annotated[int, Field(ge=0, le=20)] = Field(5, description="Most redirects followed; 0 follows none.")
+    insecure: bool = Field(False, description="Accept any TLS certificate.")
+    scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
+    workload: WorkloadPart | None = Field(
+        None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each."
+    )
+    slo: tuple[str, ...] = Field((), description="Objectives, as in `p95 < 300ms` or `POST /checkout: p99 < 800ms`.")
+
+    @field_validator("target")
+    @classmethod
+    def _an_http_url(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not a URL: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise ValueError(f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000")
+        if parts.username or parts.password:
+            raise ValueError(
+                'a password does not belong in the target; use `auth: {basic: "{{env.USER_AND_PASSWORD}}"}`'
+            )
+        if parts.query or parts.fragment:
+            raise ValueError("the target is a base URL, without query or fragment")
+        return value.rstrip("/")
+
+    @field_validator("slo", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("slo")
+    @classmethod
+    def _each_is_an_objective(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from surgeline.plan.objective import parse_objectives
+
+        for text in value:
+            parse_objectives(text)
+        return value
+
+    def steps(self) -> Iterator[tuple[str, Step]]:
+        """Every step with its scenario's name, in the order of the text."""
+        for name, scenario in self.scenarios.items():
+            for step in scenario.steps:
+                yield name, step
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The names results are grouped by, each once, in the order of the text."""
+        return tuple(dict.fromkeys(step.endpoint for _, step in self.steps()))
+
+    @property
+    def title(self) -> str:
+        """`name`, or the target's host and port."""
+        return self.name or urlsplit(self.target).netloc
+
+    @property
+    def requests_per_iteration(self) -> float:
+        """The mean number of requests of an iteration, scenarios picked by weight."""
+        weights = sum(scenario.weight for scenario in self.scenarios.values())
+        return sum(scenario.weight * len(scenario.steps) for scenario in self.scenarios.values()) / weights
+
+    def load(self) -> Workload:
+        """The plan's workload, or the default one."""
+        return self.workload.value() if self.workload else default_steps()
+
+    def dump(self) -> dict[str, Any]:
+        """The plan as plain data in its own language, without what is at its default; `Plan.model_validate` reads it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that are equal for plans that test the same thing."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

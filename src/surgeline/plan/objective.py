@@ -1,0 +1,110 @@
+"""Objectives: what would be good enough, as a value.
+
+    p95 < 300ms                       every endpoint together
+    POST /checkout: p99 < 800ms       one endpoint
+    errors < 1%                       share of due requests whose outcome is not ok
+    rate > 200/s                      correct answers per second
+    apdex(500ms) > 0.9                Apdex with its threshold
+
+Several may stand in one text, separated by commas.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from surgeline import units
+
+Metric = Literal["quantile", "mean", "max", "errors", "rate", "apdex"]
+_ONE = re.compile(
+    r"(?:(?P<endpoint>.+?)\s*:\s+)?"
+    r"(?P<metric>p\d+(?:\.\d+)?|mean|max|errors|rate|apdex\s*\(\s*(?P<t>[^)]+?)\s*\))"
+    r"\s*(?P<op><=|>=|<|>)\s*(?P<limit>[^<>=]+)"
+)
+_LOWER_IS_BETTER = ("quantile", "mean", "max", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One objective.
+
+    `endpoint` None means every endpoint together. `quantile` is in 0..1 for metric "quantile", else None. `limit` is in
+    ns for times, a ratio for errors and Apdex, per second for rate. `apdex_ns` is Apdex's T. `text` is how it was
+    written.
+    """
+
+    text: str
+    endpoint: str | None
+    metric: Metric
+    limit: float
+    quantile: float | None = None
+    apdex_ns: int | None = None
+
+    @property
+    def upper(self) -> bool:
+        """Whether the limit must not be exceeded (times, errors) rather than reached (rate, Apdex)."""
+        return self.metric in _LOWER_IS_BETTER
+
+
+class ObjectiveError(ValueError):
+    """A text that is not an objective; the message shows right ones."""
+
+
+def parse_objectives(text: str) -> tuple[Objective, ...]:
+    """The objectives in a text, in order. Raises ObjectiveError with the part that is wrong, also for an empty text."""
+    found = tuple(_parse_one(part.strip()) for part in _split(text))
+    if not found:
+        raise ObjectiveError("an objective is missing; write for example `p95 < 300ms` or `errors < 1%`")
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """At commas that are followed by a metric or an endpoint with a colon, never inside of parentheses."""
+    return [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+
+
+def _parse_one(text: str) -> Objective:
+    match = _ONE.fullmatch(text)
+    if not match:
+        raise ObjectiveError(
+            f"{text!r} is not an objective; write for example `p95 < 300ms`, `errors < 1%` or `GET /search: p99 < 800ms`"
+        )
+    word, op, limit = match["metric"], match["op"][0], match["limit"].strip()
+    metric: Metric
+    quantile: float | None = None
+    apdex_ns: int | None = None
+    try:
+        if word.startswith("p"):
+            metric, quantile, value = (
+                "quantile",
+                float(word[1:]) / 100,
+                float(units.parse_duration_ns(_with_unit(limit))),
+            )
+            if not 0 < quantile < 1:
+                raise ObjectiveError(
+                    f"{text!r}: a percentile lies between p0 and p100, and `max` is the greatest value"
+                )
+        elif word in ("mean", "max"):
+            metric, value = (
+                ("mean" if word == "mean" else "max"),
+                float(units.parse_duration_ns(_with_unit(limit))),
+            )
+        elif word == "errors":
+            metric, value = "errors", units.parse_ratio(limit)
+        elif word == "rate":
+            metric, value = "rate", units.parse_rate_per_s(limit)
+        else:
+            metric, value, apdex_ns = "apdex", units.parse_ratio(limit), units.parse_duration_ns(match["t"])
+    except units.UnitError as error:
+        raise ObjectiveError(f"{text!r}: {error}") from error
+    objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns)
+    if objective.upper != (op == "<"):
+        raise ObjectiveError(f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}")
+    return objective
+
+
+def _with_unit(limit: str) -> str:
+    """A time without a unit is refused: 300 is far more often meant as milliseconds than as seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?", limit):
+        raise units.UnitError(f"{limit!r} has no unit; write for example {limit}ms or {limit}s")
+    return limit

@@ -1,0 +1,195 @@
+"""Durations, rates, sizes and ratios: parsed and printed here only.
+
+Inside, a duration is integer nanoseconds, a rate is requests per second as a float, a size is integer bytes and a
+ratio lies in 0..1. People write and read `1m30s`, `12k/m`, `10kB`, `0.4 %`. Everything that crosses that border goes
+through this module, so that one quantity looks the same on the command line, in a plan, on a page and in a test.
+"""
+
+import math
+import re
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+_DURATION_UNITS_NS: dict[str, int] = {
+    "ns": 1,
+    "us": NS_PER_US,
+    "µs": NS_PER_US,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+    "d": 86400 * NS_PER_S,
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)\s*(?:/\s*(s|m|h))?")
+_RATE_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SCALE = {"": 1.0, "k": 1e3, "M": 1e6}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
+_SIZE_BYTES = {
+    None: 1,
+    "B": 1,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+_RATIO = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+
+LONGEST_NS = 366 * 86400 * NS_PER_S
+"""No duration a person writes may exceed a leap year: beyond it, a typing error is likelier than a wish."""
+
+
+class UnitError(ValueError):
+    """A text that is not the quantity it should be. Its message is one sentence that shows a right example."""
+
+
+def parse_duration_ns(text: str | int | float) -> int:
+    """The nanoseconds in `90`, `90s`, `1m30s`, `2h`, `1.5 s` or `250ms`. A bare number means seconds.
+
+    Raises UnitError for anything else, for negative durations and for more than a year.
+    """
+    if isinstance(text, bool):
+        raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
+    if isinstance(text, int | float):
+        value = float(text)
+        if not math.isfinite(value) or value < 0:
+            raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
+        return _within_a_year(round(value * NS_PER_S), str(text))
+    compact = text.replace(" ", "")
+    if _NUMBER.fullmatch(compact):
+        return _within_a_year(round(float(compact) * NS_PER_S), text)
+    total, at = 0.0, 0
+    for part in _DURATION_PART.finditer(compact):
+        if part.start() != at:
+            break
+        total += float(part[1]) * _DURATION_UNITS_NS[part[2]]
+        at = part.end()
+    if not compact or at != len(compact):
+        raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
+    return _within_a_year(round(total), text)
+
+
+def _within_a_year(value_ns: int, text: str) -> int:
+    if value_ns > LONGEST_NS:
+        raise UnitError(f"{text!r} is longer than a year; a duration without a unit is read as seconds")
+    return value_ns
+
+
+def parse_rate_per_s(text: str | int | float) -> float:
+    """The requests per second in `200/s`, `12k/m`, `0.5/s` or a bare number (per second).
+
+    Raises UnitError for anything else and for negative or infinite rates.
+    """
+    wrong = UnitError(f"{text!r} is not a rate; write for example 200/s, 12k/m or 0.5/s")
+    if isinstance(text, bool):
+        raise wrong
+    if isinstance(text, int | float):
+        if not math.isfinite(text) or text < 0:
+            raise wrong
+        return float(text)
+    match = _RATE.fullmatch(text.strip().removesuffix("rps").strip() if text.strip().endswith("rps") else text.strip())
+    if not match:
+        raise wrong
+    return float(match[1]) * _SCALE[match[2]] / _RATE_SECONDS[match[3] or "s"]
+
+
+def parse_size_bytes(text: str | int) -> int:
+    """The bytes in `512`, `10kB` (1,000 each) or `4KiB` (1,024 each). Raises UnitError for anything else."""
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    match = _SIZE.fullmatch(str(text).strip())
+    if isinstance(text, bool) or not match:
+        raise UnitError(f"{text!r} is not a size; write for example 512, 10kB or 4MiB")
+    return round(float(match[1]) * _SIZE_BYTES[match[2]])
+
+
+def parse_ratio(text: str | float) -> float:
+    """The ratio in `1%`, `0.5 %` or `0.01`. Raises UnitError for anything outside 0 to 100 %."""
+    match = _RATIO.fullmatch(str(text).strip())
+    value = float(match[1]) / (100.0 if match[2] else 1.0) if match else math.nan
+    if isinstance(text, bool) or not 0.0 <= value <= 1.0:
+        raise UnitError(f"{text!r} is not a share; write for example 1%, 0.5% or 0.01")
+    return value
+
+
+def format_duration(value_ns: float | None, digits: int = 3) -> str:
+    """`12.3 ms`: the largest unit that leaves at least one whole digit, to `digits` significant digits.
+
+    None, "not measured", is an en dash. Zero is `0 ms`. Past two minutes `3 min 20 s`, past two hours `2 h 5 min`.
+    """
+    if value_ns is None:
+        return "–"
+    if value_ns < 0:
+        return "-" + format_duration(-value_ns, digits)
+    if value_ns == 0:
+        return "0 ms"
+    if value_ns >= 7200 * NS_PER_S:
+        minutes = round(value_ns / (60 * NS_PER_S))
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    if value_ns >= 120 * NS_PER_S:
+        seconds = round(value_ns / NS_PER_S)
+        return f"{seconds // 60} min" + (f" {seconds % 60} s" if seconds % 60 else "")
+    for unit, size_ns in (("s", NS_PER_S), ("ms", NS_PER_MS), ("µs", NS_PER_US), ("ns", 1)):
+        # The half step keeps 999.6 µs from printing as "1000 µs".
+        if value_ns >= size_ns * (1 - 0.5 * 10.0**-digits) or unit == "ns":
+            return f"{_significant(value_ns / size_ns, digits)} {unit}"
+    raise AssertionError("unreachable: every positive duration has a unit")
+
+
+def format_rate(value_per_s: float | None, digits: int = 3) -> str:
+    """`1.2 k/s`, `318/s`, `0.5/s`; None is an en dash."""
+    if value_per_s is None:
+        return "–"
+    if value_per_s >= 999_500:
+        return f"{_significant(value_per_s / 1e6, digits)} M/s"
+    if value_per_s >= 9_995:
+        return f"{_significant(value_per_s / 1e3, digits)} k/s"
+    return f"{_significant(value_per_s, digits)}/s"
+
+
+def format_count(value: int | None) -> str:
+    """`90,000`; None is an en dash."""
+    return "–" if value is None else f"{value:,}"
+
+
+def format_size(value_bytes: float | None, digits: int = 3) -> str:
+    """`212 kB`, in steps of 1,000; None is an en dash."""
+    if value_bytes is None:
+        return "–"
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value_bytes >= size:
+            return f"{_significant(value_bytes / size, digits)} {unit}"
+    return f"{value_bytes:.0f} B"
+
+
+def format_ratio(ratio: float | None, digits: int = 2) -> str:
+    """`0.4 %`, `12 %`, `0 %`; None is an en dash. A ratio that is not zero never prints as `0 %`."""
+    if ratio is None:
+        return "–"
+    percent = ratio * 100.0
+    if percent == 0:
+        return "0 %"
+    if abs(percent) < 0.001:
+        return "< 0.001 %" if percent > 0 else "> -0.001 %"
+    if 99.0 < percent < 100.0:
+        # 99.96 % must not read as 100 %: what is missing to the whole carries the digits.
+        return f"{100 - float(_significant(100 - percent, digits)):g} %"
+    return f"{_significant(percent, digits)} %"
+
+
+def _significant(value: float, digits: int) -> str:
+    """`value` to `digits` significant digits, never in exponent form; whole digits are never cut off."""
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    if rounded != 0 and math.floor(math.log10(abs(rounded))) > math.floor(math.log10(abs(value))):
+        places -= 1
+    text = f"{rounded:,.{max(places, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
