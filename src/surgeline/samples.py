@@ -222,7 +222,9 @@ class Histogram:
         histogram.add_parts(indices, counts, sum_ns, min_ns, max_ns)
         return histogram
 
-    def add_parts(self, indices: Iterable[int], counts: Iterable[int], sum_ns: int, min_ns: int, max_ns: int) -> None:
+    def add_parts(
+        self, indices: Iterable[int], counts: Iterable[int], sum_ns: int, min_ns: int, max_ns: int
+    ) -> None:
         """Adds the histogram that a window's columns describe."""
         mine = self.counts
         for index, count in zip(indices, counts, strict=True):
@@ -354,7 +356,9 @@ def _encode_column(kind: ColumnType, column: Sequence[Any]) -> bytes:
     if kind == "str":
         codes: dict[str, int] = {}
         coded = [codes.setdefault(text, len(codes)) for text in column]
-        texts = b"".join(struct.pack("<I", len(raw)) + raw for raw in (text.encode(errors="replace") for text in codes))
+        texts = b"".join(
+            struct.pack("<I", len(raw)) + raw for raw in (text.encode(errors="replace") for text in codes)
+        )
         return struct.pack("<I", len(codes)) + texts + _little(array("I", coded))
     if kind == "ragged":
         offsets, flat = [0], array("I")
@@ -578,7 +582,9 @@ class Measurement:
 def windows_of(table: Table) -> Iterator[Window]:
     """The windows in a decoded table of windows, one per row."""
     columns = table.columns
-    plain = {name: columns[name].tolist() for name, kind in WINDOW_COLUMNS.items() if kind not in ("str", "ragged")}
+    plain = {
+        name: columns[name].tolist() for name, kind in WINDOW_COLUMNS.items() if kind not in ("str", "ragged")
+    }
     endpoints = columns["endpoint"]
     for row in range(table.rows):
         parts = {
@@ -681,7 +687,9 @@ def fold_rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
             response.record(max(end - intended, 0))
             service.record(max(end - start, 0))
     table: dict[str, list[Any]] = {name: [] for name in WINDOW_COLUMNS}
-    for (second, stage, endpoint, outcome), (sums, response, service) in sorted(folded.items(), key=lambda i: i[0]):
+    for (second, stage, endpoint, outcome), (sums, response, service) in sorted(
+        folded.items(), key=lambda i: i[0]
+    ):
         for name, value in zip(
             ("second", "stage", "endpoint", "outcome", "count", "bytes_in", "bytes_out"),
             (second, stage, endpoint, outcome, *sums),

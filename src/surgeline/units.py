@@ -93,7 +93,9 @@ def parse_rate_per_s(text: str | int | float) -> float:
         if not math.isfinite(text) or text < 0:
             raise wrong
         return float(text)
-    match = _RATE.fullmatch(text.strip().removesuffix("rps").strip() if text.strip().endswith("rps") else text.strip())
+    match = _RATE.fullmatch(
+        text.strip().removesuffix("rps").strip() if text.strip().endswith("rps") else text.strip()
+    )
     if not match:
         raise wrong
     return float(match[1]) * _SCALE[match[2]] / _RATE_SECONDS[match[3] or "s"]

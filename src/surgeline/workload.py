@@ -214,7 +214,11 @@ def describe(workload: Workload) -> str:
     if workload.model == "closed":
         load = f"{high:g} user{'' if high == 1 else 's'}" if low == high else f"{low:g} to {high:g} users"
     else:
-        load = units.format_rate(high) if low == high else f"{units.format_rate(low)} to {units.format_rate(high)}"
+        load = (
+            units.format_rate(high)
+            if low == high
+            else f"{units.format_rate(low)} to {units.format_rate(high)}"
+        )
         load += f", {'Poisson' if workload.arrivals == 'poisson' else 'uniform'} arrivals"
     count = len(workload.stages)
     stages = "" if count == 1 else f" in {count} stages"

@@ -69,7 +69,9 @@ Pause = Annotated[
     BeforeValidator(_parse_pause, json_schema_input_type=str | float),
     PlainSerializer(
         lambda pair: (
-            _duration_text(pair[0]) if pair[0] == pair[1] else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
+            _duration_text(pair[0])
+            if pair[0] == pair[1]
+            else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
         ),
         return_type=str,
     ),
@@ -93,7 +95,11 @@ def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
             ranges.append((int(item[0]), int(item[1])))
         elif isinstance(item, str) and re.fullmatch(r"[1-5]xx", item):
             ranges.append((int(item[0]) * 100, int(item[0]) * 100 + 99))
-        elif isinstance(item, int | str) and not isinstance(item, bool) and re.fullmatch(r"[1-5]\d\d", str(item)):
+        elif (
+            isinstance(item, int | str)
+            and not isinstance(item, bool)
+            and re.fullmatch(r"[1-5]\d\d", str(item))
+        ):
             ranges.append((int(item), int(item)))
         else:
             raise ValueError(f"{item!r} is not a status; write for example 200, 2xx or [200, 304]")
@@ -146,7 +152,9 @@ class Extract(_Part):
     """Where a variable's value comes from. Exactly one of the four."""
 
     json_: str | None = Field(None, alias="json", description="JSONPath into the body.")
-    regex: str | None = Field(None, description="Regular expression over the body; its first group, or all of it.")
+    regex: str | None = Field(
+        None, description="Regular expression over the body; its first group, or all of it."
+    )
     header: str | None = Field(None, description="Name of an answer's header.")
     cookie: str | None = Field(None, description="Name of a cookie that the answer sets.")
 
@@ -180,11 +188,17 @@ class Step(_Part):
     delete: str | None = None
     head: str | None = None
     options: str | None = None
-    name: str | None = Field(None, description="The endpoint's name; by default the method and the path's template.")
-    query: dict[str, str | int | float | bool] = Field({}, description="Query parameters; values may be templates.")
+    name: str | None = Field(
+        None, description="The endpoint's name; by default the method and the path's template."
+    )
+    query: dict[str, str | int | float | bool] = Field(
+        {}, description="Query parameters; values may be templates."
+    )
     headers: dict[str, str] = {}
     json_: Json = Field(None, alias="json", description="A body, sent as JSON; texts in it may be templates.")
-    form: dict[str, str | int | float | bool] | None = Field(None, description="A body, sent as an HTML form.")
+    form: dict[str, str | int | float | bool] | None = Field(
+        None, description="A body, sent as an HTML form."
+    )
     body: str | None = Field(None, description="A body, sent as it is.")
     check: Check = Check()  # type: ignore[call-arg]  # pydantic's alias of json_ has a default
     extract: dict[str, Extract] = {}
@@ -232,8 +246,12 @@ class Step(_Part):
 class Scenario(_Part):
     """A flow of steps that one user, or one arrival, goes through in order."""
 
-    weight: Annotated[int, Field(ge=1)] = Field(1, description="How often it is picked, relative to the others.")
-    think_time: Pause = Field((0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`.")
+    weight: Annotated[int, Field(ge=1)] = Field(
+        1, description="How often it is picked, relative to the others."
+    )
+    think_time: Pause = Field(
+        (0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`."
+    )
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
 
 
@@ -301,8 +319,12 @@ class WorkloadPart(_Part):
 
     model: Literal["open", "closed"]
     stages: Annotated[tuple[StagePart, ...], Field(min_length=1)]
-    arrivals: Literal["poisson", "uniform"] = Field("poisson", description="How arrivals of an open load are spaced.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="The same seed gives the same schedule.")
+    arrivals: Literal["poisson", "uniform"] = Field(
+        "poisson", description="How arrivals of an open load are spaced."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        1, description="The same seed gives the same schedule."
+    )
 
     @model_validator(mode="after")
     def _stages_fit_the_model(self) -> "WorkloadPart":
@@ -353,18 +375,24 @@ class Plan(_Part):
     """What is tested. `target` and `scenarios` with their steps are required; the rest has a default."""
 
     target: str = Field(description="Base URL; the paths of steps are appended to it.")
-    name: str | None = Field(None, description="What runs and pages are called; by default the target's host.")
+    name: str | None = Field(
+        None, description="What runs and pages are called; by default the target's host."
+    )
     headers: dict[str, str] = Field({}, description="Headers of every request.")
     auth: Auth = Auth()
     variables: dict[str, str | int | float] = Field({}, description="Constants for templates.")
     timeout: Duration = Field(30 * units.NS_PER_S, description="From the actual start to the last byte.")
-    redirects: Annotated[int, Field(ge=0, le=20)] = Field(5, description="Most redirects followed; 0 follows none.")
+    redirects: Annotated[int, Field(ge=0, le=20)] = Field(
+        5, description="Most redirects followed; 0 follows none."
+    )
     insecure: bool = Field(False, description="Accept any TLS certificate.")
     scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
     workload: WorkloadPart | None = Field(
         None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each."
     )
-    slo: tuple[str, ...] = Field((), description="Objectives, as in `p95 < 300ms` or `POST /checkout: p99 < 800ms`.")
+    slo: tuple[str, ...] = Field(
+        (), description="Objectives, as in `p95 < 300ms` or `POST /checkout: p99 < 800ms`."
+    )
 
     @field_validator("target")
     @classmethod
@@ -375,7 +403,9 @@ class Plan(_Part):
         except ValueError as error:
             raise ValueError(f"{value!r} is not a URL: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError(f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000")
+            raise ValueError(
+                f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000"
+            )
         if parts.username or parts.password:
             raise ValueError(
                 'a password does not belong in the target; use `auth: {basic: "{{env.USER_AND_PASSWORD}}"}`'

@@ -99,7 +99,9 @@ def _parse_one(text: str) -> Objective:
         raise ObjectiveError(f"{text!r}: {error}") from error
     objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns)
     if objective.upper != (op == "<"):
-        raise ObjectiveError(f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}")
+        raise ObjectiveError(
+            f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}"
+        )
     return objective
 
 

@@ -1,0 +1,230 @@
+"""What analysis returns: the numbers of a run, as plain values.
+
+Times are ns, rates per second, ratios 0..1. A number that was not measured, or not often enough to be shown, is None
+with the reason beside it; zero is a measurement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from surgeline.plan.objective import Objective
+from surgeline.samples import Histogram, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    `value` None: nothing can be said, and `why_not` is the reason as a clause ("12 samples, p99 needs 368"). `low` or
+    `high` None with a value: that side is open. `n` is the number of requests behind it, `n_eff` the number of
+    independent ones they are worth.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    n_eff: float | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many requests were due and what became of them. due = sent + not_sent once a run has ended."""
+
+    due: int = 0
+    sent: int = 0
+    ok: int = 0
+    failure: int = 0
+    error: int = 0
+    timeout: int = 0
+    not_sent: int = 0
+    aborted: int = 0
+    hops: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Requests that got a whole answer, right or wrong."""
+        return self.ok + self.failure
+
+    @property
+    def bad(self) -> int:
+        """Due requests whose outcome is known and not ok."""
+        return self.failure + self.error + self.timeout + self.not_sent
+
+    @property
+    def judged(self) -> int:
+        """Due requests whose outcome is known: all but those that the end of the run cut off."""
+        return self.ok + self.bad
+
+
+QUANTILES: tuple[float, ...] = (0.5, 0.9, 0.95, 0.99, 0.999)
+"""The quantiles that are computed for everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The distribution of response or service times of some requests.
+
+    `quantiles` maps each of QUANTILES to its estimate. Of ok requests unless said otherwise. `histogram` is what they
+    were read from.
+    """
+
+    quantiles: Mapping[float, Estimate]
+    mean_ns: float | None
+    min_ns: int | None
+    max_ns: int | None
+    histogram: Histogram = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFigures:
+    """One endpoint, in the whole run or in one stage.
+
+    `response` and `service` are of ok requests; `failed_response` of failures, errors and timeouts. `error_ratio` is
+    bad over judged. `share_of_time` is this endpoint's part of all ok response time, 0..1.
+    """
+
+    name: str
+    tally: Tally
+    duration_s: float
+    throughput_per_s: float | None
+    goodput_per_s: float | None
+    error_ratio: Estimate
+    response: Times
+    service: Times
+    failed_response: Times
+    share_of_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageFigures:
+    """One stage as it was planned and as it went.
+
+    `start` and `end` are the planned levels (per second, or users); `begin_ns` and `end_ns` when it really began and
+    ended. `completed` is False when the run was stopped or aborted within it. `in_flight` is the mean number of
+    requests in flight (Little's law from samples), `users` the mean number of active users where known.
+    `warm_up_s` is how much of its beginning does not look like the rest (None: not assessed). `validity` is "valid",
+    "degraded" or "invalid" with `validity_reasons` as clauses; figures of an invalid stage say nothing about the
+    server.
+    """
+
+    index: int
+    name: str
+    model: Literal["open", "closed"]
+    start: float
+    end: float
+    begin_ns: int
+    end_ns: int
+    completed: bool
+    total: EndpointFigures
+    endpoints: tuple[EndpointFigures, ...]
+    planned_due: float | None
+    in_flight: float | None
+    users: float | None
+    warm_up_s: float | None
+    validity: Literal["valid", "degraded", "invalid"]
+    validity_reasons: tuple[str, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.begin_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """One second of the run, requests grouped by the second in which they were due.
+
+    Quantiles are of ok requests due in it, None when there are none. `users` and `in_flight` are None where no reading
+    falls into it.
+    """
+
+    second: int
+    stage: int
+    due: int
+    sent: int
+    outcomes: Mapping[Outcome, int]
+    users: float | None
+    in_flight: float | None
+    planned_rate: float | None
+    p50_ns: int | None
+    p95_ns: int | None
+    p99_ns: int | None
+    max_ns: int | None
+    by_endpoint: Mapping[str, Mapping[Outcome, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Requests that went wrong in the same way: endpoint, outcome, kind and status equal.
+
+    `first_ns` and `last_ns` are when the first and the last of them were due. `median_ns` is their median response
+    time. `by_stage` counts them per stage.
+    """
+
+    endpoint: str
+    outcome: Outcome
+    kind: str
+    status: int
+    count: int
+    first_ns: int
+    last_ns: int
+    median_ns: int | None
+    by_stage: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorHealth:
+    """The generator's own state over the run; None where it was not read.
+
+    `cpu_ratio_max` is in cores' worth of the process per worker thread; lag is of start against due.
+    """
+
+    cpu_ratio_mean: float | None
+    cpu_ratio_max: float | None
+    lag_p50_ns: float | None
+    lag_p99_ns: float | None
+    lag_max_ns: float | None
+    rows_dropped: int
+    shares_machine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveResult:
+    """What became of an objective: met, missed, or no data; `observed` is the figure it was held against."""
+
+    objective: Objective
+    verdict: Literal["met", "missed", "no data"]
+    observed: Estimate
+    first_missed_stage: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All the numbers of one run.
+
+    `response_is_service`: the engine knew no due moments, so response time equals service time and stalls are
+    under-weighted. `books` lists the identities that do not hold, as clauses; empty means they balance.
+    `holds` is the index of the last stage, in order of load, up to which every objective was met in valid stages;
+    None where there are no objectives or the first stage already missed them.
+    """
+
+    run: Mapping[str, Any]
+    model: Literal["open", "closed", "script"]
+    duration_s: float
+    total: EndpointFigures
+    endpoints: tuple[EndpointFigures, ...]
+    stages: tuple[StageFigures, ...]
+    seconds: tuple[Second, ...]
+    errors: tuple[ErrorGroup, ...]
+    health: GeneratorHealth
+    objectives: tuple[ObjectiveResult, ...]
+    holds: int | None
+    validity: Literal["valid", "degraded", "invalid"]
+    validity_reasons: tuple[str, ...]
+    response_is_service: bool
+    books: tuple[str, ...]
