@@ -1,0 +1,278 @@
+"""The native engine: a plan, compiled to the engine's own terms, handed to Rust, its frames carried to the sink.
+
+This is the only module outside of `locust/` that imports the compiled one. `compile_plan` is the border: one typed
+value, a JSON text, goes over; integers and bytes come back. The Global Interpreter Lock is not taken for any request.
+"""
+
+import base64
+import importlib
+import json
+import threading
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from surgeline.engines import Ending, EngineError, Script, Settings, Sink, Subject, Unsupported
+from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step
+from surgeline.samples import Frame
+from surgeline.workload import Stage
+
+MOST_BODY_BYTES = 64 * 1024 * 1024
+"""An answer longer than this counts as `body_too_large` and is not read further."""
+
+
+def available() -> str | None:
+    """None when the compiled module can be loaded, else why not, as one clause."""
+    try:
+        _module()
+    except ImportError as error:
+        return f"the compiled engine is not installed ({error})"
+    return None
+
+
+def _module() -> ModuleType:
+    return importlib.import_module("surgeline._engine")
+
+
+class NativeEngine:
+    """Sends plans from Rust."""
+
+    name = "native"
+
+    def refusal(self, subject: Subject, settings: Settings) -> str | None:
+        if isinstance(subject, Script):
+            return "scripts are run by the locust engine"
+        missing = available()
+        if missing is not None:
+            return f"{missing}; the locust engine runs plans too"
+        origin = urlsplit(subject.target)[:2]
+        for _, step in subject.steps():
+            if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:
+                return f"{step.endpoint} goes to another origin than {subject.target}; give that one a plan of its own"
+        return None
+
+    def start(self, subject: Subject, settings: Settings, sink: Sink) -> "NativeRunning":
+        refusal = self.refusal(subject, settings)
+        if refusal is not None or isinstance(subject, Script):
+            raise Unsupported(refusal or "scripts are run by the locust engine")
+        text = json.dumps(compile_plan(subject, settings))
+        try:
+            running = _module().start(text)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise EngineError(f"the native engine did not start: {error}") from error
+        return NativeRunning(running, sink)
+
+
+class NativeRunning:
+    """A run of the native engine: one thread carries frames from Rust to the sink until there are no more."""
+
+    def __init__(self, running: Any, sink: Sink) -> None:
+        self._running = running
+        self._sink = sink
+        self._stopped = False
+        self._error: Exception | None = None
+        self._pump = threading.Thread(target=self._carry, name="surgeline-frames", daemon=True)
+        self._pump.start()
+
+    def _carry(self) -> None:
+        try:
+            while (frames := self._running.next(0.25)) is not None:
+                for kind, payload in frames:
+                    self._sink.append(Frame(kind), payload)
+        except Exception as error:  # whatever breaks here ends the run with its reason, not with a silent thread
+            self._error = error
+            self._running.stop(0.0)
+
+    def wait(self, timeout_s: float) -> Ending | None:
+        self._pump.join(timeout_s)
+        if self._pump.is_alive():
+            return None
+        if self._error is not None:
+            return Ending("failed", str(self._error))
+        return Ending("stopped" if self._stopped else "finished")
+
+    def stop(self, grace_s: float) -> None:
+        self._stopped = True
+        self._running.stop(grace_s)
+
+    def pause(self) -> None:
+        self._running.pause()
+
+    def resume(self) -> None:
+        self._running.resume()
+
+    def scale(self, factor: float) -> None:
+        self._running.scale(factor)
+
+    def next_stage(self) -> None:
+        self._running.next_stage()
+
+    def append_stage(self, stage: Stage) -> None:
+        self._running.append_stage(stage.duration_ns, stage.start, stage.end)
+
+
+def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """The engine's plan: endpoints by index, templates with base path and query, rates in iterations per second.
+
+    Raises EngineError where the plan names an environment value that the settings do not hold.
+    """
+    load = settings.workload or plan.load()
+    endpoints = {name: index for index, name in enumerate(plan.endpoints)}
+    per_iteration = plan.requests_per_iteration if load.model == "open" else 1.0
+    return {
+        "version": 1,
+        "run_id": settings.run_id,
+        "seed": load.seed,
+        "workers": settings.workers,
+        "share": {"index": 0, "of": 1},
+        "target": _target(plan, settings),
+        "headers": _headers(plan, settings),
+        "timeout_ns": plan.timeout,
+        "max_redirects": plan.redirects,
+        "max_in_flight": settings.max_in_flight,
+        "grace_ns": settings.grace_ns,
+        "max_body_bytes": MOST_BODY_BYTES,
+        "clock_monotonic_ns": settings.monotonic_ns,
+        "variables": _variables(plan, settings),
+        "endpoints": list(endpoints),
+        "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
+        "workload": {
+            "model": load.model,
+            "arrivals": load.arrivals,
+            "stages": [
+                {"duration_ns": s.duration_ns, "from": s.start / per_iteration, "to": s.end / per_iteration}
+                for s in load.stages
+            ],
+        },
+    }
+
+
+def _target(plan: Plan, settings: Settings) -> dict[str, Any]:
+    parts = urlsplit(plan.target)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {
+        "scheme": parts.scheme,
+        "host": host,
+        "port": port,
+        "host_header": parts.netloc,
+        "addresses": list(settings.addresses) or [host],
+        "sni": host if parts.scheme == "https" else None,
+        "insecure": plan.insecure,
+        "ca_file": None,
+    }
+
+
+def _headers(plan: Plan, settings: Settings) -> list[list[str]]:
+    """Ours, then the plan's, then the run's; a later one of the same name replaces an earlier one."""
+    wanted: dict[str, tuple[str, str]] = {}
+    ours = (("user-agent", settings.user_agent or "surgeline"), ("accept", "*/*"))
+    for name, value in (*ours, *plan.headers.items(), *_auth(plan, settings), *settings.headers):
+        wanted[name.lower()] = (name, value)
+    return [list(pair) for pair in wanted.values()]
+
+
+def _auth(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    headers = list(plan.auth.header.items())
+    if plan.auth.bearer is not None:
+        headers.append(("authorization", f"Bearer {plan.auth.bearer}"))
+    if plan.auth.basic is not None:
+        values = _variables(plan, settings)
+        pair = TEMPLATE.sub(lambda found: values.get(found[1], found[0]), plan.auth.basic)
+        headers.append(("authorization", "Basic " + base64.b64encode(pair.encode()).decode()))
+    return headers
+
+
+def _variables(plan: Plan, settings: Settings) -> dict[str, str]:
+    values = {name: str(value) for name, value in plan.variables.items()}
+    for name in sorted(environment_names(plan)):
+        if name not in settings.environment:
+            raise EngineError(f"the plan uses {{{{env.{name}}}}}, and {name} is not set in the environment")
+        values[f"env.{name}"] = settings.environment[name]
+    return values
+
+
+def environment_names(plan: Plan) -> set[str]:
+    """The environment variables that the plan's templates name."""
+    text = json.dumps(plan.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+    return {found[1].removeprefix("env.") for found in TEMPLATE.finditer(text) if found[1].startswith("env.")}
+
+
+def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weight": scenario.weight,
+        "think_time_ns": list(scenario.think_time),
+        "steps": [_step(plan, step, endpoints) for step in scenario.steps],
+    }
+
+
+def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
+    headers = [[name, value] for name, value in step.headers.items()]
+    body, content_type = step_body(step)
+    if content_type and not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(["content-type", content_type])
+    check = step.check
+    return {
+        "endpoint": endpoints[step.endpoint],
+        "method": step.method,
+        "path": step_path(plan, step),
+        "headers": headers,
+        "body": body,
+        "think_time_ns": list(step.think_time) if step.think_time is not None else None,
+        "timeout_ns": step.timeout,
+        "check": {
+            "status": [list(pair) for pair in check.status] if check.status is not None else None,
+            "time_ns": check.time,
+            "body_contains": [check.body] if check.body is not None else [],
+            "json": [[path, value] for path, value in check.json_.items()],
+            "header": [[name, value] for name, value in check.header.items()],
+        },
+        "extract": [
+            {"var": variable, "from": part.source[0], "expr": part.source[1]} for variable, part in step.extract.items()
+        ],
+    }
+
+
+def step_path(plan: Plan, step: Step) -> str:
+    """Base path, path and query as one template that starts with a slash."""
+    path = step.path
+    if path.startswith(("http://", "https://")):
+        parts = urlsplit(path)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    else:
+        path = urlsplit(plan.target).path.rstrip("/") + path
+    if step.query:
+        path += ("&" if "?" in path else "?") + _encoded(step.query)
+    return path
+
+
+def step_body(step: Step) -> tuple[str | None, str | None]:
+    """The body's template and the content type it has unless the step says otherwise; (None, None) without one."""
+    if step.json_ is not None:
+        return json.dumps(step.json_, ensure_ascii=False, separators=(",", ":")), "application/json"
+    if step.form is not None:
+        return _encoded(step.form), "application/x-www-form-urlencoded"
+    return step.body, None
+
+
+def _encoded(pairs: Any) -> str:
+    """Pairs as in a query or a form, literal text encoded, templates left for the engine to fill in and encode."""
+    return urlencode([(name, _text(value)) for name, value in pairs.items()], quote_via=_quote_around_templates)
+
+
+def _text(value: str | int | float | bool) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _quote_around_templates(text: Any, safe: Any = "", encoding: Any = None, errors: Any = None) -> str:
+    parts, at = [], 0
+    for found in TEMPLATE.finditer(str(text)):
+        parts += [quote(str(text)[at : found.start()], safe=""), found[0]]
+        at = found.end()
+    return "".join([*parts, quote(str(text)[at:], safe="")])
+
+
+def most_in_flight(descriptors: int) -> int:
+    """How many requests may be in flight at once: 10,000, or what `descriptors` leaves beside our own files."""
+    return max(1, min(10_000, descriptors - 200))
