@@ -131,6 +131,7 @@ class StageFigures:
 
     @property
     def duration_s(self) -> float:
+        """How long it really lasted."""
         return (self.end_ns - self.begin_ns) / 1e9
 
 

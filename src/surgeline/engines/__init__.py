@@ -137,9 +137,7 @@ class Engine(Protocol):
         ...
 
 
-def preferred(
-    engines: Sequence[Engine], subject: Subject, settings: Settings
-) -> tuple[Engine | None, list[str]]:
+def preferred(engines: Sequence[Engine], subject: Subject, settings: Settings) -> tuple[Engine | None, list[str]]:
     """The first engine that takes the subject, and why those before it did not."""
     refusals: list[str] = []
     for engine in engines:

@@ -4,16 +4,18 @@ This is the only module outside of `locust/` that imports the compiled one. `com
 value, a JSON text, goes over; integers and bytes come back. The Global Interpreter Lock is not taken for any request.
 """
 
-import base64
 import importlib
 import json
 import threading
 from types import ModuleType
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from surgeline.engines import Ending, EngineError, Script, Settings, Sink, Subject, Unsupported
-from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step
+from typing_extensions import override
+
+from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
+from surgeline.plan import evaluate
+from surgeline.plan.model import Plan, Scenario, Step
 from surgeline.samples import Frame
 from surgeline.workload import Stage
 
@@ -34,11 +36,12 @@ def _module() -> ModuleType:
     return importlib.import_module("surgeline._engine")
 
 
-class NativeEngine:
+class NativeEngine(Engine):
     """Sends plans from Rust."""
 
     name = "native"
 
+    @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:
         if isinstance(subject, Script):
             return "scripts are run by the locust engine"
@@ -51,6 +54,7 @@ class NativeEngine:
                 return f"{step.endpoint} goes to another origin than {subject.target}; give that one a plan of its own"
         return None
 
+    @override
     def start(self, subject: Subject, settings: Settings, sink: Sink) -> "NativeRunning":
         refusal = self.refusal(subject, settings)
         if refusal is not None or isinstance(subject, Script):
@@ -63,7 +67,7 @@ class NativeEngine:
         return NativeRunning(running, sink)
 
 
-class NativeRunning:
+class NativeRunning(Running):
     """A run of the native engine: one thread carries frames from Rust to the sink until there are no more."""
 
     def __init__(self, running: Any, sink: Sink) -> None:
@@ -83,6 +87,7 @@ class NativeRunning:
             self._error = error
             self._running.stop(0.0)
 
+    @override
     def wait(self, timeout_s: float) -> Ending | None:
         self._pump.join(timeout_s)
         if self._pump.is_alive():
@@ -91,22 +96,28 @@ class NativeRunning:
             return Ending("failed", str(self._error))
         return Ending("stopped" if self._stopped else "finished")
 
+    @override
     def stop(self, grace_s: float) -> None:
         self._stopped = True
         self._running.stop(grace_s)
 
+    @override
     def pause(self) -> None:
         self._running.pause()
 
+    @override
     def resume(self) -> None:
         self._running.resume()
 
+    @override
     def scale(self, factor: float) -> None:
         self._running.scale(factor)
 
+    @override
     def next_stage(self) -> None:
         self._running.next_stage()
 
+    @override
     def append_stage(self, stage: Stage) -> None:
         self._running.append_stage(stage.duration_ns, stage.start, stage.end)
 
@@ -167,35 +178,22 @@ def _headers(plan: Plan, settings: Settings) -> list[list[str]]:
     """Ours, then the plan's, then the run's; a later one of the same name replaces an earlier one."""
     wanted: dict[str, tuple[str, str]] = {}
     ours = (("user-agent", settings.user_agent or "surgeline"), ("accept", "*/*"))
-    for name, value in (*ours, *plan.headers.items(), *_auth(plan, settings), *settings.headers):
+    for name, value in (
+        *ours,
+        *plan.headers.items(),
+        *evaluate.auth_headers(plan, _variables(plan, settings)),
+        *settings.headers,
+    ):
         wanted[name.lower()] = (name, value)
     return [list(pair) for pair in wanted.values()]
 
 
-def _auth(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
-    headers = list(plan.auth.header.items())
-    if plan.auth.bearer is not None:
-        headers.append(("authorization", f"Bearer {plan.auth.bearer}"))
-    if plan.auth.basic is not None:
-        values = _variables(plan, settings)
-        pair = TEMPLATE.sub(lambda found: values.get(found[1], found[0]), plan.auth.basic)
-        headers.append(("authorization", "Basic " + base64.b64encode(pair.encode()).decode()))
-    return headers
-
-
 def _variables(plan: Plan, settings: Settings) -> dict[str, str]:
-    values = {name: str(value) for name, value in plan.variables.items()}
-    for name in sorted(environment_names(plan)):
-        if name not in settings.environment:
-            raise EngineError(f"the plan uses {{{{env.{name}}}}}, and {name} is not set in the environment")
-        values[f"env.{name}"] = settings.environment[name]
-    return values
-
-
-def environment_names(plan: Plan) -> set[str]:
-    """The environment variables that the plan's templates name."""
-    text = json.dumps(plan.model_dump(mode="json", by_alias=True), ensure_ascii=False)
-    return {found[1].removeprefix("env.") for found in TEMPLATE.finditer(text) if found[1].startswith("env.")}
+    try:
+        return evaluate.constants(plan, settings.environment)
+    except evaluate.MissingVariable as missing:
+        name = str(missing.args[0]).removeprefix("env.")
+        raise EngineError(f"the plan uses {{{{env.{name}}}}}, and {name} is not set in the environment") from missing
 
 
 def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, int]) -> dict[str, Any]:
@@ -209,14 +207,14 @@ def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, in
 
 def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
     headers = [[name, value] for name, value in step.headers.items()]
-    body, content_type = step_body(step)
+    body, content_type = evaluate.body_template(step)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(["content-type", content_type])
     check = step.check
     return {
         "endpoint": endpoints[step.endpoint],
         "method": step.method,
-        "path": step_path(plan, step),
+        "path": evaluate.path_template(plan, step),
         "headers": headers,
         "body": body,
         "think_time_ns": list(step.think_time) if step.think_time is not None else None,
@@ -232,45 +230,6 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
             {"var": variable, "from": part.source[0], "expr": part.source[1]} for variable, part in step.extract.items()
         ],
     }
-
-
-def step_path(plan: Plan, step: Step) -> str:
-    """Base path, path and query as one template that starts with a slash."""
-    path = step.path
-    if path.startswith(("http://", "https://")):
-        parts = urlsplit(path)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    else:
-        path = urlsplit(plan.target).path.rstrip("/") + path
-    if step.query:
-        path += ("&" if "?" in path else "?") + _encoded(step.query)
-    return path
-
-
-def step_body(step: Step) -> tuple[str | None, str | None]:
-    """The body's template and the content type it has unless the step says otherwise; (None, None) without one."""
-    if step.json_ is not None:
-        return json.dumps(step.json_, ensure_ascii=False, separators=(",", ":")), "application/json"
-    if step.form is not None:
-        return _encoded(step.form), "application/x-www-form-urlencoded"
-    return step.body, None
-
-
-def _encoded(pairs: Any) -> str:
-    """Pairs as in a query or a form, literal text encoded, templates left for the engine to fill in and encode."""
-    return urlencode([(name, _text(value)) for name, value in pairs.items()], quote_via=_quote_around_templates)
-
-
-def _text(value: str | int | float | bool) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
-def _quote_around_templates(text: Any, safe: Any = "", encoding: Any = None, errors: Any = None) -> str:
-    parts, at = [], 0
-    for found in TEMPLATE.finditer(str(text)):
-        parts += [quote(str(text)[at : found.start()], safe=""), found[0]]
-        at = found.end()
-    return "".join([*parts, quote(str(text)[at:], safe="")])
 
 
 def most_in_flight(descriptors: int) -> int:

@@ -1,0 +1,297 @@
+"""A step, worked out: templates filled in, an answer checked, variables taken from it.
+
+What comes in is a plan's step, the variables of one iteration, and an answer as plain data; what leaves is a request as
+plain data, an outcome, and new variables. Who sends, and how, is not known here. The engine in Rust has its own
+implementation for the hot path; engines and the preflight in Python use this one, and one suite holds them together.
+"""
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from random import Random
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from surgeline.plan.model import TEMPLATE, Plan, Step
+from surgeline.samples import Outcome
+
+GENERATORS = ("uuid", "now", "now_ms", "int", "choice", "seq", "user", "iteration")
+"""The words that may stand in a template besides variables; `int` and `choice` take arguments in parentheses."""
+
+_CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
+
+
+class MissingVariable(KeyError):
+    """A template names a variable that this iteration does not have; `args[0]` is its name."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """What the templates of one iteration may name.
+
+    `variables` are the plan's constants, `env.NAME` values and what was extracted so far. `draws` and `now_s` (unix
+    seconds) are handed in, so that a test can know what comes out.
+    """
+
+    variables: dict[str, str]
+    draws: Random
+    now_s: Callable[[], float]
+    user: int = 0
+    iteration: int = 0
+    seq: int = 0
+    cookies: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready to be sent. `path` begins with a slash and carries the query; `body` is None without one."""
+
+    endpoint: str
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole answer, after redirects. `headers` may repeat names; `service_ns` is from actual start to last byte."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    service_ns: int
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever its case; None without it."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+def prepare(plan: Plan, step: Step, scope: Scope, extra_headers: Sequence[tuple[str, str]] = ()) -> Request:
+    """The request of a step. Headers: the plan's, the step's, `extra_headers`; a later one replaces an earlier one.
+
+    Raises MissingVariable where a template names what the scope does not have.
+    """
+    body, content_type = body_template(step)
+    headers: dict[str, tuple[str, str]] = {}
+    for name, value in (
+        *plan.headers.items(),
+        *auth_headers(plan, scope.variables),
+        *step.headers.items(),
+        *extra_headers,
+    ):
+        headers[name.lower()] = (name, render(value, scope))
+    if content_type and "content-type" not in headers:
+        headers["content-type"] = ("content-type", content_type)
+    sent_as = headers.get("content-type", ("", ""))[1].lower()
+    escape: Callable[[str], str] = str
+    if "json" in sent_as:
+        escape = _escape_json
+    elif "x-www-form-urlencoded" in sent_as:
+        escape = _escape_url
+    if scope.cookies:
+        headers["cookie"] = ("cookie", "; ".join(f"{name}={value}" for name, value in scope.cookies.items()))
+    return Request(
+        step.endpoint,
+        step.method,
+        render(path_template(plan, step), scope, _escape_url),
+        tuple(headers.values()),
+        None if body is None else render(body, scope, escape).encode(),
+    )
+
+
+def render(template: str, scope: Scope, escape: Callable[[str], str] = str) -> str:
+    """The template with every `{{…}}` replaced by its escaped value. Raises MissingVariable."""
+    if "{{" not in template:
+        return template
+    return TEMPLATE.sub(lambda found: escape(_value(found[1], scope)), template)
+
+
+def _value(word: str, scope: Scope) -> str:
+    if word in scope.variables:
+        return scope.variables[word]
+    call = _CALL.fullmatch(word)
+    name, arguments = (call[1], [part.strip() for part in call[2].split(",")]) if call else (word, [])
+    match name:
+        case "uuid":
+            return str(uuid.UUID(int=scope.draws.getrandbits(128), version=4))
+        case "now":
+            return str(int(scope.now_s()))
+        case "now_ms":
+            return str(int(scope.now_s() * 1000))
+        case "seq" | "user" | "iteration":
+            return str(getattr(scope, name))
+        case "int" if len(arguments) == 2:
+            return str(scope.draws.randint(int(arguments[0]), int(arguments[1])))
+        case "choice" if arguments:
+            return scope.draws.choice(arguments)
+    raise MissingVariable(word)
+
+
+def _escape_url(text: str) -> str:
+    return quote(text, safe="-._~")
+
+
+def _escape_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def judge(step: Step, answer: Answer) -> tuple[Outcome, str]:
+    """Whether the answer is right: (ok, "") or (failure, what was wrong as `status 500` or `check …`)."""
+    check = step.check
+    if check.status is None:
+        right = 200 <= answer.status < 400
+    else:
+        right = any(low <= answer.status <= high for low, high in check.status)
+    if not right:
+        return Outcome.FAILURE, f"status {answer.status}"
+    if check.time is not None and answer.service_ns > check.time:
+        return Outcome.FAILURE, "check time"
+    for name, text in check.header.items():
+        if text not in (answer.header(name) or ""):
+            return Outcome.FAILURE, f"check header {name}"
+    if check.body is not None and check.body.encode() not in answer.body:
+        return Outcome.FAILURE, "check body"
+    if check.json_:
+        document = _document(answer.body)
+        for path, wanted in check.json_.items():
+            found = _find(path, document)
+            if not found or found[0] != wanted:
+                return Outcome.FAILURE, f"check json {path}"
+    return Outcome.OK, ""
+
+
+def extract(step: Step, answer: Answer) -> dict[str, str]:
+    """The variables that the step takes from the answer. Raises MissingVariable with the first that is not there."""
+    values: dict[str, str] = {}
+    for variable, part in step.extract.items():
+        source, expression = part.source
+        found: str | None = None
+        if source == "json":
+            matches = _find(expression, _document(answer.body))
+            found = _as_text(matches[0]) if matches else None
+        elif source == "regex":
+            match = _pattern(expression).search(answer.body.decode(errors="replace"))
+            found = (match[1] if match.re.groups else match[0]) if match else None
+        elif source == "header":
+            found = answer.header(expression)
+        else:
+            found = set_cookies(answer.headers).get(expression)
+        if found is None:
+            raise MissingVariable(variable)
+        values[variable] = found
+    return values
+
+
+def set_cookies(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Name and value of every cookie that the headers set; a removed one (Max-Age=0) has the value ""."""
+    cookies = {}
+    for name, value in headers:
+        if name.lower() != "set-cookie":
+            continue
+        pair, *attributes = value.split(";")
+        key, _, text = pair.partition("=")
+        gone = any(part.strip().lower() == "max-age=0" for part in attributes)
+        cookies[key.strip()] = "" if gone else text.strip()
+    return cookies
+
+
+def _document(body: bytes) -> Any:
+    """The body as JSON; None, in which no path finds anything, where it is not JSON."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _find(path: str, document: Any) -> list[Any]:
+    return list(_jsonpath(path).findall(document)) if isinstance(document, dict | list) else []
+
+
+@lru_cache(maxsize=512)
+def _jsonpath(path: str) -> Any:
+    import jsonpath
+
+    return jsonpath.compile(path)
+
+
+@lru_cache(maxsize=512)
+def _pattern(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+# --- Templates of a step ---------------------------------------------------------------------------------------------
+
+
+def path_template(plan: Plan, step: Step) -> str:
+    """Base path, path and query as one template that starts with a slash."""
+    path = step.path
+    if path.startswith(("http://", "https://")):
+        parts = urlsplit(path)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    else:
+        path = urlsplit(plan.target).path.rstrip("/") + path
+    if step.query:
+        path += ("&" if "?" in path else "?") + _encoded(step.query)
+    return path
+
+
+def body_template(step: Step) -> tuple[str | None, str | None]:
+    """The body's template and the content type it has unless the step says otherwise; (None, None) without one."""
+    if step.json_ is not None:
+        return json.dumps(step.json_, ensure_ascii=False, separators=(",", ":")), "application/json"
+    if step.form is not None:
+        return _encoded(step.form), "application/x-www-form-urlencoded"
+    return step.body, None
+
+
+def auth_headers(plan: Plan, values: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers that the plan's `auth` stands for; `values` fill in what Basic encodes, the rest stays a template."""
+    headers = list(plan.auth.header.items())
+    if plan.auth.bearer is not None:
+        headers.append(("authorization", f"Bearer {plan.auth.bearer}"))
+    if plan.auth.basic is not None:
+        pair = TEMPLATE.sub(lambda found: values.get(found[1], found[0]), plan.auth.basic)
+        headers.append(("authorization", "Basic " + base64.b64encode(pair.encode()).decode()))
+    return headers
+
+
+def environment_names(plan: Plan) -> set[str]:
+    """The environment variables that the plan's templates name."""
+    text = json.dumps(plan.model_dump(mode="json", by_alias=True), ensure_ascii=False)
+    return {found[1].removeprefix("env.") for found in TEMPLATE.finditer(text) if found[1].startswith("env.")}
+
+
+def constants(plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
+    """The plan's variables and the environment values it names, as `env.NAME`. Raises MissingVariable."""
+    values = {name: str(value) for name, value in plan.variables.items()}
+    for name in sorted(environment_names(plan)):
+        if name not in environment:
+            raise MissingVariable(f"env.{name}")
+        values[f"env.{name}"] = environment[name]
+    return values
+
+
+def _encoded(pairs: Mapping[str, str | int | float | bool]) -> str:
+    """Pairs as in a query or a form: literal text encoded, templates left to be filled in and encoded later."""
+    return urlencode([(name, _plain(value)) for name, value in pairs.items()], quote_via=_quote_around_templates)
+
+
+def _plain(value: str | int | float | bool) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _quote_around_templates(text: Any, safe: Any = "", encoding: Any = None, errors: Any = None) -> str:
+    parts, at = [], 0
+    for found in TEMPLATE.finditer(str(text)):
+        parts += [quote(str(text)[at : found.start()], safe=""), found[0]]
+        at = found.end()
+    return "".join([*parts, quote(str(text)[at:], safe="")])
