@@ -1,5 +1,6 @@
 # The verbs of this repository. Bare `make` runs what CI runs. Each verb sets up what it needs first (.venv in this
-# folder, the native engine where there is a Rust) and does nothing twice. ARGS go to pytest or to the demo: make check ARGS='-k schedule'.
+# folder, the native engine where there is a Rust) and does nothing twice. ARGS go to pytest or to the demo:
+#     make check ARGS='-k schedule'
 
 # The first Python that is new enough; with none, python3, so that the bootstrap can say what to install.
 PYTHON ?= $(or $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do \

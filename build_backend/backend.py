@@ -14,6 +14,7 @@ Nothing is imported before the decision, so that the unchosen one need not be in
 import importlib
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,4 +106,8 @@ def _backend() -> Any:
     found = find_rust()
     if found.rust:
         os.environ.update(found.rust.environment)  # maturin looks on PATH only
+    else:
+        os.environ.update(importlib.import_module("puccinialin").setup_rust())
+    # maturin's module starts maturin's program, which an unisolated build has beside its interpreter, not on PATH.
+    os.environ["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH"), sysconfig.get_path("scripts")]))
     return importlib.import_module("maturin")
