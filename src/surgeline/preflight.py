@@ -1,0 +1,346 @@
+"""One look at the target before the load: is anything there, is it allowed, and is it what the user means to measure?
+
+What comes in is a plan; what leaves is one probe per endpoint and the problems they show, as sentences. Each scenario
+is gone through once, in order and without pauses, so that later steps have the variables of earlier ones. Probes carry
+no run's id: they belong to no measurement. This module talks to the target with the standard library, one request at
+a time; it knows nothing of engines.
+"""
+
+import http.client
+import ipaddress
+import random
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urljoin, urlsplit
+
+from surgeline import units
+from surgeline.plan import evaluate
+from surgeline.plan.model import Plan, Step
+from surgeline.samples import Outcome
+
+PATIENCE_S = 10.0
+"""How long a probe waits: longer than a cold start usually takes, shorter than a person's patience."""
+MOST_BODY_BYTES = 4 * 1024 * 1024
+
+
+class Unreachable(Exception):
+    """Nothing can be measured: the message says what was tried and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request of the preflight. `status` is 0 and `error` says why where no answer came."""
+
+    endpoint: str
+    method: str
+    url: str
+    status: int
+    error: str
+    service_ns: int
+    bytes_in: int
+    hops: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a user wants to know before the load starts. `fatal`: measuring would measure the wrong thing."""
+
+    kind: Literal["auth", "not found", "redirects", "errors", "skipped"]
+    sentence: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found. `addresses` are those of the target that accept connections."""
+
+    addresses: tuple[str, ...]
+    probes: tuple[Probe, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def sentence(self) -> str:
+        """`9 of 9 endpoints answer as the plan wants`."""
+        fine = sum(probe.outcome is Outcome.OK for probe in self.probes)
+        return f"{fine} of {len(self.probes)} endpoints answer as the plan wants"
+
+
+# --- Who may be measured ---------------------------------------------------------------------------------------------
+
+
+def resolve(target: str) -> tuple[str, ...]:
+    """The addresses of the target's host, in the system's order. Raises Unreachable where it has none."""
+    parts = urlsplit(target)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unreachable(f"The host {host} has no address ({reason}). Check its spelling, or your network.") from error
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def foreign(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Those of the addresses that are neither loopback nor private: load on them needs its owner's consent."""
+    return tuple(address for address in addresses if not _is_own(ipaddress.ip_address(address.split("%", 1)[0])))
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None:
+        return _is_own(mapped)
+    if address.is_unspecified:
+        return True
+    if address.is_link_local or address.is_multicast or address.is_reserved:
+        return False
+    return (
+        address.is_loopback
+        or address in _SHARED_BY_NOBODY
+        or any(address in net for net in _PRIVATE if net.version == address.version)
+    )
+
+
+_PRIVATE = tuple(
+    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8")
+)
+_SHARED_BY_NOBODY = frozenset((ipaddress.ip_address("::1"),))
+
+
+# --- Talking to the target -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Client:
+    """One request at a time to one origin, each on a connection of its own, to addresses settled beforehand."""
+
+    target: str
+    addresses: tuple[str, ...]
+    insecure: bool = False
+    patience_s: float = PATIENCE_S
+    _context: ssl.SSLContext | None = field(default=None, init=False)
+
+    def send(self, request: evaluate.Request) -> evaluate.Answer:
+        """Sends it and reads the whole answer, redirects not followed. Raises OSError or http.client.HTTPException."""
+        connection = self._connect()
+        begin = time.monotonic_ns()
+        try:
+            headers = dict(request.headers)
+            headers.setdefault("accept", "*/*")
+            connection.request(request.method, request.path, body=request.body, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read(MOST_BODY_BYTES)
+            return evaluate.Answer(answer.status, answer.getheaders(), body, time.monotonic_ns() - begin)
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.target)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        plain = self._reach(port)
+        try:
+            if secure:
+                plain = self._tls().wrap_socket(plain, server_hostname=host)
+        except BaseException:
+            plain.close()
+            raise
+        connection = http.client.HTTPConnection(host, port, timeout=self.patience_s)
+        connection.sock = plain
+        return connection
+
+    def _reach(self, port: int) -> socket.socket:
+        failure: OSError = OSError("the host has no address")
+        for address in self.addresses:
+            try:
+                return socket.create_connection((address, port), timeout=self.patience_s)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = ssl.create_default_context()
+            if self.insecure:
+                self._context.check_hostname = False
+                self._context.verify_mode = ssl.CERT_NONE
+        return self._context
+
+
+def reachable(target: str, addresses: Sequence[str], insecure: bool = False) -> tuple[str, ...]:
+    """Those of the addresses that accept a connection. Raises Unreachable, with what to do, where none does."""
+    parts = urlsplit(target)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    open_ones, failures = [], []
+    for address in addresses:
+        try:
+            socket.create_connection((address, port), timeout=PATIENCE_S).close()
+            open_ones.append(address)
+        except OSError as error:
+            failures.append(error)
+    if open_ones:
+        return tuple(open_ones)
+    failure = failures[0] if failures else OSError("no address")
+    if isinstance(failure, ConnectionRefusedError):
+        raise Unreachable(
+            f"Nothing is listening on {target} (connection refused). Start your app first, then run this again."
+        )
+    if isinstance(failure, TimeoutError):
+        raise Unreachable(
+            f"{target} does not answer: no connection within {PATIENCE_S:.0f} s. "
+            "Check the address, and any firewall on the way."
+        )
+    raise Unreachable(f"{target} cannot be reached: {failure.strerror or failure}. Check the address and the network.")
+
+
+# --- The probes ------------------------------------------------------------------------------------------------------
+
+
+def check(plan: Plan, addresses: Sequence[str], environment: Mapping[str, str]) -> Preflight:
+    """Goes through every scenario once and says what a user wants to know before the load.
+
+    Raises Unreachable where nothing is listening, the first connection breaks, or TLS fails: there is nothing to
+    measure. Raises evaluate.MissingVariable where the plan names an environment value that is not set.
+    """
+    constants = evaluate.constants(plan, environment)
+    open_ones = reachable(plan.target, addresses)
+    client = Client(plan.target, open_ones, plan.insecure)
+    probes: dict[str, Probe] = {}
+    problems: list[Problem] = []
+    for name in plan.scenarios:
+        for probe in _walk(plan, name, client, constants, problems):
+            probes.setdefault(probe.endpoint, probe)
+    found = tuple(probes.values())
+    if found and all(probe.status == 0 for probe in found):
+        raise Unreachable(f"{plan.target} accepts connections and answers nothing usable: {found[0].error}.")
+    return Preflight(open_ones, found, (*problems, *_judge(plan, found)))
+
+
+def _walk(
+    plan: Plan, name: str, client: Client, constants: Mapping[str, str], problems: list[Problem]
+) -> Iterator[Probe]:
+    scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
+    for step in plan.scenarios[name].steps:
+        try:
+            request = evaluate.prepare(plan, step, scope)
+        except evaluate.MissingVariable as missing:
+            problems.append(
+                Problem(
+                    "skipped",
+                    f"{step.endpoint} was not tried: {{{{{missing.args[0]}}}}} did not come out of "
+                    f"the steps before it in {name}.",
+                    False,
+                )
+            )
+            return
+        yield _probe(plan, step, request, client, scope)
+
+
+def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, scope: evaluate.Scope) -> Probe:
+    url = client.target + request.path
+    hops, begin = 0, time.monotonic_ns()
+    current, answer = request, None
+    try:
+        while True:
+            answer = client.send(current)
+            for cookie, value in evaluate.set_cookies(answer.headers).items():
+                scope.cookies[cookie] = value
+            location = answer.header("location")
+            if answer.status not in (301, 302, 303, 307, 308) or location is None or hops >= plan.redirects:
+                break
+            following = urljoin(urljoin(client.target + "/", current.path), location)
+            if urlsplit(following)[:2] != urlsplit(client.target)[:2]:
+                break
+            hops += 1
+            parts = urlsplit(following)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            keep = answer.status in (307, 308)
+            method = request.method if keep else ("HEAD" if request.method == "HEAD" else "GET")
+            current = evaluate.Request(step.endpoint, method, path, current.headers, request.body if keep else None)
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", None) or error.reason or str(error)
+        raise Unreachable(
+            f"TLS with {client.target} fails: {reason}. "
+            "For a certificate of your own making, add `insecure: true` to the plan, or --insecure."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        said = str(error) or type(error).__name__
+        return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)
+    outcome, wrong = evaluate.judge(step, answer)
+    if outcome is Outcome.OK:
+        try:
+            scope.variables.update(evaluate.extract(step, answer))
+        except evaluate.MissingVariable as missing:
+            outcome, wrong = Outcome.FAILURE, f"nothing to extract {missing.args[0]} from"
+    if hops >= plan.redirects > 0 and 300 <= answer.status < 400:
+        outcome, wrong = Outcome.FAILURE, "redirect loop"
+    return Probe(
+        step.endpoint,
+        request.method,
+        url,
+        answer.status,
+        wrong,
+        time.monotonic_ns() - begin,
+        len(answer.body),
+        hops,
+        outcome,
+    )
+
+
+def _judge(plan: Plan, probes: Sequence[Probe]) -> Iterator[Problem]:
+    """What the probes say together: a wall, a wrong base path, a loop; one endpoint's own trouble otherwise."""
+    bad = [probe for probe in probes if probe.outcome is not Outcome.OK]
+    walls = [probe for probe in bad if probe.status in (401, 403)]
+    missing = [probe for probe in bad if probe.status in (404, 405, 410)]
+    loops = [probe for probe in bad if probe.error == "redirect loop"]
+    if walls:
+        everywhere = len(walls) == len(probes)
+        which = "Every endpoint" if everywhere else _names(walls)
+        yield Problem(
+            "auth",
+            f"{which} answers {walls[0].status}: what would be measured is the login wall. "
+            'Add a token, as in -H "Authorization: Bearer …" or `auth: {bearer: "{{env.TOKEN}}"}` in a plan.',
+            everywhere,
+        )
+    if missing:
+        everywhere = len(missing) == len(probes)
+        which = "Every endpoint" if everywhere else _names(missing)
+        yield Problem(
+            "not found",
+            f"{which} answers {missing[0].status}. Check the target {plan.target}: a base path may be missing.",
+            everywhere,
+        )
+    if loops:
+        everywhere = len(loops) == len(probes)
+        yield Problem(
+            "redirects",
+            f"{_names(loops)} redirects without end: after {plan.redirects} hops still {loops[0].status}. "
+            "Often that is http against https, or a missing cookie.",
+            everywhere,
+        )
+    others = [probe for probe in bad if probe not in (*walls, *missing, *loops)]
+    for probe in others[:5]:
+        said = probe.error or f"status {probe.status}"
+        yield Problem("errors", f"{probe.endpoint} does not answer as the plan wants: {said}.", False)
+    if len(others) > 5:
+        yield Problem("errors", f"{len(others) - 5} more endpoints do not answer as the plan wants.", False)
+    if probes and len(others) == len(probes) and all(probe.status >= 500 for probe in others):
+        yield Problem("errors", "Every endpoint answers with a server error before there is any load.", True)
+
+
+def _names(probes: Sequence[Probe]) -> str:
+    names = [probe.endpoint for probe in probes]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def describe_probe(probe: Probe) -> str:
+    """One line: status or error, time, size."""
+    if probe.status == 0:
+        return f"{probe.endpoint}: {probe.error}"
+    time_taken, size = units.format_duration(probe.service_ns), units.format_size(probe.bytes_in)
+    return f"{probe.endpoint}: {probe.status}, {time_taken}, {size}"
