@@ -271,8 +271,9 @@ def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, sc
     except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
         return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)
-    outcome, wrong = evaluate.judge(step, answer)
-    if outcome is Outcome.OK:
+    wrong = evaluate.judge(step, answer)
+    outcome = Outcome.FAILURE if wrong else Outcome.OK
+    if not wrong:
         try:
             scope.variables.update(evaluate.extract(step, answer))
         except evaluate.MissingVariable as missing:

@@ -1,8 +1,9 @@
 """A step, worked out: templates filled in, an answer checked, variables taken from it.
 
 What comes in is a plan's step, the variables of one iteration, and an answer as plain data; what leaves is a request as
-plain data, an outcome, and new variables. Who sends, and how, is not known here. The engine in Rust has its own
-implementation for the hot path; engines and the preflight in Python use this one, and one suite holds them together.
+plain data, what is wrong with the answer, and new variables. Who sends, and how, is not known here. The engine in Rust
+has its own implementation for the hot path; engines and the preflight in Python use this one, and one suite holds them
+together.
 """
 
 import base64
@@ -17,7 +18,6 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from surgeline.plan.model import TEMPLATE, Plan, Step
-from surgeline.samples import Outcome
 
 GENERATORS = ("uuid", "now", "now_ms", "int", "choice", "seq", "user", "iteration")
 """The words that may stand in a template besides variables; `int` and `choice` take arguments in parentheses."""
@@ -140,29 +140,29 @@ def _escape_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def judge(step: Step, answer: Answer) -> tuple[Outcome, str]:
-    """Whether the answer is right: (ok, "") or (failure, what was wrong as `status 500` or `check …`)."""
+def judge(step: Step, answer: Answer) -> str:
+    """What is wrong with the answer, as `status 500` or `check …`; "" when it is right."""
     check = step.check
     if check.status is None:
         right = 200 <= answer.status < 400
     else:
         right = any(low <= answer.status <= high for low, high in check.status)
     if not right:
-        return Outcome.FAILURE, f"status {answer.status}"
+        return f"status {answer.status}"
     if check.time is not None and answer.service_ns > check.time:
-        return Outcome.FAILURE, "check time"
+        return "check time"
     for name, text in check.header.items():
         if text not in (answer.header(name) or ""):
-            return Outcome.FAILURE, f"check header {name}"
+            return f"check header {name}"
     if check.body is not None and check.body.encode() not in answer.body:
-        return Outcome.FAILURE, "check body"
+        return "check body"
     if check.json_:
         document = _document(answer.body)
         for path, wanted in check.json_.items():
             found = _find(path, document)
             if not found or found[0] != wanted:
-                return Outcome.FAILURE, f"check json {path}"
-    return Outcome.OK, ""
+                return f"check json {path}"
+    return ""
 
 
 def extract(step: Step, answer: Answer) -> dict[str, str]:
