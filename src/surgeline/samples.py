@@ -483,6 +483,7 @@ _FRAME_HEAD = struct.Struct("<4sBII")
 FRAME_HEAD_BYTES = _FRAME_HEAD.size
 LONGEST_PAYLOAD_BYTES = 1 << 30
 """A length beyond this is taken for damage, not for a frame."""
+_FRAME_KINDS = frozenset(int(kind) for kind in Frame)
 
 
 def encode_frame(kind: Frame, payload: bytes) -> bytes:
@@ -509,7 +510,7 @@ def decode_frames(data: bytes | memoryview, at: int = 0) -> Iterator[tuple[Frame
     while at + FRAME_HEAD_BYTES <= len(view):
         magic, kind, size, crc = _FRAME_HEAD.unpack_from(view, at)
         begin, end = at + FRAME_HEAD_BYTES, at + FRAME_HEAD_BYTES + size
-        if magic != FRAME_MAGIC or size > LONGEST_PAYLOAD_BYTES or end > len(view) or kind not in Frame:
+        if magic != FRAME_MAGIC or size > LONGEST_PAYLOAD_BYTES or end > len(view) or kind not in _FRAME_KINDS:
             return
         payload = view[begin:end]
         if _crc(kind, payload) != crc:
