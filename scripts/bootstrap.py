@@ -181,7 +181,8 @@ def _install_surgeline(pip: list[str], engine: Engine) -> str:
     if engine.wanted:
         _say(f"set-up: build the native engine with {engine.why} (a first time takes one to three minutes)")
         mode = engine.mode if engine.mode == "bootstrap" else "require"
-        if _works(command, {**engine.environment, "SURGELINE_NATIVE": mode}):
+        built = _works(command, {**engine.environment, "SURGELINE_NATIVE": mode})
+        if built and _works([str(PYTHON), "-c", "import surgeline._engine"]):
             return "native"
         if engine.mode != "auto":
             raise Stop(f"building the native engine failed:\n{_end_of_log()}")
