@@ -5,6 +5,7 @@ in each, so that a rule that has stopped biting is noticed.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,6 +266,15 @@ def test_a_planted_violation_is_named_with_file_line_and_rule(tmp_path: Path, fi
 def test_what_the_rules_allow_is_let_through(tmp_path: Path, file: str, source: str):
     """The rules do not bite on their own doors, on a room's own files, on seeded draws, or on names that look alike."""
     assert _planted(tmp_path, file, source) == []
+
+
+def test_the_order_of_the_rooms_is_the_one_that_architecture_md_shows():
+    """Who reads the page learns the rule that holds; every room that exists is on it."""
+    page = (PACKAGE.parent.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^      (\w+)(?:\.py|/) ", page, re.MULTILINE)
+    assert shown == [room for room in ROOMS if room in shown]
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {room for room in there if room in ROOMS} - set(shown) == set()
 
 
 def test_every_import_of_ours_goes_up_the_list_and_pure_rooms_stay_pure():
