@@ -7,6 +7,7 @@ the directory.
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -86,10 +87,18 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def remove_tree(path: Path) -> None:
+    """Removes a directory with everything in it, as far as that is possible."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def sweep(directory: Path) -> None:
-    """Removes the temporary files that killed writers left; for whoever holds the directory."""
+    """Removes what killed writers left under temporary names; for whoever holds the directory."""
     with suppress(OSError):
         for entry in os.scandir(directory):
-            if entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX) and entry.is_file():
-                with suppress(OSError):
-                    os.unlink(entry.path)
+            if entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX):
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(Path(entry.path))
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
