@@ -13,22 +13,58 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from surgeline import units
+from surgeline.plan.objective import parse_objectives
 from surgeline.workload import Stage, Workload, closed_stage, default_steps, open_stage
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 SAFE_METHODS = ("get", "head", "options")
 TEMPLATE = re.compile(r"\{\{\s*(.+?)\s*\}\}")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+LONGEST_NAME = 200
+"""Characters in the name of anything that a page shows."""
+
+
+class Misplaced(ValueError):
+    """A value that is wrong further inside than where that was noticed: `loc` leads on from there."""
+
+    def __init__(self, message: str, *loc: str | int, at_key: bool = False) -> None:
+        super().__init__(message)
+        self.loc = loc
+        self.at_key = at_key
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > LONGEST_NAME or not text.isprintable():
+        raise ValueError(f"a name is one line of 1 to {LONGEST_NAME} characters")
+    return text
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise ValueError(f"{text[:LONGEST_NAME]!r} cannot be a variable's name; use letters, digits and _")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""What a page calls something: one printable line, never empty."""
+
+Variable = Annotated[str, AfterValidator(_variable)]
+"""A name that can stand in a template."""
+
+Switch = Annotated[bool, Field(strict=True)]
 
 
 def _duration_text(value_ns: int) -> str:
@@ -69,9 +105,7 @@ Pause = Annotated[
     BeforeValidator(_parse_pause, json_schema_input_type=str | float),
     PlainSerializer(
         lambda pair: (
-            _duration_text(pair[0])
-            if pair[0] == pair[1]
-            else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
+            _duration_text(pair[0]) if pair[0] == pair[1] else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
         ),
         return_type=str,
     ),
@@ -80,11 +114,28 @@ Pause = Annotated[
 
 Json = Any
 
+Scalar = str | int | float | bool
+
+
+def _path(text: str) -> str:
+    if not text.startswith(("/", "http://", "https://")):
+        raise ValueError(f"the path {text[:60]!r} must start with a slash, as in /{text[:60].lstrip('/')}")
+    return text
+
+
+Path = Annotated[str, AfterValidator(_path)]
+"""A template that starts with a slash, or a whole URL on the target's origin."""
+
+
+def _placeholder(template: str) -> str:
+    """What stands in an endpoint's name for a template: `id` for `user.id`, `int` for `int(1,100)`."""
+    return template.partition("(")[0].strip().rpartition(".")[2]
+
 
 class _Part(BaseModel):
     """A part of a plan: closed to unknown keys, and a value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
@@ -95,11 +146,7 @@ def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
             ranges.append((int(item[0]), int(item[1])))
         elif isinstance(item, str) and re.fullmatch(r"[1-5]xx", item):
             ranges.append((int(item[0]) * 100, int(item[0]) * 100 + 99))
-        elif (
-            isinstance(item, int | str)
-            and not isinstance(item, bool)
-            and re.fullmatch(r"[1-5]\d\d", str(item))
-        ):
+        elif isinstance(item, int | str) and not isinstance(item, bool) and re.fullmatch(r"[1-5]\d\d", str(item)):
             ranges.append((int(item), int(item)))
         else:
             raise ValueError(f"{item!r} is not a status; write for example 200, 2xx or [200, 304]")
@@ -108,11 +155,13 @@ def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-def _status_texts(ranges: tuple[tuple[int, int], ...]) -> list[int | str | list[int]]:
-    return [
+def _status_texts(ranges: tuple[tuple[int, int], ...]) -> int | str | list[int | str | list[int]]:
+    texts: list[int | str | list[int]] = [
         low if low == high else f"{low // 100}xx" if (low % 100, high - low) == (0, 99) else [low, high]
         for low, high in ranges
     ]
+    alone = texts[0]
+    return alone if len(texts) == 1 and not isinstance(alone, list) else texts
 
 
 Statuses = Annotated[
@@ -148,13 +197,25 @@ class Check(_Part):
     header: dict[str, str] = Field({}, description="Header to a text its value must contain.")
 
 
+def _or_a_jsonpath(schema: dict[str, Any]) -> None:
+    schema.update(
+        {
+            "anyOf": [
+                {"type": "string", "description": "JSONPath into the body."},
+                {"type": "object", "minProperties": 1, "maxProperties": 1},
+            ]
+        }
+    )
+    del schema["type"]
+
+
 class Extract(_Part):
-    """Where a variable's value comes from. Exactly one of the four."""
+    """Where a variable's value comes from: a JSONPath, or exactly one of the four keys."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_jsonpath)
 
     json_: str | None = Field(None, alias="json", description="JSONPath into the body.")
-    regex: str | None = Field(
-        None, description="Regular expression over the body; its first group, or all of it."
-    )
+    regex: str | None = Field(None, description="Regular expression over the body; its first group, or all of it.")
     header: str | None = Field(None, description="Name of an answer's header.")
     cookie: str | None = Field(None, description="Name of a cookie that the answer sets.")
 
@@ -169,6 +230,10 @@ class Extract(_Part):
             raise ValueError("name exactly one of json, regex, header, cookie")
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_a_jsonpath(self, dump: SerializerFunctionWrapHandler) -> Any:
+        return dump(self) if self.json_ is None else self.json_
+
     @property
     def source(self) -> tuple[str, str]:
         """Which of the four, and its expression."""
@@ -181,48 +246,44 @@ class Extract(_Part):
 class Step(_Part):
     """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
 
-    get: str | None = None
-    post: str | None = None
-    put: str | None = None
-    patch: str | None = None
-    delete: str | None = None
-    head: str | None = None
-    options: str | None = None
-    name: str | None = Field(
-        None, description="The endpoint's name; by default the method and the path's template."
-    )
-    query: dict[str, str | int | float | bool] = Field(
-        {}, description="Query parameters; values may be templates."
-    )
-    headers: dict[str, str] = {}
+    get: Path | None = Field(None, description="The path of a GET request; a template, with or without a query.")
+    post: Path | None = Field(None, description="The path of a POST request.")
+    put: Path | None = Field(None, description="The path of a PUT request.")
+    patch: Path | None = Field(None, description="The path of a PATCH request.")
+    delete: Path | None = Field(None, description="The path of a DELETE request.")
+    head: Path | None = Field(None, description="The path of a HEAD request.")
+    options: Path | None = Field(None, description="The path of an OPTIONS request.")
+    name: Name | None = Field(None, description="The endpoint's name; by default the method and the path's template.")
+    query: dict[str, Scalar] = Field({}, description="Query parameters; values may be templates.")
+    headers: dict[str, str] = Field({}, description="Headers of this request, on top of the plan's.")
     json_: Json = Field(None, alias="json", description="A body, sent as JSON; texts in it may be templates.")
-    form: dict[str, str | int | float | bool] | None = Field(
-        None, description="A body, sent as an HTML form."
-    )
+    form: dict[str, Scalar] | None = Field(None, description="A body, sent as an HTML form.")
     body: str | None = Field(None, description="A body, sent as it is.")
-    check: Check = Check()  # type: ignore[call-arg]  # pydantic's alias of json_ has a default
-    extract: dict[str, Extract] = {}
-    timeout: Duration | None = None
+    check: Check = Field(Check.model_validate({}), description="What makes the answer right.")
+    extract: dict[Variable, Extract] = Field(
+        {}, description="Variables for later steps of the same flow; a text is a JSONPath into the body."
+    )
+    timeout: Duration | None = Field(None, description="For this request; by default the plan's.")
     think_time: Pause | None = Field(None, description="Pause after this step; by default the scenario's.")
 
     @model_validator(mode="after")
     def _one_method_one_body(self) -> "Step":
         named = [word for word in METHODS if getattr(self, word) is not None]
-        if len(named) != 1:
-            raise ValueError(
-                "a step needs a method and its path, as in `get: /products`"
-                if not named
-                else f"a step is one request; found {' and '.join(named)}"
+        if not named:
+            raise ValueError("a step needs a method and its path, as in `get: /products`")
+        if len(named) > 1:
+            raise Misplaced(
+                f"a step is one request; found {' and '.join(named)}, so write two steps", named[1], at_key=True
             )
-        path = getattr(self, named[0])
-        if not path.startswith(("/", "http://", "https://", "{{")):
-            raise ValueError(f"the path {path!r} must start with a slash, as in `{named[0]}: /{path}`")
-        if sum(part is not None for part in (self.json_, self.form, self.body)) > 1:
-            raise ValueError("a request has one body: json, form or body")
-        for variable in self.extract:
-            if not _NAME.fullmatch(variable):
-                raise ValueError(f"{variable!r} cannot be a variable's name; use letters, digits and _")
+        bodies = [word for word in ("json", "form", "body") if word in self._written()]
+        if len(bodies) > 1:
+            raise Misplaced("a request has one body: json, form or body", bodies[1], at_key=True)
         return self
+
+    def _written(self) -> set[str]:
+        return {
+            word for word, part in (("json", self.json_), ("form", self.form), ("body", self.body)) if part is not None
+        }
 
     @property
     def method(self) -> str:
@@ -240,19 +301,17 @@ class Step(_Part):
         if self.name is not None:
             return self.name
         path = self.path.split("?", 1)[0]
-        return f"{self.method} {TEMPLATE.sub(lambda found: '{' + found[1].split('.')[-1] + '}', path)}"
+        return f"{self.method} {TEMPLATE.sub(lambda found: '{' + _placeholder(found[1]) + '}', path)}"
 
 
 class Scenario(_Part):
     """A flow of steps that one user, or one arrival, goes through in order."""
 
-    weight: Annotated[int, Field(ge=1)] = Field(
+    weight: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(
         1, description="How often it is picked, relative to the others."
     )
-    think_time: Pause = Field(
-        (0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`."
-    )
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    think_time: Pause = Field((0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`.")
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)] = Field(description="Its requests, in order.")
 
 
 def _ramp(value: Any, parse: Any) -> tuple[float, float]:
@@ -303,7 +362,7 @@ class StagePart(_Part):
         BeforeValidator(lambda value: units.parse_duration_ns(value), json_schema_input_type=str | float),
         PlainSerializer(_duration_text, return_type=str),
     ] = Field(alias="for", description="How long: `30s`.")
-    name: str | None = Field(None, description="What a page calls the stage.")
+    name: Name | None = Field(None, description="What a page calls the stage.")
 
     @model_validator(mode="after")
     def _one_level(self) -> "StagePart":
@@ -317,12 +376,14 @@ class StagePart(_Part):
 class WorkloadPart(_Part):
     """Which load: the model, and its stages one after the other."""
 
-    model: Literal["open", "closed"]
-    stages: Annotated[tuple[StagePart, ...], Field(min_length=1)]
-    arrivals: Literal["poisson", "uniform"] = Field(
-        "poisson", description="How arrivals of an open load are spaced."
+    model: Literal["open", "closed"] = Field(
+        description="Open: requests arrive at a rate, whatever is answered. Closed: users who wait for their answers."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+    stages: Annotated[tuple[StagePart, ...], Field(min_length=1)] = Field(
+        description="One after the other, without gaps."
+    )
+    arrivals: Literal["poisson", "uniform"] = Field("poisson", description="How arrivals of an open load are spaced.")
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
         1, description="The same seed gives the same schedule."
     )
 
@@ -331,9 +392,15 @@ class WorkloadPart(_Part):
         wanted = "rate" if self.model == "open" else "users"
         for index, stage in enumerate(self.stages):
             if getattr(stage, wanted) is None:
-                raise ValueError(f"stages[{index}]: the {self.model} model is written with {wanted}")
+                other = "users" if wanted == "rate" else "rate"
+                example = "rate: 50/s" if wanted == "rate" else "users: 32"
+                raise Misplaced(
+                    f"the {self.model} model is written with {wanted}, as in `{{{example}, for: 30s}}`",
+                    *("stages", index, other),
+                    at_key=True,
+                )
         if all(max(getattr(stage, wanted)) == 0 for stage in self.stages):
-            raise ValueError("no stage has any load")
+            raise Misplaced("no stage has any load", "stages")
         return self
 
     def value(self) -> Workload:
@@ -366,31 +433,39 @@ class WorkloadPart(_Part):
 class Auth(_Part):
     """How requests prove who sends them. Values may be `{{env.NAME}}`; a secret never stands in a plan itself."""
 
-    bearer: str | None = None
-    basic: str | None = Field(default=None, description="`user:password`")
-    header: dict[str, str] = {}
+    bearer: str | None = Field(None, description="A token, as in `{{env.TOKEN}}`.")
+    basic: str | None = Field(None, description="`user:password`, as in `{{env.USER_AND_PASSWORD}}`.")
+    header: dict[str, str] = Field({}, description="Any other header, as in `{x-api-key: '{{env.KEY}}'}`.")
+
+
+def _objectives(text: str) -> str:
+    parse_objectives(text)
+    return text
+
+
+ObjectiveText = Annotated[str, AfterValidator(_objectives)]
 
 
 class Plan(_Part):
     """What is tested. `target` and `scenarios` with their steps are required; the rest has a default."""
 
     target: str = Field(description="Base URL; the paths of steps are appended to it.")
-    name: str | None = Field(
-        None, description="What runs and pages are called; by default the target's host."
-    )
+    name: Name | None = Field(None, description="What runs and pages are called; by default the target's host.")
     headers: dict[str, str] = Field({}, description="Headers of every request.")
-    auth: Auth = Auth()
-    variables: dict[str, str | int | float] = Field({}, description="Constants for templates.")
+    auth: Auth = Field(Auth.model_validate({}), description="How requests prove who sends them.")
+    variables: dict[Variable, str | int | float] = Field({}, description="Constants for templates.")
     timeout: Duration = Field(30 * units.NS_PER_S, description="From the actual start to the last byte.")
-    redirects: Annotated[int, Field(ge=0, le=20)] = Field(
+    redirects: Annotated[int, Field(ge=0, le=20, strict=True)] = Field(
         5, description="Most redirects followed; 0 follows none."
     )
-    insecure: bool = Field(False, description="Accept any TLS certificate.")
-    scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
+    insecure: Switch = Field(False, description="Accept any TLS certificate.")
+    scenarios: Annotated[dict[Name, Scenario], Field(min_length=1)] = Field(
+        description="Named flows; which one a user goes through next is drawn by weight."
+    )
     workload: WorkloadPart | None = Field(
         None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each."
     )
-    slo: tuple[str, ...] = Field(
+    slo: tuple[ObjectiveText, ...] = Field(
         (), description="Objectives, as in `p95 < 300ms` or `POST /checkout: p99 < 800ms`."
     )
 
@@ -403,9 +478,7 @@ class Plan(_Part):
         except ValueError as error:
             raise ValueError(f"{value!r} is not a URL: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError(
-                f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000"
-            )
+            raise ValueError(f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000")
         if parts.username or parts.password:
             raise ValueError(
                 'a password does not belong in the target; use `auth: {basic: "{{env.USER_AND_PASSWORD}}"}`'
@@ -418,15 +491,6 @@ class Plan(_Part):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
-
-    @field_validator("slo")
-    @classmethod
-    def _each_is_an_objective(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        from surgeline.plan.objective import parse_objectives
-
-        for text in value:
-            parse_objectives(text)
-        return value
 
     def steps(self) -> Iterator[tuple[str, Step]]:
         """Every step with its scenario's name, in the order of the text."""
@@ -455,7 +519,7 @@ class Plan(_Part):
         return self.workload.value() if self.workload else default_steps()
 
     def dump(self) -> dict[str, Any]:
-        """The plan as plain data in its own language, without what is at its default; `Plan.model_validate` reads it."""
+        """The plan as plain data in its own language, without what is at its default; `model_validate` reads it."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     @property

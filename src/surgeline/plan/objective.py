@@ -67,7 +67,8 @@ def _parse_one(text: str) -> Objective:
     match = _ONE.fullmatch(text)
     if not match:
         raise ObjectiveError(
-            f"{text!r} is not an objective; write for example `p95 < 300ms`, `errors < 1%` or `GET /search: p99 < 800ms`"
+            f"{text!r} is not an objective; write for example `p95 < 300ms`, `errors < 1%` "
+            "or `GET /search: p99 < 800ms`"
         )
     word, op, limit = match["metric"], match["op"][0], match["limit"].strip()
     metric: Metric
@@ -99,9 +100,7 @@ def _parse_one(text: str) -> Objective:
         raise ObjectiveError(f"{text!r}: {error}") from error
     objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns)
     if objective.upper != (op == "<"):
-        raise ObjectiveError(
-            f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}"
-        )
+        raise ObjectiveError(f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}")
     return objective
 
 

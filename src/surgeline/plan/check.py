@@ -1,0 +1,222 @@
+"""Whether a plan hangs together: what it refers to exists, and what it sends could be sent.
+
+The model says what each part may look like by itself; this module looks across parts. It takes a plan, from a text or
+from a source, and returns faults by their path: a template variable that nothing defines, an objective for an endpoint
+that the plan does not have, a header that would break the request. It sends nothing and looks nothing up.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from surgeline.plan.evaluate import GENERATORS
+from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step
+from surgeline.plan.objective import parse_objectives
+from surgeline.plan.problem import Fault, Loc, did_you_mean, path_text, printable, quoted
+
+_WITH_ARGUMENTS = ("int", "choice")
+_CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\((.*)\)", re.DOTALL)
+_RANGE = re.compile(r"\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*")
+_ENV = re.compile(r"env\.[A-Za-z_][A-Za-z0-9_]*")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def faults(plan: Plan) -> list[Fault]:
+    """Everything that does not hang together, in the order of the plan; nothing when all is well."""
+    extracted = {variable: name for name, step in plan.steps() for variable in step.extract}
+    return [
+        *_target(plan),
+        *_of_all_requests(plan),
+        *_constants(plan),
+        *(fault for name, scenario in plan.scenarios.items() for fault in _flow(plan, name, scenario, extracted)),
+        *_objectives(plan),
+    ]
+
+
+def _target(plan: Plan) -> Iterator[Fault]:
+    if "{{" in plan.target:
+        yield Fault(("target",), "target: a template cannot stand in the target; write the address itself")
+
+
+def _of_all_requests(plan: Plan) -> Iterator[Fault]:
+    known = set(plan.variables)
+    yield from _headers(plan.headers, ("headers",))
+    yield from _headers(plan.auth.header, ("auth", "header"))
+    texts: list[tuple[Loc, str]] = [(("headers", name), value) for name, value in plan.headers.items()]
+    texts += [(("auth", word), text) for word in ("bearer", "basic") if (text := getattr(plan.auth, word)) is not None]
+    texts += [(("auth", "header", name), value) for name, value in plan.auth.header.items()]
+    for loc, text in texts:
+        if loc[0] == "auth" and _CONTROL.search(text):
+            yield Fault(loc, f"{path_text(loc)}: a line break or control character cannot be sent")
+        yield from _templates(text, loc, known, {}, "every request")
+
+
+def _constants(plan: Plan) -> Iterator[Fault]:
+    for name, value in plan.variables.items():
+        loc: Loc = ("variables", name)
+        if (taken := _taken(name)) is not None:
+            yield Fault(loc, f"{path_text(loc)}: {taken}", at_key=True)
+        for found in TEMPLATE.finditer(str(value)):
+            if not _ENV.fullmatch(found[1]):
+                yield Fault(
+                    loc,
+                    f"{path_text(loc)}: a constant may refer to {{{{env.NAME}}}} only, found {_shown(found[1])}",
+                )
+
+
+def _taken(name: str) -> str | None:
+    if name in GENERATORS:
+        return f'"{name}" already makes a value by itself; choose another name'
+    return 'names that begin with "env." are the environment\'s; choose another name' if name[:4] == "env." else None
+
+
+def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str]) -> Iterator[Fault]:
+    """`extracted`: every variable that a step of any scenario extracts, and one such scenario."""
+    known = set(plan.variables)
+    hints = {
+        variable: f"it is extracted in scenario {quoted(other)}, and a flow sees its own only"
+        for variable, other in extracted.items()
+    }
+    hints |= {
+        variable: f"it is extracted later, by step {index + 1}"
+        for index, step in reversed(list(enumerate(scenario.steps)))
+        for variable in step.extract
+    }
+    for index, step in enumerate(scenario.steps):
+        loc: Loc = ("scenarios", name, "steps", index)
+        yield from _step(step, loc)
+        for part, text in _texts(step, loc):
+            yield from _templates(text, part, known, hints, f"scenario {quoted(name)}")
+        known |= step.extract.keys()
+
+
+def _step(step: Step, loc: Loc) -> Iterator[Fault]:
+    bare = TEMPLATE.sub("", step.path)
+    where = (*loc, step.method.lower())
+    if " " in bare or _CONTROL.search(bare):
+        yield Fault(where, f"{path_text(where)}: a space or control character cannot stand in a path; write %20")
+    yield from _headers(step.headers, (*loc, "headers"))
+    for variable, extract in step.extract.items():
+        part = (*loc, "extract", variable)
+        if (taken := _taken(variable)) is not None:
+            yield Fault(part, f"{path_text(part)}: {taken}", at_key=True)
+        if extract.json_ is not None and not extract.json_.lstrip().startswith("$"):
+            yield Fault(
+                part, f"{path_text(part)}: a JSONPath begins with $, as in `$.{extract.json_.lstrip('.')[:40]}`"
+            )
+        if extract.regex is not None and (wrong := _regex_fault(extract.regex)):
+            yield Fault((*part, "regex"), f"{path_text(part)}: {wrong}")
+    for expression in step.check.json_:
+        part = (*loc, "check", "json", expression)
+        if wrong := _jsonpath_fault(expression):
+            yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
+
+
+def _jsonpath_fault(text: str) -> str | None:
+    import jsonpath
+
+    if not text.startswith("$"):
+        return f"a JSONPath begins with $, as in `$.{quoted(text.lstrip('.'))[1:-1]}`"
+    try:
+        jsonpath.compile(text)
+    except (jsonpath.JSONPathError, RecursionError, ValueError) as error:
+        return f"{quoted(text)} is not a JSONPath: {printable(str(error)).split(', line')[0][:120]}"
+    return None
+
+
+def _regex_fault(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"{quoted(text)} is not a regular expression: {error}"
+    return None
+
+
+def _headers(headers: Mapping[str, str], loc: Loc) -> Iterator[Fault]:
+    for name, value in headers.items():
+        part = (*loc, name)
+        if not _HEADER_NAME.fullmatch(name):
+            yield Fault(part, f"{path_text(part)}: this is not a header's name; use letters, digits and -", at_key=True)
+        if _CONTROL.search(value.replace("\t", " ")):
+            yield Fault(part, f"{path_text(part)}: a line break or control character cannot stand in a header")
+
+
+def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """Every text of a step in which templates are filled in."""
+    yield (*loc, step.method.lower()), step.path
+    for key in ("query", "headers", "form"):
+        for name, value in (getattr(step, key) or {}).items():
+            if isinstance(value, str):
+                yield (*loc, key, name), value
+    if step.body is not None:
+        yield (*loc, "body"), step.body
+    yield from _strings(step.json_, (*loc, "json"))
+    if step.check.body is not None:
+        yield (*loc, "check", "body"), step.check.body
+    yield from _strings(step.check.json_, (*loc, "check", "json"))
+    yield from _strings(step.check.header, (*loc, "check", "header"))
+
+
+def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    if isinstance(value, str):
+        yield loc, value
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _strings(child, (*loc, key))
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from _strings(child, (*loc, index))
+
+
+def _templates(text: str, loc: Loc, known: set[str], hints: Mapping[str, str], scope: str) -> Iterator[Fault]:
+    for found in TEMPLATE.finditer(text):
+        wrong = _template_fault(found[1], known, hints, scope)
+        if wrong:
+            yield Fault(loc, f"{path_text(loc)}: {wrong}")
+    if "{{" in TEMPLATE.sub("", text):
+        yield Fault(loc, f"{path_text(loc)}: a template opens with {{{{ and is not closed with }}}}")
+
+
+def _template_fault(name: str, known: set[str], hints: Mapping[str, str], scope: str) -> str | None:
+    if name in known or (name in GENERATORS and name not in _WITH_ARGUMENTS) or _ENV.fullmatch(name):
+        return None
+    if name.startswith("env."):
+        return f"{_shown(name)} is not the name of an environment variable; use letters, digits and _"
+    call = _CALL.fullmatch(name)
+    if call or name in _WITH_ARGUMENTS:
+        return _call_fault(call[1] if call else name, call[2] if call else "")
+    if name in hints:
+        return f"{_shown(name)} is not known here: {hints[name]}"
+    hint = did_you_mean(name, [*sorted(known), *GENERATORS, *hints], "{{{}}}")
+    return f"nothing in {scope} defines {_shown(name)}{hint}"
+
+
+def _call_fault(name: str, arguments: str) -> str | None:
+    if name == "int":
+        ends = _RANGE.fullmatch(arguments)
+        if not ends or int(ends[1]) > int(ends[2]):
+            return "int needs the least and the greatest number, as in {{int(1,100)}}"
+        return None
+    if name == "choice":
+        return None if arguments.strip() else "choice needs what it may choose from, as in {{choice(red,green)}}"
+    if name in GENERATORS:
+        return f"{name} takes no arguments; write {{{{{name}}}}}"
+    return f"{quoted(name)} makes no value{did_you_mean(name, _WITH_ARGUMENTS)}"
+
+
+def _shown(name: str) -> str:
+    return "{{" + quoted(name)[1:-1] + "}}"
+
+
+def _objectives(plan: Plan) -> Iterator[Fault]:
+    endpoints = plan.endpoints
+    for index, text in enumerate(plan.slo):
+        for objective in parse_objectives(text):
+            if objective.endpoint is not None and objective.endpoint not in endpoints:
+                hint = did_you_mean(objective.endpoint, endpoints)
+                more = "" if hint else f"; it has {', '.join(quoted(name) for name in endpoints[:5])}"
+                more += ", …" if not hint and len(endpoints) > 5 else ""
+                yield Fault(
+                    ("slo", index), f"slo[{index}]: the plan has no endpoint {quoted(objective.endpoint)}{hint}{more}"
+                )
