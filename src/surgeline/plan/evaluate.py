@@ -271,13 +271,20 @@ def environment_names(plan: Plan) -> set[str]:
 
 
 def constants(plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
-    """The plan's variables and the environment values it names, as `env.NAME`. Raises MissingVariable."""
-    values = {name: str(value) for name, value in plan.variables.items()}
+    """The plan's variables and the environment values it names, as `env.NAME`. Raises MissingVariable.
+
+    A variable may itself be made from environment values, as in `{token: "{{env.TOKEN}}"}`.
+    """
+    values: dict[str, str] = {}
     for name in sorted(environment_names(plan)):
         if name not in environment:
             raise MissingVariable(f"env.{name}")
         values[f"env.{name}"] = environment[name]
-    return values
+    constants = {
+        name: TEMPLATE.sub(lambda found: values.get(found[1], found[0]), str(value))
+        for name, value in plan.variables.items()
+    }
+    return {**constants, **values}
 
 
 def _encoded(pairs: Mapping[str, str | int | float | bool]) -> str:

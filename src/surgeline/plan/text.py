@@ -7,15 +7,18 @@ it finds, not the first thing only. Reading the file is the caller's.
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from surgeline.plan.check import faults
-from surgeline.plan.model import Misplaced, Plan
+from surgeline.plan.model import Misplaced, Plan, WorkloadPart
 from surgeline.plan.problem import Fault, Loc, PlanError, did_you_mean, path_text, quoted
 from surgeline.plan.schema import keys_at, owner_of
-from surgeline.plan.tree import Tree, read_tree
+from surgeline.plan.tree import Tree, decode, read_tree
+
+__all__ = ["PlanError", "decode", "dump_plan", "parse_plan", "plan_from_data", "workload_from_data"]
 
 
 def parse_plan(text: str | bytes, where: str) -> Plan:
@@ -43,16 +46,26 @@ def _plan_in(tree: Tree) -> Plan:
     return plan
 
 
-def plan_of(data: dict[str, Any], where: str) -> Plan:
-    """The plan in plain data that is no text of a user's. Raises PlanError with paths instead of lines."""
-    try:
-        plan = Plan.model_validate(data)
-    except ValidationError as error:
-        raise PlanError.of_faults(where, _faults_of(error, data)) from None
+def plan_from_data(data: Mapping[str, Any], where: str) -> Plan:
+    """The plan in plain data that is no text of the user's. Raises PlanError, with paths instead of lines."""
+    plan: Plan = _model_from_data(Plan, data, where)
     found = faults(plan)
     if found:
         raise PlanError.of_faults(where, found)
     return plan
+
+
+def workload_from_data(data: Mapping[str, Any], where: str) -> WorkloadPart:
+    """The workload in plain data, as a plan has it under `workload`. Raises PlanError, with paths."""
+    part: WorkloadPart = _model_from_data(WorkloadPart, data, where)
+    return part
+
+
+def _model_from_data(model: type[BaseModel], data: Mapping[str, Any], where: str) -> Any:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise PlanError.of_faults(where, _faults_of(error, data)) from None
 
 
 # --- the model's complaints in the author's words --------------------------------------------------------------------

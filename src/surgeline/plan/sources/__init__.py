@@ -7,6 +7,7 @@ through the `fetch` that a caller hands in.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,17 +17,50 @@ from surgeline.plan.problem import PlanError, quoted
 Kind = Literal["url", "plan", "openapi", "script"]
 
 
+MOST_NOTES = 12
+"""Sentences that a user is shown about a plan that was made from something else (taste)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A request that is not in the plan: its name, and the reason as a clause."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is left out: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Sourced:
     """A plan that was made from something else.
 
-    `notes` are sentences for the user about the whole, `left_out` one sentence for each request that was not taken,
-    beginning with its name; both are empty where there is nothing to say.
+    `remarks` are sentences about what is in it, `left_out` says of each request that is not why it is not; both are
+    empty where there is nothing to say.
     """
 
     plan: Plan
-    notes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before the load starts: the remarks, then what was left out, by reason."""
+        by_reason: dict[str, list[str]] = {}
+        for part in self.left_out:
+            by_reason.setdefault(part.reason, []).append(part.name)
+        sentences = [f"{these(names, 'is', 'are')} left out: {reason}" for reason, names in by_reason.items()]
+        shown = [*self.remarks, *sentences]
+        if len(shown) <= MOST_NOTES:
+            return tuple(shown)
+        return (*shown[: MOST_NOTES - 1], f"more is left out, for {len(shown) - MOST_NOTES + 1} other reasons")
+
+
+def these(names: Sequence[str], one: str, many: str) -> str:
+    """`A is`, `A, B are`, `A, B, C and 7 more are`."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {one if len(names) == 1 else many}"
 
 
 _URL = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit
 
 from surgeline.plan.model import LONGEST_NAME
 from surgeline.plan.problem import PlanError, printable, quoted
-from surgeline.plan.sources import Sourced
-from surgeline.plan.text import plan_of
+from surgeline.plan.sources import LeftOut, Sourced, these
+from surgeline.plan.text import plan_from_data
 from surgeline.plan.tree import read_tree
 
 MOST_JSON_BYTES = 32 << 20
@@ -38,7 +38,7 @@ _IGNORED_HEADERS = ("accept", "content-type", "authorization")
 
 
 class _Left(Exception):
-    """An operation cannot be taken; the message completes "GET /x is left out: …"."""
+    """An operation cannot be taken; the message is the reason, as a clause."""
 
 
 def read_openapi(text: str | bytes, where: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def plan_from_openapi(
         if only and not operation.matches(only):
             continue
         if operation.method != "GET":
-            left_out.append(f"{operation.name} is left out: only GET is sent unless a plan says otherwise")
+            left_out.append(LeftOut(operation.name, "only GET is sent unless a plan says otherwise"))
             continue
         if most is not None and len(scenarios) >= most:
             beyond += 1
@@ -102,7 +102,7 @@ def plan_from_openapi(
         try:
             step = reader.step(operation)
         except _Left as reason:
-            left_out.append(f"{operation.name} is left out: {reason}")
+            left_out.append(LeftOut(operation.name, str(reason)))
             continue
         step["name"] = _free(operation.name, scenarios)
         scenarios[step["name"]] = {"steps": [step]}
@@ -112,7 +112,7 @@ def plan_from_openapi(
     if not scenarios:
         raise _nothing(where, left_out)
     title = _title(document)
-    plan = plan_of({"target": target, **({"name": title} if title else {}), "scenarios": scenarios}, where)
+    plan = plan_from_data({"target": target, **({"name": title} if title else {}), "scenarios": scenarios}, where)
     return Sourced(plan, (*notes, *_remarks(taken, document)), tuple(left_out))
 
 
@@ -120,21 +120,14 @@ def _remarks(taken: Sequence["_Operation"], document: Mapping[str, Any]) -> Iter
     """What to know about operations that are sent."""
     old = [operation.name for operation in taken if operation.operation.get("deprecated") is True]
     if old:
-        yield f"{_these(old, 'is', 'are')} marked as deprecated"
+        yield f"{these(old, 'is', 'are')} marked as deprecated"
     guarded = {operation.name: needs for operation in taken if (needs := operation.security(document))}
     if guarded:
         schemes = dict.fromkeys(name for needs in guarded.values() for name in needs)
         yield (
-            f"{_these(list(guarded), 'asks', 'ask')} for authentication "
+            f"{these(list(guarded), 'asks', 'ask')} for authentication "
             f'({", ".join(quoted(name) for name in list(schemes)[:3])}); pass it with -H "Authorization: …"'
         )
-
-
-def _these(names: Sequence[str], one: str, many: str) -> str:
-    if len(names) == 1:
-        return f"{names[0]} {one}"
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more} {many}"
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
@@ -152,10 +145,10 @@ def _title(document: Mapping[str, Any]) -> str | None:
     return printable(" ".join(title.split()))[:LONGEST_NAME] or None if isinstance(title, str) else None
 
 
-def _nothing(where: str, left_out: Sequence[str]) -> PlanError:
+def _nothing(where: str, left_out: Sequence[LeftOut]) -> PlanError:
     if not left_out:
         return PlanError.of(where, "the document has no GET operation")
-    shown = "".join(f"\n  {sentence}" for sentence in left_out[:8])
+    shown = "".join(f"\n  {part}" for part in left_out[:8])
     more = f"\n  … and {len(left_out) - 8} more" if len(left_out) > 8 else ""
     return PlanError.of(where, f"no operation of the document can be sent as it stands:{shown}{more}")
 
@@ -254,8 +247,8 @@ class _Reader:
     document: Mapping[str, Any]
     old: bool
     """Swagger 2.0, where a parameter is its own schema."""
-    unreadable: list[str] = field(default_factory=list)
-    """A sentence for each path that could not be looked into."""
+    unreadable: list[LeftOut] = field(default_factory=list)
+    """Paths that could not be looked into."""
     _targets: dict[str, Any] = field(default_factory=dict)
 
     def operations(self) -> Iterator[_Operation]:
@@ -270,7 +263,7 @@ class _Reader:
                 if not isinstance(item, dict) or not path.startswith("/"):
                     raise _Left("it is not a path with its operations")
             except _Left as reason:
-                self.unreadable.append(f"{quoted(path)} is left out: {reason}")
+                self.unreadable.append(LeftOut(quoted(path), str(reason)))
                 continue
             for method in ("get", "put", "post", "delete", "options", "head", "patch", "trace"):
                 operation = item.get(method)

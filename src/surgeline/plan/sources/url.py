@@ -9,7 +9,7 @@ two steps deep, and what does not answer with 2xx is left out. Whatever looks as
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -18,9 +18,9 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from surgeline.plan.model import LONGEST_NAME
 from surgeline.plan.problem import PlanError, printable, quoted
-from surgeline.plan.sources import Sourced
+from surgeline.plan.sources import LeftOut, Sourced
 from surgeline.plan.sources.openapi import is_openapi, plan_from_openapi, read_openapi
-from surgeline.plan.text import plan_of
+from surgeline.plan.text import plan_from_data
 
 MOST_ENDPOINTS = 20
 MOST_FETCHES = 60
@@ -64,24 +64,25 @@ _SERVICE_DESC = re.compile(r'<([^>]*)>[^,]*?;\s*rel\s*=\s*"?[^",;]*\bservice-des
 class Fetched:
     """What a GET brought.
 
-    Where no answer came, `status` is 0 and `error` a clause such as "nothing is listening on 127.0.0.1:8000".
+    Where no answer came, `status` is 0 and `error` a clause such as "nothing is listening on 127.0.0.1:8000"; else
+    `error` is empty.
     `final_url` is where redirects led. `body` may be cut short by whoever fetched.
     """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Sequence[tuple[str, str]]
     body: bytes
     final_url: str
-    error: str | None = None
+    error: str = ""
 
     def header(self, name: str) -> str:
         """A header's value whatever its case; empty without it."""
-        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+        return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
     @property
     def good(self) -> bool:
         """Whether an answer came and its status is 2xx."""
-        return self.error is None and 200 <= self.status < 300
+        return not self.error and 200 <= self.status < 300
 
 
 Fetch = Callable[[str], Fetched]
@@ -100,7 +101,7 @@ def plan_from_url(url: str, fetch: Fetch) -> Sourced:
     parts = _checked(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     first = fetch(_join(origin, parts))
-    if first.error is not None:
+    if first.error:
         raise Unreachable.of(url, first.error)
     look = _Look(origin, fetch)
     if not look.same_origin(urlsplit(first.final_url)):
@@ -159,7 +160,7 @@ class _Look:
     fetches: int = 1
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Endpoint's name to its request."""
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     others: dict[str, None] = field(default_factory=dict)
     """Other origins that were linked to."""
     tried: set[str] = field(default_factory=set)
@@ -190,7 +191,7 @@ class _Look:
             listed = ", ".join(quoted(origin) for origin in list(self.others)[:5])
             more = f" and {len(self.others) - 5} more" if len(self.others) > 5 else ""
             notes.append(f"links to other origins are left out: {listed}{more}")
-        plan = plan_of(
+        plan = plan_from_data(
             {
                 "target": self.origin,
                 "scenarios": {name: {"steps": [{**step, "name": name}]} for name, step in self.steps.items()},
@@ -229,8 +230,8 @@ class _Look:
         try:
             sourced = plan_from_openapi(document, base_url=self.origin, where=url, most=room)
         except PlanError as error:
-            self.left_out += [problem.message.replace("\n", " ") for problem in error.problems]
-            return [f"the OpenAPI document at {quoted(url, 200)} reveals nothing that can be sent as it stands"]
+            reason = error.problems[0].message.splitlines()[0].rstrip(":")
+            return [f"the OpenAPI document at {quoted(url, 200)} is not used: {reason}"]
         prefix = urlsplit(sourced.plan.target).path
         known = {step["get"] for step in self.steps.values()}
         for _, step in sourced.plan.steps():
@@ -241,7 +242,7 @@ class _Look:
             elif path not in known:
                 self.steps.setdefault(name, {"get": path, **({"headers": step.headers} if step.headers else {})})
         self.left_out += sourced.left_out
-        return [f"endpoints come from the OpenAPI document at {quoted(url, 200)}", *sourced.notes]
+        return [f"endpoints come from the OpenAPI document at {quoted(url, 200)}", *sourced.remarks]
 
     # --- links ---
 
@@ -269,7 +270,7 @@ class _Look:
             if self.add(name, parts, answer) and depth < MOST_DEPTH:
                 waiting.extend((further, depth + 1) for further in self.wanted(answer))
         if beyond:
-            self.left_out.append(f"further links are left out: {len(self.steps)} endpoints are enough for a first look")
+            self.left_out.append(LeftOut("what else is linked", "this is enough for a first look"))
 
     def wanted(self, answer: Fetched) -> list[str]:
         """The links of an answer that stay on the origin, pages before what pages are made of."""
@@ -287,12 +288,12 @@ class _Look:
         return wanted
 
     def add(self, name: str, parts: SplitResult, answer: Fetched) -> bool:
-        if answer.error is not None:
-            self.left_out.append(f"{name} is left out: {answer.error}")
+        if answer.error:
+            self.left_out.append(LeftOut(name, answer.error))
         elif not self.same_origin(_split(answer.final_url)):
-            self.left_out.append(f"{name} is left out: it leads to another origin")
+            self.left_out.append(LeftOut(name, "it leads to another origin"))
         elif not answer.good:
-            self.left_out.append(f"{name} is left out: it answers {answer.status}")
+            self.left_out.append(LeftOut(name, f"it answers {answer.status}"))
         else:
             self.steps[name] = {"get": _path_of(parts)}
             return True
@@ -306,8 +307,8 @@ class _Look:
         return self.fetch(_join(self.origin, _split(url)))
 
 
-def _changes(name: str, word: str) -> str:
-    return f"{name} is left out: {quoted(word)} in it looks as if it changed something"
+def _changes(name: str, word: str) -> LeftOut:
+    return LeftOut(name, f"{quoted(word)} in it looks as if it changed something")
 
 
 def _port(parts: SplitResult) -> int | None:
