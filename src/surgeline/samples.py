@@ -222,9 +222,7 @@ class Histogram:
         histogram.add_parts(indices, counts, sum_ns, min_ns, max_ns)
         return histogram
 
-    def add_parts(
-        self, indices: Iterable[int], counts: Iterable[int], sum_ns: int, min_ns: int, max_ns: int
-    ) -> None:
+    def add_parts(self, indices: Iterable[int], counts: Iterable[int], sum_ns: int, min_ns: int, max_ns: int) -> None:
         """Adds the histogram that a window's columns describe."""
         mine = self.counts
         for index, count in zip(indices, counts, strict=True):
@@ -337,6 +335,9 @@ def encode_table(columns: Mapping[str, ColumnType], values: Mapping[str, Sequenc
     differ or a value does not fit its type.
     """
     names = list(columns)
+    absent = [name for name in names if name not in values]
+    if absent:
+        raise SampleError(f"column {absent[0]} is missing")
     rows = len(values[names[0]]) if names else 0
     parts = [struct.pack("<IH", rows, len(names))]
     for name in names:
@@ -347,7 +348,7 @@ def encode_table(columns: Mapping[str, ColumnType], values: Mapping[str, Sequenc
         parts.append(struct.pack("<B", len(label)) + label + struct.pack("<B", _TYPE_CODES[kind]))
         try:
             parts.append(_encode_column(kind, column))
-        except (TypeError, OverflowError, ValueError) as error:
+        except (TypeError, OverflowError, ValueError, AttributeError) as error:
             raise SampleError(f"column {name}: a value does not fit {kind}: {error}") from error
     return b"".join(parts)
 
@@ -356,9 +357,7 @@ def _encode_column(kind: ColumnType, column: Sequence[Any]) -> bytes:
     if kind == "str":
         codes: dict[str, int] = {}
         coded = [codes.setdefault(text, len(codes)) for text in column]
-        texts = b"".join(
-            struct.pack("<I", len(raw)) + raw for raw in (text.encode(errors="replace") for text in codes)
-        )
+        texts = b"".join(struct.pack("<I", len(raw)) + raw for raw in (text.encode(errors="replace") for text in codes))
         return struct.pack("<I", len(codes)) + texts + _little(array("I", coded))
     if kind == "ragged":
         offsets, flat = [0], array("I")
@@ -581,11 +580,14 @@ class Measurement:
 
 
 def windows_of(table: Table) -> Iterator[Window]:
-    """The windows in a decoded table of windows, one per row."""
+    """The windows in a decoded table of windows, one per row. Raises SampleError where it is another table."""
     columns = table.columns
-    plain = {
-        name: columns[name].tolist() for name, kind in WINDOW_COLUMNS.items() if kind not in ("str", "ragged")
-    }
+    absent = [name for name in WINDOW_COLUMNS if name not in columns]
+    if absent:
+        raise SampleError(f"this is no table of windows: column {absent[0]} is missing")
+    if table.rows and int(columns["outcome"].max()) > max(Outcome):
+        raise SampleError(f"the outcome {int(columns['outcome'].max())} is not known")
+    plain = {name: columns[name].tolist() for name, kind in WINDOW_COLUMNS.items() if kind not in ("str", "ragged")}
     endpoints = columns["endpoint"]
     for row in range(table.rows):
         parts = {
@@ -684,13 +686,12 @@ def fold_rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         sums[0] += 1
         sums[1] += bytes_in
         sums[2] += bytes_out
-        if outcome not in (Outcome.NOT_SENT, Outcome.ABORTED):
+        if outcome not in (Outcome.NOT_SENT, Outcome.ABORTED) and end >= 0:
             response.record(max(end - intended, 0))
-            service.record(max(end - start, 0))
+            if start >= 0:
+                service.record(max(end - start, 0))
     table: dict[str, list[Any]] = {name: [] for name in WINDOW_COLUMNS}
-    for (second, stage, endpoint, outcome), (sums, response, service) in sorted(
-        folded.items(), key=lambda i: i[0]
-    ):
+    for (second, stage, endpoint, outcome), (sums, response, service) in sorted(folded.items(), key=lambda i: i[0]):
         for name, value in zip(
             ("second", "stage", "endpoint", "outcome", "count", "bytes_in", "bytes_out"),
             (second, stage, endpoint, outcome, *sums),

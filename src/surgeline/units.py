@@ -7,6 +7,7 @@ through this module, so that one quantity looks the same on the command line, in
 
 import math
 import re
+from decimal import ROUND_HALF_EVEN, Decimal
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -45,6 +46,13 @@ LONGEST_NS = 366 * 86400 * NS_PER_S
 """No duration a person writes may exceed a leap year: beyond it, a typing error is likelier than a wish."""
 
 
+HIGHEST_RATE_PER_S = 1e9
+"""One request per nanosecond."""
+
+LARGEST_BYTES = 1 << 62
+"""Sizes are stored in 64 bits."""
+
+
 class UnitError(ValueError):
     """A text that is not the quantity it should be. Its message is one sentence that shows a right example."""
 
@@ -52,33 +60,47 @@ class UnitError(ValueError):
 def parse_duration_ns(text: str | int | float) -> int:
     """The nanoseconds in `90`, `90s`, `1m30s`, `2h`, `1.5 s` or `250ms`. A bare number means seconds.
 
-    Raises UnitError for anything else, for negative durations and for more than a year.
+    Exact to the nanosecond. Raises UnitError for anything else, for negative durations and for more than a year.
     """
-    if isinstance(text, bool):
-        raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
-    if isinstance(text, int | float):
-        value = float(text)
-        if not math.isfinite(value) or value < 0:
-            raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
-        return _within_a_year(round(value * NS_PER_S), str(text))
+    wrong = UnitError(f"{_cited(text)} is not a duration; write for example 30s, 1m30s or 250ms")
+    number = _number(text)
+    if number is not None:
+        if not 0 <= number < math.inf:
+            raise wrong
+        return _within_a_year(Decimal(number if isinstance(number, int) else repr(number)) * NS_PER_S, text)
+    if not isinstance(text, str):
+        raise wrong
     compact = text.replace(" ", "")
     if _NUMBER.fullmatch(compact):
-        return _within_a_year(round(float(compact) * NS_PER_S), text)
-    total, at = 0.0, 0
+        return _within_a_year(Decimal(compact) * NS_PER_S, text)
+    total, at = Decimal(0), 0
     for part in _DURATION_PART.finditer(compact):
         if part.start() != at:
             break
-        total += float(part[1]) * _DURATION_UNITS_NS[part[2]]
+        total += Decimal(part[1]) * _DURATION_UNITS_NS[part[2]]
         at = part.end()
     if not compact or at != len(compact):
-        raise UnitError(f"{text!r} is not a duration; write for example 30s, 1m30s or 250ms")
-    return _within_a_year(round(total), text)
+        raise wrong
+    return _within_a_year(total, text)
 
 
-def _within_a_year(value_ns: int, text: str) -> int:
+def _number(value: object) -> int | float | None:
+    """The value where it is a number, and true and false are none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _cited(value: object) -> str:
+    """A value as a complaint shows it: quoted, and no longer than a line."""
+    if isinstance(value, int) and abs(value) >= 10**60:
+        return "a number of that many digits"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:78] + "…'"
+
+
+def _within_a_year(value_ns: Decimal, text: object) -> int:
     if value_ns > LONGEST_NS:
-        raise UnitError(f"{text!r} is longer than a year; a duration without a unit is read as seconds")
-    return value_ns
+        raise UnitError(f"{_cited(text)} is longer than a year; a duration without a unit is read as seconds")
+    return int(value_ns.to_integral_value(ROUND_HALF_EVEN))
 
 
 def parse_rate_per_s(text: str | int | float) -> float:
@@ -86,38 +108,43 @@ def parse_rate_per_s(text: str | int | float) -> float:
 
     Raises UnitError for anything else and for negative or infinite rates.
     """
-    wrong = UnitError(f"{text!r} is not a rate; write for example 200/s, 12k/m or 0.5/s")
-    if isinstance(text, bool):
-        raise wrong
-    if isinstance(text, int | float):
-        if not math.isfinite(text) or text < 0:
+    wrong = UnitError(f"{_cited(text)} is not a rate; write for example 200/s, 12k/m or 0.5/s")
+    number = _number(text)
+    if number is None:
+        if not isinstance(text, str):
             raise wrong
-        return float(text)
-    match = _RATE.fullmatch(
-        text.strip().removesuffix("rps").strip() if text.strip().endswith("rps") else text.strip()
-    )
-    if not match:
+        match = _RATE.fullmatch(text.strip().removesuffix("rps").strip())
+        if not match:
+            raise wrong
+        number = float(match[1]) * _SCALE[match[2]] / _RATE_SECONDS[match[3] or "s"]
+    if not 0 <= number <= HIGHEST_RATE_PER_S:
         raise wrong
-    return float(match[1]) * _SCALE[match[2]] / _RATE_SECONDS[match[3] or "s"]
+    return float(number)
 
 
 def parse_size_bytes(text: str | int) -> int:
     """The bytes in `512`, `10kB` (1,000 each) or `4KiB` (1,024 each). Raises UnitError for anything else."""
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+    wrong = UnitError(f"{_cited(text)} is not a size; write for example 512, 10kB or 4MiB")
+    if isinstance(text, int) and not isinstance(text, bool) and 0 <= text <= LARGEST_BYTES:
         return text
-    match = _SIZE.fullmatch(str(text).strip())
-    if isinstance(text, bool) or not match:
-        raise UnitError(f"{text!r} is not a size; write for example 512, 10kB or 4MiB")
-    return round(float(match[1]) * _SIZE_BYTES[match[2]])
+    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if not match:
+        raise wrong
+    value = Decimal(match[1]) * _SIZE_BYTES[match[2]]
+    if value > LARGEST_BYTES:
+        raise wrong
+    return int(value.to_integral_value(ROUND_HALF_EVEN))
 
 
 def parse_ratio(text: str | float) -> float:
     """The ratio in `1%`, `0.5 %` or `0.01`. Raises UnitError for anything outside 0 to 100 %."""
-    match = _RATIO.fullmatch(str(text).strip())
-    value = float(match[1]) / (100.0 if match[2] else 1.0) if match else math.nan
-    if isinstance(text, bool) or not 0.0 <= value <= 1.0:
-        raise UnitError(f"{text!r} is not a share; write for example 1%, 0.5% or 0.01")
-    return value
+    number = _number(text)
+    match = _RATIO.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match:
+        number = float(match[1]) / (100.0 if match[2] else 1.0)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise UnitError(f"{_cited(text)} is not a share; write for example 1%, 0.5% or 0.01")
+    return float(number)
 
 
 def format_duration(value_ns: float | None, digits: int = 3) -> str:
@@ -131,11 +158,11 @@ def format_duration(value_ns: float | None, digits: int = 3) -> str:
         return "-" + format_duration(-value_ns, digits)
     if value_ns == 0:
         return "0 ms"
-    if value_ns >= 7200 * NS_PER_S:
+    seconds = round(value_ns / NS_PER_S)
+    if seconds >= 7200:
         minutes = round(value_ns / (60 * NS_PER_S))
         return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    if value_ns >= 120 * NS_PER_S:
-        seconds = round(value_ns / NS_PER_S)
+    if seconds >= 120:
         return f"{seconds // 60} min" + (f" {seconds % 60} s" if seconds % 60 else "")
     for unit, size_ns in (("s", NS_PER_S), ("ms", NS_PER_MS), ("µs", NS_PER_US), ("ns", 1)):
         # The half step keeps 999.6 µs from printing as "1000 µs".
@@ -165,7 +192,8 @@ def format_size(value_bytes: float | None, digits: int = 3) -> str:
     if value_bytes is None:
         return "–"
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value_bytes >= size:
+        # As above: 999.6 kB is 1 MB.
+        if value_bytes >= size * (1 - 0.5 * 10.0**-digits):
             return f"{_significant(value_bytes / size, digits)} {unit}"
     return f"{value_bytes:.0f} B"
 
@@ -189,7 +217,7 @@ def _significant(value: float, digits: int) -> str:
     """`value` to `digits` significant digits, never in exponent form; whole digits are never cut off."""
     if value == 0:
         return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
     rounded = round(value, places)
     if rounded != 0 and math.floor(math.log10(abs(rounded))) > math.floor(math.log10(abs(value))):
         places -= 1

@@ -190,7 +190,7 @@ def default_steps(most_users: int = 64, each_ns: int = 8 * units.NS_PER_S) -> Wo
 def closed_stage(start: float, end: float, duration_ns: int) -> Stage:
     """A stage of the closed model, named for its users."""
     return Stage(
-        _line(f"{start:g}", f"{end:g}", "users" if end != 1 or start != 1 else "user"),
+        _line(f"{start:.12g}", f"{end:.12g}", "users" if end != 1 or start != 1 else "user"),
         duration_ns,
         start,
         end,
@@ -213,13 +213,9 @@ def describe(workload: Workload) -> str:
     levels = [level for stage in workload.stages for level in (stage.start, stage.end)]
     low, high = min(levels), max(levels)
     if workload.model == "closed":
-        load = f"{high:g} user{'' if high == 1 else 's'}" if low == high else f"{low:g} to {high:g} users"
+        load = f"{high:.12g} user{'' if high == 1 else 's'}" if low == high else f"{low:.12g} to {high:.12g} users"
     else:
-        load = (
-            units.format_rate(high)
-            if low == high
-            else f"{units.format_rate(low)} to {units.format_rate(high)}"
-        )
+        load = units.format_rate(high) if low == high else f"{units.format_rate(low)} to {units.format_rate(high)}"
         load += f", {'Poisson' if workload.arrivals == 'poisson' else 'uniform'} arrivals"
     count = len(workload.stages)
     stages = "" if count == 1 else f" in {count} stages"

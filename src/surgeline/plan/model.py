@@ -8,7 +8,8 @@ so the JSON Schema that editors use is made from them; `surgeline schema plan` p
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -139,20 +140,22 @@ class _Part(BaseModel):
 
 
 def _status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
-    items = value if isinstance(value, list | tuple) else [value]
-    ranges = []
-    for item in items:
-        if isinstance(item, list | tuple) and len(item) == 2:
-            ranges.append((int(item[0]), int(item[1])))
-        elif isinstance(item, str) and re.fullmatch(r"[1-5]xx", item):
-            ranges.append((int(item[0]) * 100, int(item[0]) * 100 + 99))
-        elif isinstance(item, int | str) and not isinstance(item, bool) and re.fullmatch(r"[1-5]\d\d", str(item)):
-            ranges.append((int(item), int(item)))
-        else:
-            raise ValueError(f"{item!r} is not a status; write for example 200, 2xx or [200, 304]")
+    ranges = tuple(_status_range(item) for item in (value if isinstance(value, list | tuple) else [value]))
     if not ranges:
         raise ValueError("the list of statuses is empty; write for example 200, 2xx or [200, 304]")
-    return tuple(ranges)
+    return ranges
+
+
+def _status_range(item: Any) -> tuple[int, int]:
+    ends = item if isinstance(item, list | tuple) and len(item) == 2 else (item, item)
+    if isinstance(item, str) and re.fullmatch(r"[1-5]xx", item):
+        return int(item[0]) * 100, int(item[0]) * 100 + 99
+    low, high = (
+        int(end) if type(end) in (int, str) and re.fullmatch(r"[1-5][0-9]{2}", str(end)) else 0 for end in ends
+    )
+    if not 0 < low <= high:
+        raise ValueError(f"{str(item)[:60]!r} is not a status; write for example 200, 2xx or [200, 304]")
+    return low, high
 
 
 def _status_texts(ranges: tuple[tuple[int, int], ...]) -> int | str | list[int | str | list[int]]:
@@ -314,30 +317,34 @@ class Scenario(_Part):
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] = Field(description="Its requests, in order.")
 
 
-def _ramp(value: Any, parse: Any) -> tuple[float, float]:
+def _ramp(value: Any, parse: Callable[[Any], float]) -> tuple[float, float]:
+    ends: Sequence[Any] = [value]
     if isinstance(value, str):
-        ends = re.split(r"->|→", value)
-        if len(ends) > 2:
-            raise ValueError(f"{value!r} has more than two ends; write one stage per line of load")
-        levels = [parse(end.strip()) for end in ends]
-    elif isinstance(value, list | tuple):
-        levels = [parse(end) for end in value]
-    else:
-        levels = [parse(value)]
-    return float(levels[0]), float(levels[-1])
+        ends = [end.strip() for end in re.split(r"->|→", value)]
+    elif isinstance(value, list | tuple) and value:
+        ends = value
+    if len(ends) > 2:
+        raise ValueError(f"{str(value)[:60]!r} has more than two ends; write one stage per line of load")
+    return float(parse(ends[0])), float(parse(ends[-1]))
 
 
-def _users(text: Any) -> float:
-    if isinstance(text, bool) or not re.fullmatch(r"\d+", str(text).strip()):
-        raise ValueError(f"{text!r} is not a number of users; write for example 32 or 1 -> 64")
+def _users(value: Any) -> float:
+    text = value.strip() if isinstance(value, str) else str(value) if type(value) is int and value < 10**9 else ""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError(f"{str(value)[:60]!r} is not a number of users; write for example 32 or 1 -> 64")
     return float(int(text))
 
 
 def _ramp_text(pair: tuple[float, float], unit: str) -> Any:
-    ends = [f"{level:.12g}{unit}" for level in pair]
+    ends = [f"{_exact(level)}{unit}" for level in pair]
     if pair[0] == pair[1]:
         return ends[0] if unit else int(pair[0])
     return " -> ".join(ends)
+
+
+def _exact(level: float) -> str:
+    """The shortest text that reads back as the same number, never in exponent form."""
+    return f"{Decimal(repr(level)):f}".removesuffix(".0")
 
 
 Rate = Annotated[
@@ -418,11 +425,7 @@ class WorkloadPart(_Part):
         """The part of a plan that describes `value`."""
         key = "rate" if value.model == "open" else "users"
         stages = [
-            {
-                key: (f"{s.start!r} -> {s.end!r}" if key == "rate" else f"{s.start:g} -> {s.end:g}"),
-                "for": f"{s.duration_ns}ns",
-                "name": s.name,
-            }
+            {key: f"{_exact(s.start)} -> {_exact(s.end)}", "for": f"{s.duration_ns}ns", "name": s.name}
             for s in value.stages
         ]
         return cls.model_validate(
