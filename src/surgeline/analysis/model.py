@@ -16,9 +16,10 @@ from surgeline.samples import Histogram, Outcome
 class Estimate:
     """A number with its 95 % interval.
 
-    `value` None: nothing can be said, and `why_not` is the reason as a clause ("12 samples, p99 needs 368"). `low` or
-    `high` None with a value: that side is open. `n` is the number of requests behind it, `n_eff` the number of
-    independent ones they are worth.
+    `value` None: nothing can be said, and `why_not` is the reason as a clause ("12 samples, p99 needs 368"). Both `low`
+    and `high` None with a value: the value is plain, and `why_not` says why it has no interval. Only `high` None: that
+    side is open ("at least"). `n` is the number of requests behind it, `n_eff` the number of independent ones they are
+    worth.
     """
 
     value: float | None
@@ -27,6 +28,11 @@ class Estimate:
     n: int = 0
     n_eff: float | None = None
     why_not: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return self.low is not None and self.high is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class Second:
     p99_ns: int | None
     max_ns: int | None
     by_endpoint: Mapping[str, Mapping[Outcome, int]]
+    completed: float | None = None
+    """Answers, right or wrong, that arrived in this second, whenever they were due; from windows, so to ±1 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ class ErrorGroup:
     """Requests that went wrong in the same way: endpoint, outcome, kind and status equal.
 
     `first_ns` and `last_ns` are when the first and the last of them were due. `median_ns` is their median response
-    time. `by_stage` counts them per stage.
+    time. `by_stage` counts them per stage. Without rows, `kind` is the outcome's word and `status` 0.
     """
 
     endpoint: str
@@ -175,6 +183,10 @@ class ErrorGroup:
     last_ns: int
     median_ns: int | None
     by_stage: Mapping[int, int]
+    cluster_ns: int | None = None
+    """The service time around which most of them lie, within 2 % of it; None where none has one."""
+    cluster_share: float | None = None
+    """The share of them that lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +205,72 @@ class GeneratorHealth:
     shares_machine: bool
 
 
+SloVerdict = Literal["met", "missed", "no data"]
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectiveResult:
-    """What became of an objective: met, missed, or no data; `observed` is the figure it was held against."""
+    """What became of an objective: met, missed, or no data; `observed` is the figure it was held against.
+
+    `first_missed_stage` is the stage of the lowest load that missed it. `reason` is a clause with the numbers.
+    `by_stage` holds the verdict of each valid stage in which its requests were due. `exceeded` of `judged` requests
+    were over the limit, where it is a limit on single requests.
+    """
 
     objective: Objective
-    verdict: Literal["met", "missed", "no data"]
+    verdict: SloVerdict
     observed: Estimate
     first_missed_stage: int | None
     reason: str
+    by_stage: Mapping[int, SloVerdict] = field(default_factory=dict)
+    exceeded: int | None = None
+    judged: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Where throughput stopped growing, or that it did not.
+
+    `reached` False: throughput grew up to the highest load that was tried. `throughput_per_s` is the plateau, or the
+    highest throughput measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it comes from.
+    The knee lies between the loads of the stages `before` (None: already in the first) and `stage`. `fell` is the share
+    of throughput lost from its peak to the highest load. `stages` are those on the plateau, by load. `generator`: the
+    stages above were not valid, so the generator may have been the limit.
+    """
+
+    reached: bool
+    throughput_per_s: float
+    low_per_s: float
+    high_per_s: float
+    before: int | None
+    stage: int
+    fell: float
+    stages: tuple[int, ...]
+    generator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicStall:
+    """Moments at regular intervals at which requests took much longer than usual.
+
+    `period_ns` apart, each `duration_ns` long (what the worst-hit request of a typical one lost). `cycles_hit` of
+    `cycles` were seen between `first_ns` and `last_ns`, the ends of the first and the last stall. `requests` were hit,
+    `share` of all in that time, and lost `lost_ns` together. `endpoints` are the names of those hit, most often first;
+    `endpoints_seen` is how many were active. `chance` is how likely chance alone would do this.
+    """
+
+    period_ns: int
+    duration_ns: int
+    cycles: int
+    cycles_hit: int
+    first_ns: int
+    last_ns: int
+    requests: int
+    share: float
+    lost_ns: int
+    endpoints: tuple[str, ...]
+    endpoints_seen: int
+    chance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +298,11 @@ class Summary:
     validity_reasons: tuple[str, ...]
     response_is_service: bool
     books: tuple[str, ...]
+    saturation: Saturation | None = None
+    """None where fewer than two stages of different load are valid."""
+    stalls: tuple[PeriodicStall, ...] = ()
+    """Regular stalls found in the rows; empty also where no rows were looked at."""
+    shares_machine: bool = False
+    """Whether generator and server ran on one machine."""
+    rows_seen: bool = False
+    """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""

@@ -446,7 +446,8 @@ class Play:
         while self._ending is None:
             grace_end = math.inf if self._stopped_ns is None else self._stopped_ns + self._stop_grace_ns
             at = min(self._events[0][0] if self._events else math.inf, self._stage_end, grace_end)
-            if at > limit_ns:
+            if at >= limit_ns:
+                # What happens at the turn of a second belongs to the next one, and is read there.
                 self._now = int(limit_ns)
                 break
             self._now = max(self._now, int(at))

@@ -1,0 +1,327 @@
+"""A run's measurement, arranged by stage and endpoint.
+
+Every question of the analysis is a sum over some stages and endpoints: how many, how slow, when answered. The book puts
+windows, counts and readings where such a sum is one pass over arrays, and knows when each stage really began and ended.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from surgeline import units
+from surgeline.analysis.intervals import ratio_estimate
+from surgeline.analysis.model import EndpointFigures, Tally
+from surgeline.analysis.pooled import EMPTY, Columns
+from surgeline.samples import Histogram, Measurement, Outcome, Reading
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WITH_TIMES = (Outcome.OK, Outcome.FAILURE, Outcome.ERROR, Outcome.TIMEOUT)
+"""Outcomes whose requests have an answer time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """One stage: its plan, and when it really began and ended."""
+
+    index: int
+    name: str
+    model: Literal["open", "closed"]
+    start: float
+    end: float
+    duration_ns: int | None
+    begin_ns: int
+    end_ns: int
+    completed: bool
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One endpoint in one stage, as it is collected."""
+
+    tally: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    by_second: dict[int, dict[Outcome, int]] = field(default_factory=dict)
+    due_by_second: dict[int, list[int]] = field(default_factory=dict)
+    response: dict[Outcome, list[tuple[int, Histogram]]] = field(default_factory=lambda: defaultdict(list))
+    service: list[tuple[int, Histogram]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Held:
+    """One endpoint in one stage: counts by second, and times as columns."""
+
+    tally: Tally
+    by_second: Mapping[int, Mapping[Outcome, int]]
+    due_by_second: Mapping[int, Sequence[int]]
+    response: Mapping[Outcome, Columns]
+    service: Columns
+
+
+_TALLY_NAMES = {outcome: outcome.name.lower() for outcome in Outcome}
+
+
+@dataclass
+class Book:
+    """A measurement arranged by stage and endpoint, so that each question is one sum over some of its cells."""
+
+    run: Mapping[str, Any]
+    cells: dict[tuple[int, str], Held]
+    stages: list[Limits]
+    health: dict[str, dict[int, dict[str, float]]]
+    """Metric → second → worker → last reading in that second; of the generator."""
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any], measurement: Measurement) -> "Book":
+        """From what was measured."""
+        cells: dict[tuple[int, str], _Cell] = defaultdict(_Cell)
+        for window in measurement.windows:
+            cell = cells[window.stage, window.endpoint]
+            cell.tally[_TALLY_NAMES[window.outcome]] += window.count
+            cell.tally["bytes_in"] += window.bytes_in
+            cell.tally["bytes_out"] += window.bytes_out
+            outcomes = cell.by_second.setdefault(window.second, {})
+            outcomes[window.outcome] = outcomes.get(window.outcome, 0) + window.count
+            if window.outcome in WITH_TIMES:
+                cell.response[window.outcome].append((window.second, window.response))
+                if window.outcome is Outcome.OK:
+                    cell.service.append((window.second, window.service))
+        for count in measurement.counts:
+            cell = cells[count.stage, count.endpoint]
+            for name, value in (("due", count.due), ("sent", count.sent), ("hops", count.hops)):
+                cell.tally[name] += value
+            held = cell.due_by_second.setdefault(count.second, [0, 0])
+            held[0] += count.due
+            held[1] += count.sent
+        health: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+        for reading in measurement.health:
+            if reading.source == "generator":
+                _note(health[reading.metric], reading)
+        arranged = {
+            key: Held(
+                Tally(**cell.tally),
+                cell.by_second,
+                cell.due_by_second,
+                {outcome: Columns.of(key[0], parts) for outcome, parts in cell.response.items()},
+                Columns.of(key[0], cell.service),
+            )
+            for key, cell in sorted(cells.items())
+        }
+        return cls(run, arranged, _limits(run, measurement, arranged), dict(health))
+
+    @cached_property
+    def endpoints(self) -> list[str]:
+        """Every endpoint that was due, in the order of the plan, then of the alphabet."""
+        planned = list(dict.fromkeys(endpoint_names(self.run)))
+        seen = {name for _, name in self.cells}
+        return [name for name in planned if name in seen] + sorted(seen.difference(planned))
+
+    @property
+    def model(self) -> Literal["open", "closed", "script"]:
+        """The load's model, or "script" where a script decided it."""
+        if not self.run.get("stages"):
+            return "script"
+        return "open" if self.run["stages"][0].get("model") == "open" else "closed"
+
+    @property
+    def begin_ns(self) -> int:
+        """When the first stage began."""
+        return self.stages[0].begin_ns if self.stages else 0
+
+    @property
+    def end_ns(self) -> int:
+        """When the last stage ended; answers may have come later."""
+        return self.stages[-1].end_ns if self.stages else 0
+
+    @cached_property
+    def width(self) -> int:
+        """How many seconds the run covers, from 0 to the last one with a request or of a stage."""
+        last = max((max(cell.by_second, default=-1) for cell in self.cells.values()), default=-1)
+        due = max((max(cell.due_by_second, default=-1) for cell in self.cells.values()), default=-1)
+        return max(last + 1, due + 1, -(-self.end_ns // units.NS_PER_S))
+
+    def some(self, stage: int | None, endpoint: str | None) -> list[Held]:
+        """The cells of a stage, of an endpoint, of both, or all."""
+        return [
+            cell
+            for (index, name), cell in self.cells.items()
+            if (stage is None or stage == index) and (endpoint is None or endpoint == name)
+        ]
+
+    def ok(self, stage: int | None, endpoint: str | None) -> Columns:
+        """The response times of ok requests."""
+        return Columns.pool(cell.response.get(Outcome.OK, EMPTY) for cell in self.some(stage, endpoint))
+
+    def by_slot(self, stage: int | None, endpoint: str | None) -> dict[int, list[int]]:
+        """Per stage and second (stage x 2³² + second): requests whose outcome is known, and those of them not ok."""
+        found: dict[int, list[int]] = {}
+        for (index, name), cell in self.cells.items():
+            if (stage is None or stage == index) and (endpoint is None or endpoint == name):
+                for second, outcomes in cell.by_second.items():
+                    held = found.setdefault((index << 32) + second, [0, 0])
+                    for outcome, count in outcomes.items():
+                        if outcome is not Outcome.ABORTED:
+                            held[0] += count
+                            held[1] += count if outcome is not Outcome.OK else 0
+        return dict(sorted(found.items()))
+
+    def arrived(self, endpoint: str | None, outcomes: Iterable[Outcome]) -> Array:
+        """How many requests came to an end with one of the outcomes, by the second in which they did."""
+        key = (endpoint, tuple(outcomes))
+        if key not in self._arrived:
+            parts = [
+                cell.response[outcome]
+                for cell in self.some(None, endpoint)
+                for outcome in key[1]
+                if outcome in cell.response
+            ]
+            self._arrived[key] = Columns.pool(parts).arrivals(self.width)
+        return self._arrived[key]
+
+    @cached_property
+    def _arrived(self) -> dict[tuple[str | None, tuple[Outcome, ...]], Array]:
+        return {}
+
+    @cached_property
+    def in_flight(self) -> Array:
+        """The mean number of requests in flight in each second: what was sent until then less what had ended."""
+        sent = np.zeros(self.width)
+        for cell in self.cells.values():
+            for second, (_, count) in cell.due_by_second.items():
+                sent[second] += count
+        begun, ended = np.cumsum(sent), np.cumsum(self.arrived(None, WITH_TIMES))
+        at_end = np.maximum(begun - ended, 0.0)
+        return np.asarray((np.concatenate(([0.0], at_end[:-1])) + at_end) / 2.0)
+
+    def figures(
+        self, label: str, stage: int | None, endpoint: str | None, begin_ns: int, end_ns: int
+    ) -> EndpointFigures:
+        """The figures of some cells, with rates over the time from `begin_ns` to `end_ns`."""
+        cells = self.some(stage, endpoint)
+        tally = _sum(cell.tally for cell in cells)
+        slots = self.by_slot(stage, endpoint)
+        judged = np.array([pair[0] for pair in slots.values()], dtype=np.int64)
+        bad = np.array([pair[1] for pair in slots.values()], dtype=np.int64)
+        strata = np.array([slot >> 32 for slot in slots], dtype=np.int64)
+        failed = [c.response[o] for c in cells for o in WITH_TIMES[1:] if o in c.response]
+        seconds = (end_ns - begin_ns) / units.NS_PER_S
+        answered = within(self.arrived(endpoint, WITH_TIMES[:2]), begin_ns, end_ns)
+        good = within(self.arrived(endpoint, WITH_TIMES[:1]), begin_ns, end_ns)
+        return EndpointFigures(
+            name=label,
+            tally=tally,
+            duration_s=seconds,
+            throughput_per_s=answered / seconds if seconds > 0 else None,
+            goodput_per_s=good / seconds if seconds > 0 else None,
+            error_ratio=ratio_estimate(judged, bad, strata),
+            response=self.ok(stage, endpoint).times(),
+            service=Columns.pool(cell.service for cell in cells).times(intervals=False),
+            failed_response=Columns.pool(failed).times(intervals=False),
+            share_of_time=None,
+        )
+
+    def readings(self, metric: str, begin_ns: int, end_ns: int) -> dict[int, dict[str, float]]:
+        """The generator's readings of a metric in those seconds: second → worker → value."""
+        first, last = begin_ns // units.NS_PER_S, -(-end_ns // units.NS_PER_S)
+        return {second: held for second, held in self.health.get(metric, {}).items() if first <= second < last}
+
+    def books(self, measurement: Measurement) -> tuple[str, ...]:
+        """The identities that do not hold."""
+        tally = _sum(cell.tally for cell in self.cells.values())
+        ended = tally.ok + tally.failure + tally.error + tally.timeout + tally.aborted
+        broken = []
+        if tally.due != tally.sent + tally.not_sent:
+            broken.append(f"{tally.due:,} due, but {tally.sent:,} sent and {tally.not_sent:,} not sent")
+        if tally.sent != ended:
+            broken.append(f"{tally.sent:,} sent, but {ended:,} with an outcome")
+        if measurement.rows and measurement.rows + measurement.rows_dropped != tally.due:
+            left = f" and {measurement.rows_dropped:,} left out" if measurement.rows_dropped else ""
+            broken.append(f"{tally.due:,} due, but {measurement.rows:,} rows{left}")
+        return tuple(broken)
+
+
+def endpoint_names(run: Mapping[str, Any]) -> list[str]:
+    """The endpoints of a run's plan, in its order; none for a script or a plan that this version cannot read."""
+    from surgeline.plan.model import Plan
+
+    plan = (run.get("subject") or {}).get("plan")
+    if not isinstance(plan, Mapping):
+        return []
+    try:
+        return list(Plan.model_validate({key: value for key, value in plan.items() if key != "hash"}).endpoints)
+    except ValueError:
+        return []
+
+
+def _note(by_second: dict[int, dict[str, float]], reading: Reading) -> None:
+    # A reading taken at the turn of a second tells of the second that has just passed.
+    by_second.setdefault(max(reading.at_ns - 1, 0) // units.NS_PER_S, {})[reading.worker] = reading.value
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    total: dict[str, int] = defaultdict(int)
+    for tally in tallies:
+        for name in Tally.__slots__:
+            total[name] += getattr(tally, name)
+    return Tally(**total)
+
+
+def within(by_second: Array, begin_ns: int, end_ns: int) -> float:
+    """The sum over a stretch of time; of a second that it cuts, the part that lies within."""
+    if end_ns <= begin_ns or not len(by_second):
+        return 0.0
+    cumulative = np.concatenate(([0.0], np.cumsum(by_second)))
+    edges = np.array([begin_ns, end_ns]) / units.NS_PER_S
+    low, high = np.interp(edges, np.arange(len(cumulative)), cumulative)
+    return float(high - low)
+
+
+# --- Stages ----------------------------------------------------------------------------------------------------------
+
+
+def _limits(run: Mapping[str, Any], measurement: Measurement, cells: Mapping[tuple[int, str], Held]) -> list[Limits]:
+    """The stages that began, in order: from events where there are any, else as planned, else from the windows."""
+    began: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for event in measurement.events:
+        index, at = event.get("stage"), event.get("at_ns")
+        if isinstance(index, int) and isinstance(at, int):
+            if event.get("kind") == "stage_started":
+                began.setdefault(index, at)
+            elif event.get("kind") == "stage_ended":
+                ended[index] = at
+    planned = {int(stage["index"]): stage for stage in run.get("stages") or ()}
+    seen = {index for index, _ in cells}
+    last_due = max((max(cell.due_by_second, default=-1) for cell in cells.values()), default=-1)
+    run_end = int((run.get("ended") or {}).get("at_ns") or (last_due + 1) * units.NS_PER_S)
+    found, at = [], 0
+    for index in sorted(seen | set(began) | (set() if began or seen else set(planned))):
+        plan = planned.get(index, {})
+        duration = plan.get("duration_ns")
+        begin = began.get(index, at)
+        if index in ended:
+            end = ended[index]
+        elif duration is not None and index not in began:
+            end = begin + int(duration)
+        else:
+            mine = [second for (stage, _), cell in cells.items() if stage == index for second in cell.due_by_second]
+            end = max((max(mine) + 1) * units.NS_PER_S if mine else begin, begin)
+            end = min(end, run_end) if run_end > begin else end
+        at = end
+        found.append(
+            Limits(
+                index=index,
+                name=str(plan.get("name") or ("the script's load" if not planned else f"stage {index + 1}")),
+                model="open" if plan.get("model") == "open" else "closed",
+                start=float(plan.get("from", 0.0)),
+                end=float(plan.get("to", 0.0)),
+                duration_ns=None if duration is None else int(duration),
+                begin_ns=begin,
+                end_ns=max(end, begin),
+                completed=index in ended and (duration is None or end - begin >= 0.98 * int(duration)),
+            )
+        )
+    return found

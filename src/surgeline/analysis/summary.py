@@ -1,0 +1,228 @@
+"""All the numbers of a run, from its windows, counts, health readings and events.
+
+In: the run's description (`run.json`), its measurement and, where somebody looked at the rows, their details. Out: one
+`Summary`. It does not know where those were stored or how they will be shown, and gives no opinion: what is good or bad
+is the findings' business. Its cost grows with seconds and endpoints, not with requests.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from surgeline import units
+from surgeline.analysis import capacity, slo, steady_state, validity
+from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
+from surgeline.analysis.details import Details
+from surgeline.analysis.model import (
+    EndpointFigures,
+    ErrorGroup,
+    GeneratorHealth,
+    Second,
+    StageFigures,
+    Summary,
+)
+from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
+from surgeline.samples import Measurement, Outcome
+
+
+def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details | None = None) -> Summary:
+    """Everything a page says about the run, as values.
+
+    Without `details` errors are known by outcome only and stalls finer than a second are not searched for. A run
+    without any request gives a summary with zero counts.
+    """
+    book = Book.of(run, measurement)
+    stages = [_stage(book, limits) for limits in book.stages]
+    judged = validity.judge(run, stages, book, details)
+    warm = {stage.index: steady_state.warm_up_s(book, stage) for stage in stages}
+    stages = [
+        replace(
+            stage,
+            validity=judged[stage.index].word,
+            validity_reasons=judged[stage.index].reasons,
+            warm_up_s=warm[stage.index],
+        )
+        for stage in stages
+    ]
+    begin, end = book.begin_ns, book.end_ns
+    total = book.figures("", None, None, begin, end)
+    whole = _with_shares([book.figures(name, None, name, begin, end) for name in book.endpoints])
+    objectives = slo.judge(slo.objectives_of(run), book, stages)
+    word, reasons = validity.of_run(stages, book.books(measurement), measurement, total.tally)
+    return Summary(
+        run=run,
+        model=book.model,
+        duration_s=(end - begin) / units.NS_PER_S,
+        total=replace(total, name="all endpoints", share_of_time=1.0 if total.tally.ok else None),
+        endpoints=whole,
+        stages=tuple(stages),
+        seconds=_seconds(book),
+        errors=details.errors if details is not None else _errors_by_outcome(book),
+        health=_generator_health(run, book),
+        objectives=objectives,
+        holds=slo.holds(objectives, stages),
+        validity=word,
+        validity_reasons=reasons,
+        response_is_service=not run.get("due_known", True),
+        books=book.books(measurement),
+        saturation=capacity.saturation(stages),
+        stalls=details.stalls if details is not None else (),
+        shares_machine=_shares_machine(run),
+        rows_seen=details is not None,
+    )
+
+
+# --- Stages ----------------------------------------------------------------------------------------------------------
+
+
+def _stage(book: Book, limits: Limits) -> StageFigures:
+    begin, end = limits.begin_ns, limits.end_ns
+    total = book.figures("all endpoints", limits.index, None, begin, end)
+    names = [name for name in book.endpoints if (limits.index, name) in book.cells]
+    endpoints = _with_shares([book.figures(name, limits.index, name, begin, end) for name in names])
+    users = book.readings("users", begin, end)
+    level = [sum(held.values()) for held in users.values()]
+    mean_users = float(np.mean(level)) if level else None
+    scripted = limits.start == limits.end == 0.0 and mean_users is not None
+    seconds = (end - begin) / units.NS_PER_S
+    share = 1.0 if not limits.duration_ns else min(1.0, (end - begin) / limits.duration_ns)
+    reached = limits.start + (limits.end - limits.start) * share
+    return StageFigures(
+        index=limits.index,
+        name=limits.name,
+        model=limits.model,
+        start=min(level) if scripted else limits.start,
+        end=max(level) if scripted else limits.end,
+        begin_ns=begin,
+        end_ns=end,
+        completed=limits.completed,
+        total=replace(total, share_of_time=1.0 if total.tally.ok else None),
+        endpoints=endpoints,
+        planned_due=(limits.start + reached) / 2.0 * seconds if limits.model == "open" else None,
+        in_flight=within(book.in_flight, begin, end) / seconds if seconds > 0 else None,
+        users=mean_users,
+        warm_up_s=None,
+        validity="valid",
+        validity_reasons=(),
+    )
+
+
+def _with_shares(endpoints: list[EndpointFigures]) -> tuple[EndpointFigures, ...]:
+    waited = [figures.response.histogram.sum_ns for figures in endpoints]
+    whole = sum(waited)
+    return tuple(
+        replace(figures, share_of_time=mine / whole if whole else None)
+        for figures, mine in zip(endpoints, waited, strict=True)
+    )
+
+
+# --- Seconds, errors, health -----------------------------------------------------------------------------------------
+
+
+def _seconds(book: Book) -> tuple[Second, ...]:
+    quantiles = quantiles_by_second(book.ok(None, None), (0.5, 0.95, 0.99))
+    due: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    outcomes: dict[int, dict[str, dict[Outcome, int]]] = defaultdict(dict)
+    stage_of: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for (stage, endpoint), cell in book.cells.items():
+        for second, (count, sent) in cell.due_by_second.items():
+            due[second][0] += count
+            due[second][1] += sent
+            stage_of[second][stage] += count
+        for second, by_outcome in cell.by_second.items():
+            mine = outcomes[second].setdefault(endpoint, {})
+            for outcome, count in by_outcome.items():
+                mine[outcome] = mine.get(outcome, 0) + count
+    completed = book.arrived(None, WITH_TIMES[:2])
+    levels = {
+        metric: {second: sum(held.values()) for second, held in book.health.get(metric, {}).items()}
+        for metric in ("users", "in_flight", "planned_rate")
+    }
+    found = []
+    for second in range(book.begin_ns // units.NS_PER_S, book.width):
+        totals: dict[Outcome, int] = {}
+        for by_outcome in outcomes[second].values():
+            for outcome, count in by_outcome.items():
+                totals[outcome] = totals.get(outcome, 0) + count
+        p50, p95, p99, most = quantiles.get(second, [None] * 4)
+        stages = stage_of[second]
+        found.append(
+            Second(
+                second=second,
+                stage=max(stages, key=lambda index: (stages[index], index)) if stages else _stage_at(book, second),
+                due=due[second][0],
+                sent=due[second][1],
+                outcomes=totals,
+                users=levels["users"].get(second),
+                in_flight=levels["in_flight"].get(second),
+                planned_rate=levels["planned_rate"].get(second),
+                p50_ns=p50,
+                p95_ns=p95,
+                p99_ns=p99,
+                max_ns=most,
+                by_endpoint=outcomes[second],
+                completed=float(completed[second]),
+            )
+        )
+    return tuple(found)
+
+
+def _stage_at(book: Book, second: int) -> int:
+    at = second * units.NS_PER_S
+    return max((stage.index for stage in book.stages if stage.begin_ns <= at), default=0)
+
+
+def _errors_by_outcome(book: Book) -> tuple[ErrorGroup, ...]:
+    """Groups by endpoint and outcome: all that windows tell."""
+    found = []
+    for endpoint in book.endpoints:
+        for outcome in (Outcome.FAILURE, Outcome.ERROR, Outcome.TIMEOUT, Outcome.NOT_SENT):
+            by_stage: dict[int, int] = {}
+            seconds: list[int] = []
+            times = []
+            for (stage, name), cell in book.cells.items():
+                mine = [(s, held[outcome]) for s, held in cell.by_second.items() if outcome in held]
+                if name == endpoint and mine:
+                    by_stage[stage] = sum(count for _, count in mine)
+                    seconds += [second for second, _ in mine]
+                    times.append(cell.response.get(outcome, EMPTY))
+            if by_stage:
+                found.append(
+                    ErrorGroup(
+                        endpoint=endpoint,
+                        outcome=outcome,
+                        kind=outcome.word,
+                        status=0,
+                        count=sum(by_stage.values()),
+                        first_ns=min(seconds) * units.NS_PER_S,
+                        last_ns=max(seconds) * units.NS_PER_S,
+                        median_ns=Columns.pool(times).histogram().quantile(0.5),
+                        by_stage=by_stage,
+                    )
+                )
+    return tuple(sorted(found, key=lambda group: (-group.count, group.endpoint, group.outcome)))
+
+
+def _generator_health(run: Mapping[str, Any], book: Book) -> GeneratorHealth:
+    cpu = validity.cpu_by_second(run, book.readings("cpu_ratio", book.begin_ns, book.end_ns))
+    lag = {
+        metric: [max(held.values()) for held in book.health.get(metric, {}).values()]
+        for metric in ("lag_p50_ns", "lag_p99_ns", "lag_max_ns")
+    }
+    dropped = sum(value for held in book.health.get("rows_dropped", {}).values() for value in held.values())
+    return GeneratorHealth(
+        cpu_ratio_mean=float(np.mean(list(cpu.values()))) if cpu else None,
+        cpu_ratio_max=max(cpu.values()) if cpu else None,
+        lag_p50_ns=float(np.median(lag["lag_p50_ns"])) if lag["lag_p50_ns"] else None,
+        lag_p99_ns=float(np.median(lag["lag_p99_ns"])) if lag["lag_p99_ns"] else None,
+        lag_max_ns=max(lag["lag_max_ns"], default=None),
+        rows_dropped=round(dropped),
+        shares_machine=_shares_machine(run),
+    )
+
+
+def _shares_machine(run: Mapping[str, Any]) -> bool:
+    return bool((run.get("environment") or {}).get("generator_shares_machine", False))

@@ -1,0 +1,194 @@
+"""Did the generator keep up?
+
+A number says something about the server only where the generator was not the one that was slow. Each stage is judged
+by itself: *valid*; *degraded*, its numbers carry a reason to doubt them; *invalid*, they say nothing about the server
+and no verdict is made from them. Sharing the machine with the server is said elsewhere and is no reason by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from surgeline import units
+from surgeline.analysis.book import Book
+from surgeline.analysis.details import Details
+from surgeline.analysis.model import StageFigures, Tally
+from surgeline.samples import Measurement
+
+Word = Literal["valid", "degraded", "invalid"]
+
+CPU_DEGRADED = 0.8
+"""Of the cores the generator's threads could use; the limit that k6's and Locust's guides advise."""
+CPU_INVALID = {"locust": 0.9}
+"""One Python process sends from one core: above this (Locust warns there too) answers wait for it to come round."""
+CPU_INVALID_NATIVE = 0.95
+LAG_DEGRADED = (2 * units.NS_PER_MS, 0.10)
+"""A start lag above both, as a time and as a share of the median response time, colours what was measured."""
+LAG_INVALID = (10 * units.NS_PER_MS, 0.50)
+FEWEST_SENT = 0.99
+"""Of what was due must have been sent, unless the server was what held it back."""
+IN_FLIGHT_FULL = 0.95
+"""At this share of the cap on requests in flight, what is not sent is the server's doing."""
+GENERATOR_KINDS = ("client_ports", "client_fds", "engine_fault", "run_ended", "paused")
+"""Kinds of not sent that are the generator's own."""
+LITTLE = 0.10
+"""Measured and derived requests in flight may differ by this much beyond what a reading per second scatters."""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """One stage's word, with its reasons as clauses."""
+
+    word: Word = "valid"
+    reasons: tuple[str, ...] = ()
+    _ranks: dict[str, int] = field(default_factory=lambda: {"valid": 0, "degraded": 1, "invalid": 2}, repr=False)
+
+    def add(self, word: Word, reason: str) -> None:
+        """The worst word wins; reasons add up."""
+        if self._ranks[word] > self._ranks[self.word]:
+            self.word = word
+        self.reasons = (*self.reasons, reason)
+
+
+def judge(
+    run: Mapping[str, Any], stages: Sequence[StageFigures], book: Book, details: Details | None
+) -> dict[int, Judgement]:
+    """The judgement of each stage, by its index."""
+    found = {}
+    for stage in stages:
+        judgement = Judgement()
+        _cpu(judgement, run, stage, book)
+        _lag(judgement, stage, book)
+        _sent(judgement, run, stage, book, details)
+        _planned(judgement, run, stage)
+        _little(judgement, stage, book)
+        found[stage.index] = judgement
+    return found
+
+
+def of_run(
+    stages: Sequence[StageFigures], books: Sequence[str], measurement: Measurement, tally: Tally
+) -> tuple[Word, tuple[str, ...]]:
+    """The word for the whole run: invalid when no stage says anything, degraded when some do not."""
+    judgement = Judgement()
+    if not tally.due:
+        judgement.add("invalid", "no request was due")
+    invalid = [stage for stage in stages if stage.validity == "invalid"]
+    degraded = [stage for stage in stages if stage.validity == "degraded"]
+    if stages and len(invalid) == len(stages):
+        judgement.add("invalid", f"the generator was the limit throughout: {invalid[0].validity_reasons[0]}")
+    elif invalid:
+        names = _names(invalid)
+        judgement.add("degraded", f"cut from the verdict: {names} ({invalid[0].validity_reasons[0]})")
+    if degraded:
+        judgement.add("degraded", f"to be doubted: {_names(degraded)} ({degraded[0].validity_reasons[0]})")
+    for clause in books:
+        judgement.add("degraded", f"the books do not balance: {clause}")
+    if measurement.rows_dropped > 0.01 * max(tally.due, 1):
+        share = units.format_ratio(measurement.rows_dropped / max(tally.due, 1))
+        judgement.add("degraded", f"{share} of the rows were left out, so errors by kind and stalls are incomplete")
+    return judgement.word, judgement.reasons
+
+
+def _names(stages: Sequence[StageFigures]) -> str:
+    shown = ", ".join(stage.name for stage in stages[:3])
+    return shown if len(stages) <= 3 else f"{shown} and {len(stages) - 3} more"
+
+
+def cpu_by_second(run: Mapping[str, Any], readings: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
+    """The share of its cores that the busiest generator process used, by second; a native one has a core a thread."""
+    settings = run.get("settings") or {}
+    threads = max(int(settings.get("workers") or 1), 1) if run.get("engine") == "native" else 1
+    return {second: max(held.values()) / threads for second, held in readings.items() if held}
+
+
+def _cpu(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, book: Book) -> None:
+    by_second = cpu_by_second(run, book.readings("cpu_ratio", stage.begin_ns, stage.end_ns))
+    if not by_second:
+        return
+    typical = float(np.median(list(by_second.values())))
+    limit = CPU_INVALID.get(str(run.get("engine")), CPU_INVALID_NATIVE)
+    used = f"the generator used {units.format_ratio(typical)} of the CPU it can use"
+    if typical > limit:
+        judgement.add("invalid", f"{used}, and beyond {units.format_ratio(limit)} it is slow itself")
+    elif typical >= CPU_DEGRADED:
+        judgement.add("degraded", f"{used}; above {units.format_ratio(CPU_DEGRADED)} its own delays show")
+
+
+def _lag(judgement: Judgement, stage: StageFigures, book: Book) -> None:
+    readings = book.readings("lag_p99_ns", stage.begin_ns, stage.end_ns)
+    if not readings:
+        return
+    # The median over seconds: one hiccup of the machine is not a generator that cannot keep up.
+    lag = float(np.median([max(held.values()) for held in readings.values()]))
+    median = stage.total.response.quantiles[0.5].value or stage.total.failed_response.quantiles[0.5].value
+    text = f"requests left {units.format_duration(lag)} late (p99)"
+    if median is not None:
+        text += f" where the median response time is {units.format_duration(median)}"
+    for word, (time, share) in (("invalid", LAG_INVALID), ("degraded", LAG_DEGRADED)):
+        if lag > max(time, share * (median or 0.0)):
+            judgement.add("invalid" if word == "invalid" else "degraded", text)
+            return
+
+
+def _sent(
+    judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, book: Book, details: Details | None
+) -> None:
+    tally = stage.total.tally
+    if not tally.due or not tally.not_sent:
+        return
+    if details is not None:
+        kinds = {
+            group.kind: group.by_stage.get(stage.index, 0) for group in details.errors if group.kind in GENERATOR_KINDS
+        }
+        own = sum(kinds.values())
+    else:
+        own = 0 if _was_full(run, stage, book) else tally.not_sent
+    if own > (1.0 - FEWEST_SENT) * tally.due:
+        sent = units.format_ratio(1 - own / tally.due)
+        judgement.add("invalid", f"the generator sent only {sent} of the {tally.due:,} requests that were due")
+
+
+def _was_full(run: Mapping[str, Any], stage: StageFigures, book: Book) -> bool:
+    """Whether the cap on requests in flight was reached, which a slow server brings about."""
+    cap = (run.get("settings") or {}).get("max_in_flight")
+    readings = book.readings("in_flight", stage.begin_ns, stage.end_ns)
+    most = max((sum(held.values()) for held in readings.values()), default=0.0)
+    return cap is None or not readings or most >= IN_FLIGHT_FULL * float(cap)
+
+
+def _planned(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures) -> None:
+    """Open model, one step per arrival: what was due must be what was planned, but for chance."""
+    if stage.planned_due is None or stage.planned_due <= 0 or not _one_step(run):
+        return
+    due = stage.total.tally.due
+    # Poisson arrivals scatter by the root of their number; five times that is not scatter.
+    allowed = (1.0 - FEWEST_SENT) * stage.planned_due + 5.0 * stage.planned_due**0.5
+    if due < stage.planned_due - allowed:
+        judgement.add(
+            "invalid",
+            f"{due:,} requests became due where {round(stage.planned_due):,} were planned: the generator fell behind",
+        )
+
+
+def _one_step(run: Mapping[str, Any]) -> bool:
+    plan = (run.get("subject") or {}).get("plan") or {}
+    scenarios = plan.get("scenarios") or {}
+    return bool(scenarios) and all(len(scenario.get("steps") or ()) == 1 for scenario in scenarios.values())
+
+
+def _little(judgement: Judgement, stage: StageFigures, book: Book) -> None:
+    """Little's law: requests in flight as they were counted, against those that the samples add up to."""
+    readings = book.readings("in_flight", stage.begin_ns, stage.end_ns)
+    if len(readings) < 15 or stage.in_flight is None or stage.total.tally.aborted:
+        return
+    counted = np.array([sum(held.values()) for held in readings.values()])
+    scatter = 4.0 * float(counted.std()) / len(counted) ** 0.5
+    mean = float(counted.mean())
+    if abs(mean - stage.in_flight) > LITTLE * mean + scatter + 1.0:
+        judgement.add(
+            "degraded",
+            f"{mean:.3g} requests were in flight, but the samples add up to {stage.in_flight:.3g} (Little's law)",
+        )
