@@ -1,0 +1,432 @@
+"""The Locust engine's outer half: stock Locust in a child process, watched so that nothing survives.
+
+Scripts run as Locust runs them, with its own arguments; plans run in `locust/lane.py`, hosted in stock Locust users.
+The child writes into the run's journal by itself. What passes between the two processes are *orders* (lines of JSON in
+a file without a name: what to run, then what to do) and *reports* (lines of JSON through a pipe: started, quit).
+Between them stands `warden.py`, which ends Locust and all it forked when either of the two is gone. Locust is never
+imported here.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+from surgeline import units
+from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
+from surgeline.engines.native import compile_plan
+from surgeline.plan.model import Plan
+from surgeline.workload import Stage
+
+OLDEST = (2, 43)
+"""Locust below this is refused; the plugin reads what 2.43 to 2.47 have in common."""
+START_S = 120.0
+"""How long a locustfile may take to be imported before it counts as hanging: some fetch test data first."""
+PATIENCE_S = 5.0
+"""How long Locust is waited for after it was asked to end, beyond the grace it was given."""
+LOG_FILE = "locust.log"
+LOG_BYTES = 1 << 20
+"""Of what Locust prints, this much is kept, and the last part of the rest."""
+_TAIL_BYTES = 64 << 10
+
+_WARDEN = Path(__file__).with_name("warden.py")
+_LANE = Path(__file__).parent.parent / "locust" / "surgeline_lane.py"
+_ORDERS, _REPORT = "SURGELINE_LOCUST_ORDERS", "SURGELINE_LOCUST_REPORT"
+_MASTER_FLAGS = ("--master-bind-host", "--master-bind-port", "--master-host", "--master-port", "--worker", "--master")
+
+
+class LocustEngine(Engine):
+    """Runs locustfiles unchanged, and plans."""
+
+    name = "locust"
+
+    @override
+    def refusal(self, subject: Subject, settings: Settings) -> str | None:
+        missing = _missing()
+        if missing is not None:
+            return missing
+        if os.name != "posix":
+            return "the locust engine needs a POSIX system; Linux, macOS and WSL are"
+        if isinstance(subject, Script):
+            if settings.workload is not None:
+                return "a locustfile decides its own load; use -u, --spawn-rate and -t, or a LoadTestShape"
+            return None
+        return _plan_refusal(subject)
+
+    @override
+    def start(self, subject: Subject, settings: Settings, sink: Sink) -> "LocustRunning":
+        refusal = self.refusal(subject, settings)
+        if refusal is not None:
+            raise Unsupported(refusal)
+        if isinstance(subject, Script):
+            if not subject.path.is_file():
+                raise EngineError(f"there is no locustfile at {subject.path}")
+            arguments = _script_arguments(subject, settings)
+            return LocustRunning(_orders(settings, sink), arguments, sink.directory.parent, subject.path)
+        orders = _orders(settings, sink)
+        orders |= {"plan": subject.model_dump(mode="json", by_alias=True), "compiled": compile_plan(subject, settings)}
+        return LocustRunning(orders, _plan_arguments(subject, settings), sink.directory.parent, None)
+
+
+def _missing() -> str | None:
+    try:
+        version = metadata.version("locust")
+    except metadata.PackageNotFoundError:
+        return "Locust is not installed; `pip install locust` installs it"
+    if importlib.util.find_spec("locust") is None:
+        return "Locust is not installed; `pip install locust` installs it"
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
+        return f"Locust {version} is too old; {'.'.join(map(str, OLDEST))} or newer is needed"
+    return None
+
+
+def _plan_refusal(plan: Plan) -> str | None:
+    """The stated subset: HTTP/1.1 steps to the plan's own origin, both models."""
+    origin = urlsplit(plan.target)[:2]
+    for _, step in plan.steps():
+        if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:
+            return f"{step.endpoint} goes to another origin than {plan.target}; give that one a plan of its own"
+    return None
+
+
+def _orders(settings: Settings, sink: Sink) -> dict[str, Any]:
+    return {
+        "run_id": settings.run_id,
+        "journal": str(sink.directory.resolve()),
+        "monotonic_ns": settings.monotonic_ns,
+        "user_agent": settings.user_agent,
+        "headers": [list(pair) for pair in settings.headers],
+        "plan": None,
+        "compiled": None,
+        "workers": settings.workers,
+    }
+
+
+def _script_arguments(script: Script, settings: Settings) -> list[str]:
+    """Locust's arguments for a script: the user's own, and what a run without a screen needs where they say nothing."""
+    given = list(script.arguments)
+    added = ["-f", str(script.path), "--headless"]
+    if not _has(given, "-s", "--stop-timeout"):
+        added += ["--stop-timeout", f"{max(settings.grace_ns // units.NS_PER_S, 1)}"]
+    if not _has(given, "--only-summary", "--print-stats"):
+        added.append("--only-summary")
+    if settings.workers > 1 and not _has(given, "--processes"):
+        added += ["--processes", str(settings.workers)]
+    if (settings.workers > 1 or _has(given, "--processes")) and not _has(given, *_MASTER_FLAGS):
+        added += _own_port()
+    return [*added, *given]
+
+
+def _plan_arguments(plan: Plan, settings: Settings) -> list[str]:
+    grace_s = max(min(settings.grace_ns, plan.timeout) // units.NS_PER_S, 1)
+    arguments = ["-f", str(_LANE), "--headless", "--only-summary", "--host", plan.target]
+    arguments += ["--stop-timeout", str(grace_s + 1), "--exit-code-on-error", "0"]
+    if settings.workers > 1:
+        arguments += ["--processes", str(settings.workers), "--expect-workers", str(settings.workers), *_own_port()]
+    return arguments
+
+
+def _has(arguments: Sequence[str], *flags: str) -> bool:
+    """Whether one of the flags is among the arguments, as `--flag`, `--flag=value`, or `-fvalue`."""
+    return any(
+        argument == flag
+        or argument.startswith(flag + "=")
+        or (len(flag) == 2 and argument.startswith(flag) and not argument.startswith("--"))
+        for argument in arguments
+        for flag in flags
+    )
+
+
+def _own_port() -> list[str]:
+    """Master and workers meet on loopback, on a port that is free now: out of reach, and runs do not collide."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    host = "127.0.0.1"
+    return ["--master-bind-host", host, "--master-bind-port", port, "--master-host", host, "--master-port", port]
+
+
+class LocustRunning(Running):
+    """Locust at work. The constructor returns when its test has begun, and raises EngineError when it never will."""
+
+    def __init__(self, orders: dict[str, Any], arguments: Sequence[str], place: Path, script: Path | None) -> None:
+        self._script = script
+        self._plan = orders["plan"] is not None
+        self._lock = threading.Lock()
+        self._stop_asked = False
+        self._over = threading.Event()
+        self._begun = threading.Event()
+        self._ending = Ending("failed", "Locust has not ended")
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._log = _Log(place / LOG_FILE)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # both processes keep it open until the end
+        self._order(orders)
+        leash, self._leash = os.pipe()
+        report, pipe = os.pipe()
+        passed = (leash, pipe, self._file.fileno())
+        environment = {
+            **self._environment(place),
+            **{_ORDERS: str(self._file.fileno()), _REPORT: str(pipe), "PYTHONUNBUFFERED": "1"},
+        }
+        warden = [sys.executable, "-I", "-S", str(_WARDEN), str(leash), str(PATIENCE_S)]
+        try:
+            self._process = subprocess.Popen(
+                [*warden, sys.executable, "-P", "-m", "surgeline.locust.launch", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=passed,
+                env=environment,
+                cwd=place if self._plan else None,
+                start_new_session=True,
+            )
+        except OSError as error:
+            for descriptor in (leash, pipe, report, self._leash):
+                os.close(descriptor)
+            raise EngineError(f"Locust cannot be started: {error}") from error
+        os.close(leash)
+        os.close(pipe)
+        self._threads = [
+            threading.Thread(target=self._keep_log, name="surgeline-locust-log", daemon=True),
+            threading.Thread(target=self._hear, args=(report,), name="surgeline-locust-report", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        threading.Thread(target=self._await_end, name="surgeline-locust-end", daemon=True).start()
+        try:
+            self._await_start()
+        except BaseException:
+            self._end_now()
+            raise
+
+    def _environment(self, place: Path) -> dict[str, str]:
+        """Ours; for a plan without what would configure Locust: its settings are then the plan's and nobody else's."""
+        if not self._plan:
+            return dict(os.environ)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+        return own | {"HOME": str(place)}
+
+    # --- what the seam asks for --------------------------------------------------------------------------------------
+
+    @override
+    def wait(self, timeout_s: float) -> Ending | None:
+        return self._ending if self._over.wait(None if timeout_s == float("inf") else timeout_s) else None
+
+    @override
+    def stop(self, grace_s: float) -> None:
+        with self._lock:
+            if self._stop_asked or self._over.is_set():
+                return
+            self._stop_asked = True
+        self._order({"do": "stop", "grace_s": grace_s})
+        threading.Thread(target=self._insist, args=(grace_s,), name="surgeline-locust-stop", daemon=True).start()
+
+    @override
+    def pause(self) -> None:
+        self._control({"do": "pause"})
+
+    @override
+    def resume(self) -> None:
+        self._control({"do": "resume"})
+
+    @override
+    def scale(self, factor: float) -> None:
+        self._control({"do": "scale", "factor": factor})
+
+    @override
+    def next_stage(self) -> None:
+        self._control({"do": "next_stage"})
+
+    @override
+    def append_stage(self, stage: Stage) -> None:
+        self._control(
+            {
+                "do": "append_stage",
+                "stage": {"name": stage.name, "duration_ns": stage.duration_ns, "start": stage.start, "end": stage.end},
+            }
+        )
+
+    def _control(self, order: dict[str, Any]) -> None:
+        if not self._plan:
+            raise Unsupported("a locustfile decides its own load; only a plan's can be changed while it runs")
+        self._order(order)
+
+    def _order(self, order: dict[str, Any]) -> None:
+        with self._lock:
+            if not self._file.closed:
+                os.write(self._file.fileno(), json.dumps(order).encode() + b"\n")
+
+    # --- the child ---------------------------------------------------------------------------------------------------
+
+    def _await_start(self) -> None:
+        deadline = time.monotonic() + START_S
+        while not self._begun.wait(0.05):
+            if self._over.is_set():
+                raise EngineError(self._ending.detail)
+            if time.monotonic() >= deadline:
+                seconds = f"{START_S:.0f} s"
+                raise EngineError(f"{self._subject()} has been loading for {seconds} and Locust has not begun its test")
+
+    def _await_end(self) -> None:
+        """Until the child and all it started are gone, and all it said has been read."""
+        code = self._process.wait()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        self._log.close()
+        quit_report = self._reports.get("quit")
+        locust_code = quit_report.get("exit_code") if quit_report else None
+        exit_code = locust_code if isinstance(locust_code, int) else code
+        if quit_report is not None:
+            nothing = quit_report.get("recorded") == 0
+            complaint = self._log.last_error() if nothing and not self._stop_asked else None
+            if complaint is not None:
+                self._ending = Ending("failed", f"{self._subject()} sent no request: {complaint}", exit_code)
+            else:
+                self._ending = Ending("stopped" if self._stop_asked else "finished", "", exit_code)
+        elif self._stop_asked:
+            self._ending = Ending("stopped", "Locust was killed: it did not end when it was asked to", exit_code)
+        else:
+            self._ending = Ending("failed", self._why(code), exit_code)
+        with self._lock:
+            os.close(self._leash)
+            self._leash = -1
+            self._file.close()
+        self._over.set()
+
+    def _hear(self, report: int) -> None:
+        with os.fdopen(report, "rb") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, KeyError):
+                    told = json.loads(line)
+                    self._reports[told["state"]] = told
+                    if told["state"] == "started":
+                        self._begun.set()
+
+    def _keep_log(self) -> None:
+        pipe: IO[bytes] | None = self._process.stdout
+        if pipe is None:
+            return
+        with pipe:
+            while chunk := os.read(pipe.fileno(), 1 << 16):
+                self._log.write(chunk)
+
+    def _insist(self, grace_s: float) -> None:
+        """Locust was asked to stop. When it does not, SIGTERM; when that does not help either, SIGKILL."""
+        if not self._over.wait(grace_s + PATIENCE_S):
+            self._tug(b"T")
+            if not self._over.wait(grace_s + PATIENCE_S):
+                self._tug(b"K")
+
+    def _end_now(self) -> None:
+        self._tug(b"T")
+        if not self._over.wait(2.0):
+            self._tug(b"K")
+            self._over.wait(PATIENCE_S)
+
+    def _tug(self, word: bytes) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._leash >= 0:
+                os.write(self._leash, word)
+
+    def _subject(self) -> str:
+        return str(self._script) if self._script is not None else "the plan"
+
+    def _why(self, code: int) -> str:
+        """One sentence for a child that ended without having run a test to its end."""
+        number = -code if code < 0 else code - 128
+        if number in set(signal.Signals):
+            return f"Locust was ended by {signal.Signals(number).name}"
+        if self._begun.is_set():  # tracebacks in the log are then the script's own, and did not end it
+            error = self._log.last_error()
+            return f"Locust broke off with exit code {code}" + (f": {error}" if error else "")
+        said = self._log.reason(self._script)
+        if said:
+            return f"Locust could not run {self._subject()}: {said}"
+        return f"Locust ended without running {self._subject()}, with exit code {code}"
+
+
+class _Log:
+    """What Locust prints, kept within bounds: the beginning in a file at once, and the end, which says why."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed when the child has ended
+        self._room = LOG_BYTES
+        self._left_out = 0
+        self._tail = bytearray()
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            kept = data[: self._room]
+            self._room -= len(kept)
+            self._tail += data
+            if len(self._tail) > 2 * _TAIL_BYTES:
+                del self._tail[:-_TAIL_BYTES]
+            self._left_out += len(data) - len(kept)
+            with contextlib.suppress(OSError):  # a full disk loses the log, not the run
+                self._file.write(kept)
+
+    def close(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._left_out:
+                end = self._tail[-min(_TAIL_BYTES, self._left_out) :]
+                self._file.write(b"\n... %d bytes left out ...\n" % max(self._left_out - len(end), 0) + bytes(end))
+            self._file.close()
+
+    def lines(self) -> list[str]:
+        """The last lines, without colours and control characters."""
+        with self._lock:
+            text = bytes(self._tail[-_TAIL_BYTES:]).decode(errors="replace")
+        plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+        return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip() for line in plain.splitlines()]
+
+    def last_error(self) -> str | None:
+        """The message of the last line that Locust logged as an error; None without one."""
+        for line in reversed(self.lines()):
+            found = re.match(r"\[[^]]*\] \S+/(?:ERROR|CRITICAL)/[\w.]+: (.+)", line)
+            if found:
+                return found[1][:300]
+        return None
+
+    def reason(self, script: Path | None) -> str | None:
+        """Why Locust gave up, in its own words and with the script's line if it names one; None if it said nothing."""
+        lines = [line for line in self.lines() if line.strip()]
+        if any(line.startswith("Traceback (most recent call last)") for line in lines):
+            return _of_traceback(lines, script)
+        for line in reversed(lines):
+            plain = re.sub(r"^(\[[^]]*\] \S+/\w+/[\w.]+|locust: error|surgeline): ", "", line)
+            if "No User class found" in line:
+                return "it defines no User class that is not abstract"
+            if not re.match(r"\[[^]]*\] \S+/(INFO|DEBUG|WARNING)/", line):
+                return plain[:300]
+        return None
+
+
+def _of_traceback(lines: list[str], script: Path | None) -> str:
+    """`line 3: ModuleNotFoundError: No module named 'x'`, with the last line of the script that the traceback names."""
+    last = max(index for index, line in enumerate(lines) if line.startswith("Traceback (most recent call last)"))
+    where = ""
+    said = ""
+    for line in lines[last + 1 :]:
+        place = re.match(r'\s+File "([^"]+)", line (\d+)', line)
+        if place:
+            if script is not None and Path(place[1]).name == script.name:
+                where = f"line {place[2]}: "
+        elif not line.startswith(" ") and not said:
+            said = line
+    return where + (said or lines[-1])[:300]

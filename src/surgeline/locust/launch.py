@@ -1,0 +1,41 @@
+"""Stock Locust with the plugin, as a process: `python -m surgeline.locust.launch <Locust's own arguments>`.
+
+Listeners are added before Locust reads its arguments, so no argument is changed, and whatever Locust can be given
+(files, directories, `-f -`, config files, LOCUST_* variables) works as it does without us. Exit codes are Locust's, but
+for two.
+"""
+
+import sys
+from typing import NoReturn
+
+MISSING = 71
+"""Locust is not installed."""
+TOO_OLD = 72
+"""Locust is older than what the plugin knows."""
+OLDEST = (2, 43)
+
+
+def main() -> NoReturn:
+    """Runs Locust's own main function."""
+    sys.argv[0] = "locust"
+    try:
+        import locust  # first of all: it patches the process
+    except ImportError as error:
+        sys.stderr.write(f"surgeline: Locust cannot be imported: {error}\n")
+        sys.exit(MISSING)
+    version = tuple(int(part) for part in locust.__version__.split(".")[:2] if part.isdigit())
+    if version < OLDEST:
+        sys.stderr.write(f"surgeline: Locust {locust.__version__} is too old; 2.43 or newer is needed\n")
+        sys.exit(TOO_OLD)
+    import locust.main
+
+    from surgeline.locust.orders import Orders
+    from surgeline.locust.plugin import install
+
+    install(Orders.receive())
+    locust.main.main()  # type: ignore[no-untyped-call]  # Locust's own entry point is not annotated
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,502 @@
+"""Every request of any locustfile becomes a sample of ours; Locust itself notices nothing.
+
+What comes in are the events that stock Locust fires; what leaves are frames in this process's own segment of the run's
+journal. Locust's statistics, its web page, CSV files, report and exit codes are not touched: nothing is replaced,
+listeners are added, and Locust's group of users gets a greenlet class that watches (`watched`).
+
+A run is opened in one of two ways. Started by `surgeline run`, Locust finds *orders* and writes into the journal they
+name. Started by hand, the first process makes a run directory for each test and hands it over when the test has ended.
+A distributed run's master records events and its own health; every worker process on this machine records its requests.
+"""
+
+import atexit
+import hashlib
+import logging
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import gevent
+import locust
+from locust.contrib.fasthttp import FastHttpUser
+from locust.env import Environment
+from locust.event import EventHook, Events
+from locust.runners import MasterRunner, Runner, WorkerRunner
+from locust.user import HttpUser, User
+
+from surgeline.locust.orders import Orders, die_with_parent
+from surgeline.locust.outcome import outcome_of, text_of
+from surgeline.locust.recorder import NS_PER_S, Recorder, Row
+from surgeline.locust.watched import InFlight, Watch, WatchedUser, current_user, monotonic_of
+from surgeline.samples import Outcome
+from surgeline.store.errors import StoreError
+from surgeline.store.journal import Segment, open_segments
+from surgeline.store.rundir import DEFAULT_ROOT, RunDirectory
+
+log = logging.getLogger("surgeline")
+
+RUN_HEADER = "X-Surgeline-Run"
+MESSAGE = "surgeline_run"
+"""What a master sends its workers: where this test's journal is."""
+METER_S = 0.01
+"""How often the hub's lateness is measured: often enough for a p99 of a second, rare enough to cost nothing."""
+SHORTEST_S = 0.25
+"""A share of a core over less than this says more about the moment than about the run."""
+MOST_EXCEPTIONS = 200
+"""Different exceptions kept of one second; user code that puts a number into each message would have no end of them."""
+TRACEBACK_LENGTH = 8_000
+HAND_OVER_S = 120.0
+"""How long the end of Locust waits for a run directory that is being closed."""
+
+
+class Plugin:
+    """The listeners of one process, and what they write."""
+
+    def __init__(self, orders: Orders | None) -> None:
+        self.orders = orders
+        self.recorder: Recorder | None = None
+        self.anchor_ns = 0
+        """The run's time zero on CLOCK_MONOTONIC."""
+        self.runner: Runner | None = None
+        self.environment: Environment | None = None
+        self.watch = Watch(self._welcome, self._cut_off)
+        self.readings: dict[str, float] = {}
+        """Further health readings that whoever hosts a plan puts here before each flush."""
+        self._run_id = orders.run_id if orders else ""
+        self._directory: RunDirectory | None = None
+        self._handing_over: gevent.Greenlet | None = None
+        self._errors: dict[tuple[str, str], int] = {}
+        self._lags: list[int] = []
+        self._cpu_s = 0.0
+        self._cpu_at = 0.0
+        self._complained = False
+        self._stopped = False
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def listen(self, events: Events) -> None:
+        """Adds the listeners."""
+        listeners: tuple[tuple[EventHook, Any], ...] = (
+            (events.init, self.on_init),
+            (events.test_start, self.on_test_start),
+            (events.test_stopping, self.on_test_stopping),
+            (events.test_stop, self.on_test_stop),
+            (events.user_error, self.on_user_error),
+            (events.worker_connect, self.on_worker_connect),
+            (events.quit, self.on_quit),
+        )
+        for hook, listener in listeners:
+            hook.add_listener(listener)  # type: ignore[no-untyped-call]  # Locust's events are not annotated
+        if self.orders is None or self.orders.plan is None:
+            events.request.add_listener(self.on_request)  # type: ignore[no-untyped-call]  # as above
+
+    @property
+    def main(self) -> bool:
+        """Whether this process leads its run: the only one there is, or the master."""
+        return not isinstance(self.runner, WorkerRunner)
+
+    @property
+    def worker(self) -> str:
+        """As in the column of that name."""
+        if isinstance(self.runner, WorkerRunner):
+            return f"worker-{self.runner.worker_index}"
+        return "master" if isinstance(self.runner, MasterRunner) else "main"
+
+    def now_ns(self) -> int:
+        """ns since the run began."""
+        return time.monotonic_ns() - self.anchor_ns
+
+    def on_init(self, environment: Environment, runner: Runner | None = None, **_: Any) -> None:
+        """The process has been forked, if it was to be, and has its runner."""
+        if runner is None:
+            return
+        self.environment, self.runner = environment, runner
+        runner.user_greenlets.greenlet_class = self.watch.greenlet_class()
+        if isinstance(runner, WorkerRunner):
+            if getattr(environment.parsed_options, "processes", None):
+                die_with_parent()
+            if self.orders is None:
+                runner.register_message(MESSAGE, self.on_run_told)
+        if self.orders is not None:
+            self._open(self.orders.journal, self.orders.monotonic_ns)
+            gevent.spawn(self._obey, self.orders)
+        atexit.register(self._leave)
+        gevent.spawn(self._beat)
+        gevent.spawn(self._meter)
+
+    def on_test_start(self, environment: Environment, **_: Any) -> None:
+        """A test begins; by hand, that is a run of its own."""
+        if not self.main:
+            return
+        if self.orders is None:
+            self._open_by_hand(environment)
+        if self.recorder is not None and (self.orders is None or self.orders.plan is None):
+            self.recorder.event(self.now_ns(), "stage_started", stage=0)
+            self._say_what_is_unknown(environment)
+        if self.orders is not None:
+            self.orders.report("started")
+
+    def on_test_stopping(self, **_: Any) -> None:
+        """Nothing new is begun from here on; what is in flight may still end."""
+        if self.main and self.recorder is not None and (self.orders is None or self.orders.plan is None):
+            self.recorder.event(self.now_ns(), "stage_ended", stage=0)
+
+    def on_test_stop(self, **_: Any) -> None:
+        """All users have gone."""
+        self._flush()
+        if self.orders is None:
+            self._close_by_hand()
+        elif self.main:
+            self.orders.report("stopped")
+
+    def on_quit(self, exit_code: int | None = None, **_: Any) -> None:
+        """The process ends with this exit code."""
+        recorded = self.recorder.recorded if self.recorder is not None else 0
+        self._leave()
+        if self._handing_over is not None:
+            self._handing_over.join(HAND_OVER_S)
+        if self.orders is not None and self.main:
+            distributed = isinstance(self.runner, MasterRunner)
+            self.orders.report("quit", exit_code=exit_code, recorded=None if distributed else recorded)
+
+    def _leave(self) -> None:
+        """Writes what is left, once."""
+        self._flush()
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+        if self.orders is None:
+            self._close_by_hand()
+
+    def _open(self, journal: Path, anchor_ns: int) -> None:
+        self.anchor_ns = anchor_ns
+        self.recorder = Recorder(Segment(journal, f"locust-{self.worker}", buffer_bytes=8 << 20), self.worker)
+        self._cpu_s, self._cpu_at = time.process_time(), time.monotonic()
+
+    def _obey(self, orders: Orders) -> None:
+        while True:
+            for order in orders.fresh():
+                if order["do"] == "stop" and orders.plan is None and self.main:
+                    gevent.spawn(self._quit, float(order["grace_s"]))
+            gevent.sleep(0.05)
+
+    def _quit(self, grace_s: float) -> None:
+        if self.runner is None or self.environment is None or self._stopped:
+            return
+        self._stopped = True
+        self.environment.stop_timeout = grace_s
+        self.runner.quit()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def on_request(
+        self,
+        request_type: str,
+        name: str,
+        response_time: float | None = None,
+        response_length: int | None = None,
+        response: Any = None,
+        exception: object = None,
+        start_time: float | None = None,
+        url: str | None = None,
+        **_: Any,
+    ) -> None:
+        """A request has ended. Never raises: what a listener raises changes Locust's exit code."""
+        recorder = self.recorder
+        if recorder is None:
+            return
+        try:
+            now = time.monotonic_ns() - self.anchor_ns
+            start, end = self._times(now, response_time, start_time)
+            status = _whole(getattr(response, "status_code", 0))
+            outcome, error = outcome_of(exception, status)
+            endpoint = endpoint_of(str(request_type), str(name))
+            user = current_user()
+            recorder.count(start, 0, endpoint, due=1, sent=1, hops=_hops(response))
+            recorder.add(
+                Row(
+                    endpoint,
+                    user.scenario if user else "",
+                    0,
+                    user.number if user else -1,
+                    -1,
+                    str(request_type),
+                    str(url if url is not None else name),
+                    start,
+                    start,
+                    end,
+                    status=status,
+                    outcome=int(outcome),
+                    error=error,
+                    bytes_in=max(_whole(response_length), 0),
+                    server_timing=_server_timing(response),
+                )
+            )
+        except Exception:
+            if not self._complained:
+                log.warning("a request was not recorded:\n%s", traceback.format_exc())
+            self._complained = True
+
+    def _times(self, now: int, response_time: float | None, start_time: float | None) -> tuple[int, int]:
+        """Start and end in ns since the run began; the end is -1 where no time was measured.
+
+        The event comes when the user's code has left its `with` block, which may be long after the answer: where the
+        event says when the request began, that counts, and the end is what the measured time makes of it.
+        """
+        took = -1
+        if isinstance(response_time, int | float) and response_time >= 0 and response_time < 1e12:
+            took = round(response_time * 1e6)
+        start = now - max(took, 0)
+        if isinstance(start_time, int | float):
+            told = monotonic_of(start_time) - self.anchor_ns
+            if start - 3600 * NS_PER_S < told < start:
+                start = told
+        start = max(start, 0)
+        return start, start + took if took >= 0 else -1
+
+    def _cut_off(self, greenlet: WatchedUser, request: InFlight) -> None:
+        """A user is killed inside a request: what Locust never tells becomes an aborted row."""
+        if self.recorder is None:
+            return
+        start = max(monotonic_of(request.began_wall_s) - self.anchor_ns, 0)
+        endpoint, who = endpoint_of(request.method, request.name), (greenlet.scenario, 0, greenlet.number, -1)
+        self.recorder.count(start, 0, endpoint, due=1, sent=1)
+        aborted = int(Outcome.ABORTED)
+        self.recorder.add(Row(endpoint, *who, request.method, request.url, start, start, -1, outcome=aborted))
+
+    def on_user_error(self, exception: object = None, tb: TracebackType | None = None, **_: Any) -> None:
+        """A task raised. Message and traceback are those of Locust's own list of exceptions."""
+        try:
+            formatted = "".join(traceback.format_tb(tb))[-TRACEBACK_LENGTH:]
+            key = (str(exception)[:500], formatted)
+        except Exception:
+            key = (type(exception).__name__, "")
+        if key not in self._errors and len(self._errors) >= MOST_EXCEPTIONS:
+            key = ("more exceptions than are told apart in one second", "")
+        self._errors[key] = self._errors.get(key, 0) + 1
+
+    def _welcome(self, user: User) -> None:
+        """Gives a user's client the run's headers, where its author has not set them."""
+        headers = self.orders.headers if self.orders else [(RUN_HEADER, self._run_id)] if self._run_id else []
+        client = getattr(user, "client", None)
+        holder = getattr(client, "headers", None) if isinstance(user, HttpUser) else None
+        if isinstance(user, FastHttpUser):
+            holder = getattr(getattr(client, "client", None), "default_headers", None)
+        if holder is None:
+            return
+        agent = self.orders.user_agent if self.orders else ""
+        if agent and "python" in str(holder.get("User-Agent", "python")).lower():
+            holder["User-Agent"] = agent
+        for name, value in headers:
+            if name not in holder:
+                holder[name] = value
+
+    # --- each second -------------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        while True:
+            gevent.sleep(1.0 - (self.now_ns() % NS_PER_S) / NS_PER_S)
+            self._flush()
+
+    def _meter(self) -> None:
+        """How late the hub wakes a greenlet that asked to be: whatever a user measures is too long by as much."""
+        while True:
+            asked = time.monotonic_ns()
+            gevent.sleep(METER_S)
+            self._lags.append(max(time.monotonic_ns() - asked - int(METER_S * 1e9), 0))
+
+    def _flush(self) -> None:
+        if self.recorder is None:
+            return
+        now = self.now_ns()
+        errors, self._errors = self._errors, {}
+        for (message, formatted), count in errors.items():
+            self.recorder.event(now, "exception", message=message, traceback=formatted, count=count)
+        self.recorder.flush(now, self._health())
+
+    def _health(self) -> dict[str, float]:
+        """This process since the last reading; nothing when that was a moment ago, as it is at the end."""
+        at, used = time.monotonic(), time.process_time()
+        if at - self._cpu_at < SHORTEST_S:
+            return {}
+        readings = {"cpu_ratio": (used - self._cpu_s) / (at - self._cpu_at)}
+        self._cpu_s, self._cpu_at = used, at
+        readings["rss_bytes"] = float(_rss_bytes())
+        with suppress(OSError):
+            readings["descriptors"] = float(len(os.listdir("/proc/self/fd")))
+        if not isinstance(self.runner, MasterRunner) and self.runner is not None:
+            readings["users"] = float(self.runner.user_count)
+            if self.orders is None or self.orders.plan is None:
+                readings["in_flight"] = float(self.watch.in_flight())
+        lags, self._lags = sorted(self._lags), []
+        if lags:
+            readings.update(lag_readings(lags))
+        return readings | self.readings
+
+    # --- runs by hand ------------------------------------------------------------------------------------------------
+
+    def _open_by_hand(self, environment: Environment) -> None:
+        """A run directory for the test that begins, in this process; told to the workers."""
+        self._close_by_hand()
+        try:
+            self._directory = RunDirectory.create(DEFAULT_ROOT, _title(environment), _meta(environment))
+        except StoreError as error:
+            log.error("nothing is recorded: %s", error)
+            return
+        self._run_id = self._directory.id
+        self._open(self._directory.journal, int(self._directory.meta.raw["clock"]["monotonic_ns"]))
+        log.info("recording to %s", self._directory.path)
+        if isinstance(self.runner, MasterRunner):
+            self.runner.send_message(MESSAGE, self._told())
+
+    def _told(self) -> dict[str, Any]:
+        path = self._directory.journal.resolve() if self._directory is not None else None
+        return {"host": socket.gethostname(), "journal": str(path), "anchor_ns": self.anchor_ns, "run": self._run_id}
+
+    def on_worker_connect(self, client_id: str, **_: Any) -> None:
+        """A worker that joins while a test runs is told where to write."""
+        if self._directory is not None and isinstance(self.runner, MasterRunner):
+            self.runner.send_message(MESSAGE, self._told(), client_id)
+
+    def on_run_told(self, environment: Environment, msg: Any, **_: Any) -> None:
+        """The master opened a run: write beside it, if it is on this machine."""
+        told = msg.data
+        if self.recorder is not None:
+            self._leave()
+        if told["host"] != socket.gethostname() or not Path(told["journal"]).is_dir():
+            log.warning("this worker's requests are not recorded: the run is kept on another machine, %s", told["host"])
+            return
+        self._run_id = str(told["run"])
+        self._open(Path(told["journal"]), int(told["anchor_ns"]))
+
+    def _close_by_hand(self) -> None:
+        """The test has ended: this process's part of the run is closed, and the first process hands the run over."""
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            self._handing_over = gevent.spawn(_hand_over, directory, self.now_ns())
+
+    def _say_what_is_unknown(self, environment: Environment) -> None:
+        others = [
+            user.__name__ for user in environment.user_classes or [] if not issubclass(user, HttpUser | FastHttpUser)
+        ]
+        if others and self.recorder is not None:
+            self.recorder.event(
+                self.now_ns(),
+                "note",
+                reason=f"requests of {', '.join(others)} that the stop cut off are not counted: "
+                "a client that is neither HttpUser's nor FastHttpUser's does not show what is in flight",
+            )
+
+
+def endpoint_of(method: str, name: str) -> str:
+    """The name results are grouped by: Locust's pair of method and name as one text."""
+    if not method or name.upper().startswith(method.upper() + " "):
+        return name
+    return f"{method} {name}"
+
+
+def lag_readings(lags: list[int]) -> dict[str, float]:
+    """Median, p99 and greatest of ascending lags in ns; at least one."""
+    return {
+        "lag_p50_ns": float(lags[(len(lags) - 1) // 2]),
+        "lag_p99_ns": float(lags[-(-len(lags) * 99 // 100) - 1]),
+        "lag_max_ns": float(lags[-1]),
+    }
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and value == value and abs(value) < 1 << 62 else 0
+
+
+def _hops(response: Any) -> int:
+    """Redirects that were followed for an answer."""
+    try:
+        return len(response.history)
+    except (AttributeError, TypeError):
+        return 0
+
+
+def _server_timing(response: Any) -> str:
+    try:
+        value = response.headers.get("server-timing")
+    except AttributeError:
+        return ""
+    return text_of(value) if value else ""
+
+
+def _rss_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _title(environment: Environment) -> str:
+    return Path(str(environment.locustfile or "locust")).stem
+
+
+def _meta(environment: Environment) -> dict[str, Any]:
+    """What `run.json` says of a run that was started by hand."""
+    from surgeline import environment as surroundings
+
+    files = [Path(path) for path in environment.parsed_locustfiles or [] if not path.endswith("surgeline_plugin.py")]
+    path = files[0] if files else Path(str(environment.locustfile or "locustfile.py"))
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        digest = ""
+    return {
+        "engine": "locust",
+        "due_known": False,
+        "subject": {"kind": "script", "path": str(path), "sha256": digest, "arguments": sys.argv[1:]},
+        "source": {"kind": "script", "location": str(path)},
+        "settings": {
+            "target": environment.host or "",
+            **{"model": "script", "arrivals": None, "seed": None, "max_in_flight": None, "workers": 1},
+            **{"grace_ns": int((environment.stop_timeout or 0) * NS_PER_S), "abort": False, "addresses": [], "slo": []},
+            "authorized": "started as plain Locust",
+        },
+        "stages": [],
+        "environment": {"machine": surroundings.machine(), "generator_shares_machine": None},
+        "git": surroundings.git_state(Path.cwd()),
+        "versions": surroundings.versions(),
+        "command": ["locust", *sys.argv[1:]],
+        "notes": [],
+    }
+
+
+def _hand_over(directory: RunDirectory, at_ns: int) -> None:
+    """Waits for the workers to close their segments, then has another process close the run: this one is patched."""
+    deadline = time.monotonic() + 75
+    while open_segments(directory.journal) and time.monotonic() < deadline:
+        gevent.sleep(0.1)
+    directory.release()
+    command = [sys.executable, "-P", "-m", "surgeline.locust", "finish", str(directory.path), str(at_ns)]
+    try:
+        subprocess.run(command, check=False, stdout=sys.stderr, stdin=subprocess.DEVNULL, timeout=HAND_OVER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.error("the run in %s was not closed: %s; `surgeline runs recover` does that", directory.path, error)
+
+
+_installed: Plugin | None = None
+
+
+def install(orders: Orders | None = None) -> Plugin:
+    """Adds the plugin to this process's Locust, once; a second call gives the first one's."""
+    global _installed
+    if _installed is None:
+        _installed = Plugin(orders)
+        _installed.listen(locust.events)
+    return _installed
