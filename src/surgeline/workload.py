@@ -209,7 +209,7 @@ def _line(first: str, last: str, noun: str) -> str:
 
 
 def describe(workload: Workload) -> str:
-    """One clause a person reads before the load starts: `closed, 1 to 64 users in 7 steps, 56 s`."""
+    """One clause a person reads before the load starts: `closed, 1 to 64 users in 7 stages, 56 s`."""
     levels = [level for stage in workload.stages for level in (stage.start, stage.end)]
     low, high = min(levels), max(levels)
     if workload.model == "closed":
