@@ -2,6 +2,8 @@
 
     StoreError
     ├── NoSuchRun       nothing is known by that name
+    ├── Ambiguous       several are
+    ├── InUse           something else relies on it
     ├── Busy            somebody is still writing there
     ├── Damaged         a file is not what it was when it was written
     ├── NewerFormat     written by a newer Surgeline
@@ -28,6 +30,14 @@ class StoreError(Exception):
 
 class NoSuchRun(StoreError):
     """No run, or no baseline, answers to that reference."""
+
+
+class Ambiguous(StoreError):
+    """More than one run answers to that reference."""
+
+
+class InUse(StoreError):
+    """It is there, and something else relies on its staying."""
 
 
 class Busy(StoreError):

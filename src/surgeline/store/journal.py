@@ -173,11 +173,10 @@ class Segment:
 
     def _write(self) -> None:
         """Writes all that waits, or nothing: a partial write is taken back, so that later frames stay readable."""
-        done = 0
+        data, done = bytes(self._waiting), 0
         try:
-            with memoryview(self._waiting) as view:
-                while done < len(view):
-                    done += os.write(self._fd, view[done:])
+            while done < len(data):
+                done += os.write(self._fd, data[done:] if done else data)
         except OSError as error:
             if done:
                 try:

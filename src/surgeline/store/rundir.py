@@ -247,12 +247,14 @@ class RunDirectory(Run):
         return Segment(self.journal, name, buffer_bytes=buffer_bytes)
 
     def update(self, **changes: Any) -> None:
-        """Replaces keys of `run.json`, all or nothing. The id stays."""
+        """Replaces keys of `run.json`, all or nothing. The id stays; `started_at` goes with `clock`."""
         self._check_held()
         if "id" in changes or "format" in changes:
             raise Misused("a run's id and format do not change")
         if changes.get("state", "running") not in STATES:
             raise Misused(f"{changes['state']!r} is no state of a run")
+        if "clock" in changes:
+            changes.setdefault("started_at", iso(changes["clock"]["wall_ns"]))
         write_meta(self._path, {**self.reload().raw, **changes})
         self.reload()
 
