@@ -1,0 +1,180 @@
+"""How does a figure of the document read on a page?
+
+Parts of a document come in, short texts leave: the same figure reads the same in Markdown, HTML and a terminal because
+all three take it from here. Nothing is computed; numbers are printed by `units`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from surgeline import units
+from surgeline.report.text import plural
+
+Document = Mapping[str, Any]
+Node = Mapping[str, Any]
+
+MOST_ROWS = 12
+"""Endpoints on a page."""
+
+MOST_STAGES = 8
+"""Stages on a page without a plot."""
+
+MOST_TRUST = 8
+"""Statements of trust on a page."""
+
+
+class Status(NamedTuple):
+    """The verdict in a word. `mark` is ✓ ✗ ~ or ?; `tone` is good, bad, warn or plain."""
+
+    mark: str
+    word: str
+    tone: str
+
+
+def status(document: Document) -> Status:
+    """The word that stands before the verdict sentence."""
+    verdict = document["verdict"]
+    if verdict["basis"] in ("nothing measured", "nothing answered"):
+        return Status("✗", "nothing measured", "bad")
+    if verdict["validity"] == "invalid":
+        return Status("✗", "invalid", "warn")
+    if verdict["slo"] == "missed":
+        return Status("✗", "missed", "bad")
+    if verdict["slo"] == "met":
+        return Status("✓", "met", "good")
+    if verdict["slo"] == "no data":
+        return Status("?", "no data", "warn")
+    return Status("~", "no objective set", "plain")
+
+
+def validity(document: Document) -> str:
+    """`measurement valid`."""
+    return f"measurement {document['verdict']['validity']}"
+
+
+def when(document: Document) -> str:
+    """`2026-11-23 14:02:11 UTC`, as the run wrote it; an en dash where it did not."""
+    text = document["run"]["started_at"]
+    if text is None:
+        return "–"
+    return str(text).replace("T", " ").replace("+00:00", "Z").replace("Z", " UTC")
+
+
+def setting(document: Document) -> list[str]:
+    """What was run, in a handful of short parts, for one line."""
+    run = document["run"]
+    parts = [run["target"] or run["source"]["location"], run["load"], f"{run['engine']} engine", when(document)]
+    parts.append(units.format_duration(run["duration_ns"]))
+    git = run["git"]
+    if isinstance(git, Mapping) and git.get("commit"):
+        parts.append(f"commit {str(git['commit'])[:8]}" + (" with changes" if git.get("dirty") else ""))
+    return [part for part in parts if part and part != "–"]
+
+
+def books(document: Document) -> list[str]:
+    """What became of the requests, each count once; outcomes that did not occur are left out."""
+    tally = document["totals"]["tally"]
+    parts = [f"{plural(tally['due'], 'request')} due", f"{units.format_count(tally['ok'])} ok"]
+    for key, one, many in (
+        ("failure", "failure", "failures"),
+        ("error", "error", "errors"),
+        ("timeout", "timeout", "timeouts"),
+        ("not_sent", "not sent", "not sent"),
+        ("aborted", "aborted", "aborted"),
+    ):
+        if tally[key]:
+            parts.append(plural(tally[key], one, many))
+    if len(parts) == 2:
+        parts.append("nothing went wrong")
+    return parts
+
+
+def duration(estimate: Node) -> str:
+    """The value of a time; an en dash where there is none."""
+    return units.format_duration(estimate["value"])
+
+
+def interval(estimate: Node, form: str = "duration") -> str:
+    """`388–441 ms`: the interval of an estimate; `≥ 388 ms` where one side is open, and nothing where it has none."""
+    if estimate["value"] is None or (estimate["low"] is None and estimate["high"] is None):
+        return ""
+    show = units.format_ratio if form == "ratio" else units.format_duration
+    if estimate["high"] is None:
+        return f"≥ {show(estimate['low'])}"
+    if estimate["low"] is None:
+        return f"≤ {show(estimate['high'])}"
+    low, high = show(estimate["low"]), show(estimate["high"])
+    number, _, unit = low.rpartition(" ")
+    if number and high.endswith(f" {unit}"):
+        low = number
+    return f"{low}–{high}"
+
+
+def rate(value: float | None) -> str:
+    """Requests per second."""
+    return units.format_rate(value)
+
+
+def errors(figures: Node) -> str:
+    """The share of requests that went wrong: `0 %`, `1.1 %`; an en dash where none was judged."""
+    return units.format_ratio(figures["error_ratio"]["value"])
+
+
+def mark(slo: str | None) -> str:
+    """The sign of an objective's verdict; a space where there is no objective."""
+    return {"met": "✓", "missed": "✗", "no data": "?"}.get(slo or "", " ")
+
+
+def load_of(document: Document, stage: int | None) -> str:
+    """The load of a stage by its index; an en dash for None."""
+    found = [item["load"] for item in document["stages"] if item["index"] == stage]
+    return found[0] if found else "–"
+
+
+def holds(document: Document, endpoint: Node) -> str:
+    """How far an endpoint alone holds: `16 users`, `all loads`, `none`; an en dash where that is not known."""
+    if endpoint["slo"] == "met":
+        return "all loads"
+    if endpoint["holds_stage"] is not None:
+        return load_of(document, endpoint["holds_stage"])
+    return "none" if endpoint["breaks_stage"] is not None else "–"
+
+
+def stages_on_page(document: Document) -> list[Node]:
+    """The stages a page lists: all of a few, else the first, the last, those of the verdict, and an even choice."""
+    stages: list[Node] = list(document["stages"])
+    if len(stages) <= MOST_STAGES:
+        return stages
+    verdict = document["verdict"]
+    keep = {0, len(stages) - 1}
+    keep |= {i for i, stage in enumerate(stages) if stage["index"] in (verdict["holds_stage"], verdict["breaks_stage"])}
+    for k in range(MOST_STAGES):
+        if len(keep) < MOST_STAGES:
+            keep.add(round(k * (len(stages) - 1) / (MOST_STAGES - 1)))
+    return [stages[i] for i in sorted(keep)]
+
+
+def confidence(finding: Node) -> str:
+    """`high confidence · n 1,760 · errors.onset`."""
+    count = f" · n {units.format_count(finding['n'])}" if finding["n"] else ""
+    return f"{finding['confidence']} confidence{count} · {finding['id']}"
+
+
+BOXES = (
+    ("well", "Performed well", "✓", "Nothing stood out as good."),
+    ("failed", "Failed", "✗", "Nothing failed."),
+    ("explore", "What to explore next", "?", "Nothing asks for a closer look."),
+)
+"""The three boxes: key, heading, mark, and what stands in an empty one."""
+
+LEVEL_MARKS = {"good": "✓", "note": "~", "warning": "✗"}
+"""The mark of a statement of trust."""
+
+
+def change(ratio: float | None) -> str:
+    """`+22.8 %`, `−4 %`, `±0 %`: a relative change with its sign; an en dash where one side is missing."""
+    if ratio is None:
+        return "–"
+    if ratio == 0:
+        return "±0 %"
+    return ("+" if ratio > 0 else "−") + units.format_ratio(abs(ratio), 2 if abs(ratio) < 0.1 else 3)

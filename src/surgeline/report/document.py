@@ -1,0 +1,738 @@
+"""What does a run's page show, as one JSON value?
+
+A summary and its findings come in, one versioned value leaves; `page`, `html`, `terminal` and `tables` render it and
+compute nothing. Times are integer ns, rates per second, ratios 0..1, sizes bytes. None means "not measured", and
+where a number could have been there, `why_not` beside it is the reason. Texts of others have been through `text.shown`.
+The same run gives the same bytes: keys are in a fixed order, free-form data in sorted order, and nothing is taken from
+a clock, a locale or the environment.
+
+Format history
+    1   first version.
+
+The schema is in `schema`, and published as docs/reference/result.schema.json.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from surgeline import __version__, units
+from surgeline.analysis.model import (
+    EndpointFigures,
+    ErrorGroup,
+    Estimate,
+    GeneratorHealth,
+    ObjectiveResult,
+    PeriodicStall,
+    Saturation,
+    Second,
+    StageFigures,
+    Summary,
+    Tally,
+    Times,
+)
+from surgeline.findings.model import Finding
+from surgeline.report.schema import SCHEMA as SCHEMA
+from surgeline.report.text import LONGEST_SENTENCE, bounded, plural, shown
+from surgeline.report.trust import trust
+from surgeline.report.verdict import (
+    ERRORS_BEGIN_RATIO,
+    Slo,
+    against,
+    applies,
+    in_order_of_load,
+    load_text,
+    objective_text,
+    objective_word,
+    verdict,
+)
+from surgeline.samples import Outcome
+
+FORMAT = 1
+
+KINDS = ("well", "failed", "explore")
+
+BOX_LINES = 4
+"""Findings of one kind that a page shows; the rest is "+n more"."""
+
+LONGEST_TIMELINE = 720
+"""Points of the timeline: twelve minutes second by second; longer runs get wider buckets. Keeps a report of a long run
+below a megabyte and its lines distinguishable."""
+
+BUCKETS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+"""Widths of a timeline bucket, seconds."""
+
+MOST_ENDPOINTS = 300
+"""Endpoints in a document; more of them mean that ids have not been made into templates."""
+
+DETAILED_ENDPOINTS = 40
+"""Endpoints, worst first, whose figures per stage are in the document."""
+
+MOST_ERRORS = 100
+"""Groups of errors in a document, largest first."""
+
+MOST_EVIDENCE = 20
+"""Rows of evidence of one finding."""
+
+STAGE_QUANTILES = (0.5, 0.95, 0.99)
+"""The quantiles of an endpoint within one stage that are in the document."""
+
+
+def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The document of one run."""
+    judged = verdict(summary)
+    return {
+        "document": "surgeline-result",
+        "format": FORMAT,
+        "run": _run(summary),
+        "verdict": {
+            "sentence": judged.sentence,
+            "slo": judged.slo,
+            "validity": summary.validity,
+            "validity_reasons": [shown(reason) for reason in summary.validity_reasons],
+            "basis": judged.basis,
+            "holds_stage": judged.holds_stage,
+            "breaks_stage": judged.breaks_stage,
+            "breaks_endpoint": None if judged.breaks_endpoint is None else shown(judged.breaks_endpoint),
+            "broken": judged.broken,
+        },
+        "totals": totals_part(summary),
+        "endpoints": list(islice(endpoint_parts(summary, DETAILED_ENDPOINTS), MOST_ENDPOINTS)),
+        "endpoints_left_out": max(len(summary.endpoints) - MOST_ENDPOINTS, 0),
+        "stages": stage_parts(summary),
+        "saturation": _saturation(summary.saturation),
+        "stalls": [_stall(stall) for stall in summary.stalls],
+        "timeline": timeline(summary.seconds),
+        "errors": [_error(group) for group in _largest(summary.errors)[:MOST_ERRORS]],
+        "errors_left_out": max(len(summary.errors) - MOST_ERRORS, 0),
+        "objectives": [_objective(result) for result in summary.objectives],
+        "findings": {kind: _box(kind, findings) for kind in KINDS},
+        "trust": [statement._asdict() for statement in trust(summary)],
+        "health": _health(summary.health, summary.health.shares_machine or summary.shares_machine),
+        "next": _next(summary),
+    }
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """The document as JSON text: a key to a line, what holds plain values only on one line, a line end at the end.
+
+    Raises ValueError for a number JSON cannot hold.
+    """
+    return "".join(_written(document, 0)) + "\n"
+
+
+def _written(value: Any, depth: int) -> Iterable[str]:
+    inner, outer = "\n" + " " * (depth + 1), "\n" + " " * depth
+    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if not any(isinstance(item, Mapping | list | tuple) for item in held):
+        yield _scalar(value)
+    elif isinstance(value, Mapping):
+        lead = "{"
+        for key, item in value.items():
+            yield f"{lead}{inner}{_scalar(str(key))}: "
+            yield from _written(item, depth + 1)
+            lead = ","
+        yield outer + "}"
+    else:
+        lead = "["
+        for item in value:
+            yield lead + inner
+            yield from _written(item, depth + 1)
+            lead = ","
+        yield outer + "]"
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ": "))
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+def _run(summary: Summary) -> dict[str, Any]:
+    run = summary.run
+    subject = _mapping(run.get("subject"))
+    source = _mapping(run.get("source"))
+    plan = _mapping(subject.get("plan"))
+    arguments = subject.get("arguments")
+    ended = _mapping(run.get("ended"))
+    return {
+        "id": shown(run.get("id", "")),
+        "name": shown(run.get("name") or ""),
+        "state": shown(run.get("state", "")),
+        "target": _text_or_none(plan.get("target") or run.get("target")),
+        "source": {
+            "kind": shown(source.get("kind", "")),
+            "location": shown(source.get("location", "")),
+        },
+        "subject": {
+            "kind": shown(subject.get("kind", "")),
+            "hash": _text_or_none(plan.get("hash") or subject.get("hash") or subject.get("sha256")),
+            "path": _text_or_none(subject.get("path")),
+            "arguments": [shown(item) for item in arguments[:50]] if isinstance(arguments, list | tuple) else [],
+        },
+        "engine": shown(run.get("engine", "")),
+        "model": summary.model,
+        "load": describe_load(summary),
+        "started_at": _text_or_none(run.get("started_at")),
+        "duration_ns": _ns(summary.duration_s * units.NS_PER_S),
+        "ended": None if not ended else {"at_ns": ended.get("at_ns"), "reason": _text_or_none(ended.get("reason"))},
+        "response_is_service": summary.response_is_service,
+        "surgeline": __version__,
+        "git": bounded(run.get("git")),
+        "versions": _sorted(run.get("versions")),
+        "environment": _sorted(run.get("environment")),
+        "settings": _sorted(run.get("settings")),
+        "series": bounded(run.get("series")),
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None or value == "" else shown(value)
+
+
+def _sorted(value: Any) -> Any:
+    """Free-form data, bounded, with its keys in order at every depth."""
+    cleaned = bounded(value)
+    if isinstance(cleaned, dict):
+        return {key: _sorted(cleaned[key]) for key in sorted(cleaned)}
+    return [_sorted(item) for item in cleaned] if isinstance(cleaned, list) else cleaned
+
+
+def describe_load(summary: Summary) -> str:
+    """The workload in a few words: `closed, 7 stages of 8 s, 1 to 64 users`."""
+    stages = summary.stages
+    model = "script" if summary.model == "script" else f"{summary.model} model"
+    if not stages:
+        return model
+    lengths = {round(stage.duration_s) for stage in stages if stage.completed} or {round(stages[0].duration_s)}
+    each = units.format_duration(min(lengths) * units.NS_PER_S) if len(lengths) == 1 else ""
+    if len(stages) == 1:
+        return f"{model}, {load_text(stages[0])}" + (f" for {each}" if each else "")
+    ordered = in_order_of_load(stages)
+    low, high = min(min(stage.start, stage.end) for stage in stages), ordered[-1]
+    if high.model == "closed":
+        span = f"{low:g} to {plural(max(high.start, high.end), 'user')}"
+    else:
+        span = f"{units.format_rate(low).removesuffix('/s')} to {units.format_rate(max(high.start, high.end))}"
+    return f"{model}, {len(stages)} stages" + (f" of {each}" if each else "") + f", {span}"
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def _ns(value: float | None) -> int | None:
+    return None if value is None or not math.isfinite(value) else round(value)
+
+
+def _number(value: float | None) -> float | None:
+    """A rate or ratio to nine decimals: the tenth is rounding error of the arithmetic before."""
+    return None if value is None or not math.isfinite(value) else round(value, 9)
+
+
+def _estimate(estimate: Estimate, is_time: bool) -> dict[str, Any]:
+    plain = _ns if is_time else _number
+    value = plain(estimate.value)
+    why = shown(estimate.why_not)
+    if value is None and not why:
+        why = "beyond what was measured" if estimate.value is not None else "not measured"
+    return {
+        "value": value,
+        "low": plain(estimate.low),
+        "high": plain(estimate.high),
+        "n": estimate.n,
+        "n_eff": _number(estimate.n_eff),
+        "why_not": why,
+    }
+
+
+def quantile_name(quantile: float) -> str:
+    """`p50`, `p99.9`."""
+    return f"p{quantile * 100:g}"
+
+
+def _times(times: Times, quantiles: Iterable[float] | None = None) -> dict[str, Any]:
+    chosen = sorted(times.quantiles) if quantiles is None else [q for q in quantiles if q in times.quantiles]
+    return {
+        "count": times.histogram.count,
+        "mean_ns": _ns(times.mean_ns),
+        "min_ns": times.min_ns,
+        "max_ns": times.max_ns,
+        **{quantile_name(q): _estimate(times.quantiles[q], True) for q in chosen},
+    }
+
+
+def _tally(tally: Tally) -> dict[str, int]:
+    return {
+        "due": tally.due,
+        "sent": tally.sent,
+        "ok": tally.ok,
+        "failure": tally.failure,
+        "error": tally.error,
+        "timeout": tally.timeout,
+        "not_sent": tally.not_sent,
+        "aborted": tally.aborted,
+        "hops": tally.hops,
+        "bytes_in": tally.bytes_in,
+        "bytes_out": tally.bytes_out,
+        "answered": tally.answered,
+        "bad": tally.bad,
+        "judged": tally.judged,
+    }
+
+
+def _figures(figures: EndpointFigures) -> dict[str, Any]:
+    return {
+        "tally": _tally(figures.tally),
+        "throughput_per_s": _number(figures.throughput_per_s),
+        "goodput_per_s": _number(figures.goodput_per_s),
+        "error_ratio": _estimate(figures.error_ratio, False),
+        "response": _times(figures.response),
+        "service": _times(figures.service),
+        "failed_response": _times(figures.failed_response),
+    }
+
+
+def stage_parts(summary: Summary) -> list[dict[str, Any]]:
+    """The stages of the document, in order of time."""
+    return [_stage(stage) for stage in summary.stages]
+
+
+def totals_part(summary: Summary) -> dict[str, Any]:
+    """The document's figures of everything together."""
+    return _figures(summary.total)
+
+
+def _stage(stage: StageFigures) -> dict[str, Any]:
+    return {
+        "index": stage.index,
+        "name": shown(stage.name),
+        "model": stage.model,
+        "load": load_text(stage),
+        "start": _number(stage.start),
+        "end": _number(stage.end),
+        "begin_ns": stage.begin_ns,
+        "end_ns": stage.end_ns,
+        "completed": stage.completed,
+        "planned_due": _number(stage.planned_due),
+        "in_flight": _number(stage.in_flight),
+        "users": _number(stage.users),
+        "warm_up_ns": _ns(None if stage.warm_up_s is None else stage.warm_up_s * units.NS_PER_S),
+        "validity": stage.validity,
+        "validity_reasons": [shown(reason) for reason in stage.validity_reasons],
+        **_figures(stage.total),
+    }
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+def worst_first(summary: Summary) -> list[EndpointFigures]:
+    """The endpoints, worst first.
+
+    Those that break an objective come before the rest, at the least load first; then those of which 1 % or more of the
+    requests went wrong, by that share; then by p95 (by p50 where there is no p95), slowest first. Names decide ties.
+    """
+    place = {stage.index: position for position, stage in enumerate(in_order_of_load(summary.stages))}
+
+    def badness(figures: EndpointFigures) -> tuple[float, float, float, str]:
+        _, _, broken = held_and_broken(summary, figures.name)
+        ratio = figures.error_ratio.value or 0.0
+        quantiles = figures.response.quantiles
+        slow = quantiles[0.95].value or quantiles[0.5].value or figures.response.mean_ns or 0.0
+        return (
+            math.inf if broken is None else place[broken],
+            -ratio if ratio >= ERRORS_BEGIN_RATIO else 0.0,
+            -slow,
+            figures.name,
+        )
+
+    return sorted(summary.endpoints, key=badness)
+
+
+def held_and_broken(summary: Summary, name: str) -> tuple[Slo | None, int | None, int | None]:
+    """An endpoint alone against the objectives meant for it or for all: word, last stage held, first stage broken.
+
+    Stages go by load; those without a word about the server (invalid) and those the endpoint took no part in are left
+    out. *Missed* is as in `verdict.against`. *Met* needs every figure within its limit in the last of the stages.
+    (None, None, None) where no objective applies.
+    """
+    objectives = [result.objective for result in summary.objectives if applies(result.objective, name)]
+    if not objectives:
+        return None, None, None
+    held: int | None = None
+    word: Slo = "no data"
+    for stage in in_order_of_load(summary.stages):
+        figures = next((item for item in stage.endpoints if item.name == name), None)
+        if stage.validity == "invalid" or figures is None or figures.tally.judged == 0:
+            continue
+        words = {against(figures, objective) for objective in objectives}
+        if "missed" in words:
+            return "missed", held, stage.index
+        word = "no data" if "no data" in words else "met"
+        held = stage.index if word == "met" else held
+    return word, held, None
+
+
+def endpoint_parts(summary: Summary, detailed: int | None = None) -> Iterator[dict[str, Any]]:
+    """The endpoints of the document, worst first, all of them; the first `detailed` (None: all) with their stages."""
+    for position, figures in enumerate(worst_first(summary)):
+        yield _endpoint(summary, figures, detailed is None or position < detailed)
+
+
+def _endpoint(summary: Summary, figures: EndpointFigures, with_stages: bool) -> dict[str, Any]:
+    word, held, broken = held_and_broken(summary, figures.name)
+    if any(objective_word(r) == "missed" and r.objective.endpoint == figures.name for r in summary.objectives):
+        word = "missed"
+    stages = [
+        (stage.index, part)
+        for stage in summary.stages
+        for part in stage.endpoints
+        if with_stages and part.name == figures.name
+    ]
+    return {
+        "name": shown(figures.name),
+        "slo": word,
+        "holds_stage": held,
+        "breaks_stage": broken,
+        "share_of_time": _number(figures.share_of_time),
+        **_figures(figures),
+        "stages": [
+            {
+                "stage": index,
+                "tally": _tally(part.tally),
+                "throughput_per_s": _number(part.throughput_per_s),
+                "goodput_per_s": _number(part.goodput_per_s),
+                "error_ratio": _estimate(part.error_ratio, False),
+                "response": _times(part.response, STAGE_QUANTILES),
+            }
+            for index, part in stages
+        ],
+    }
+
+
+# --- timeline, errors, objectives ------------------------------------------------------------------------------------
+
+_COUNTED = tuple(Outcome)
+
+
+def timeline(seconds: Sequence[Second], longest: int = LONGEST_TIMELINE) -> dict[str, Any]:
+    """The run second by second, as columns; a run of more than `longest` seconds in wider buckets.
+
+    A bucket's counts are sums. Its `users`, `in_flight` and `planned_rate` are means of the seconds that have them, its
+    times the greatest of its seconds, so that a stall stays visible; its stage is that of its first second.
+    """
+    span = seconds[-1].second - seconds[0].second + 1 if seconds else 0
+    width = next((bucket for bucket in BUCKETS_S if span <= bucket * (longest - 1)), -(-span // max(longest - 1, 1)))
+    width = 1 if span <= longest else width
+    groups: dict[int, list[Second]] = {}
+    for second in seconds:
+        groups.setdefault(second.second // width * width, []).append(second)
+    buckets = [groups[key] for key in sorted(groups)]
+    table: dict[str, Any] = {
+        "bucket_s": width,
+        "second": sorted(groups),
+        "stage": [bucket[0].stage for bucket in buckets],
+        "due": [sum(second.due for second in bucket) for bucket in buckets],
+        "sent": [sum(second.sent for second in bucket) for bucket in buckets],
+    }
+    for outcome in _COUNTED:
+        table[outcome.name.lower()] = [sum(second.outcomes.get(outcome, 0) for second in bucket) for bucket in buckets]
+    table["completed"] = [_sum(second.completed for second in bucket) for bucket in buckets]
+    table["users"] = [_mean(second.users for second in bucket) for bucket in buckets]
+    table["in_flight"] = [_mean(second.in_flight for second in bucket) for bucket in buckets]
+    table["planned_rate"] = [_mean(second.planned_rate for second in bucket) for bucket in buckets]
+    table["p50_ns"] = [_greatest(second.p50_ns for second in bucket) for bucket in buckets]
+    table["p95_ns"] = [_greatest(second.p95_ns for second in bucket) for bucket in buckets]
+    table["p99_ns"] = [_greatest(second.p99_ns for second in bucket) for bucket in buckets]
+    table["max_ns"] = [_greatest(second.max_ns for second in bucket) for bucket in buckets]
+    return table
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _number(math.fsum(known)) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _number(math.fsum(known) / len(known)) if known else None
+
+
+def _greatest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _largest(errors: Sequence[ErrorGroup]) -> list[ErrorGroup]:
+    return sorted(
+        errors, key=lambda group: (-group.count, group.endpoint, int(group.outcome), group.kind, group.status)
+    )
+
+
+def _error(group: ErrorGroup) -> dict[str, Any]:
+    return {
+        "endpoint": shown(group.endpoint),
+        "outcome": group.outcome.word,
+        "kind": shown(group.kind),
+        "status": group.status or None,
+        "count": group.count,
+        "first_ns": group.first_ns,
+        "last_ns": group.last_ns,
+        "median_ns": group.median_ns,
+        "by_stage": [[stage, group.by_stage[stage]] for stage in sorted(group.by_stage)],
+        "cluster_ns": group.cluster_ns,
+        "cluster_share": _number(group.cluster_share),
+    }
+
+
+def _objective(result: ObjectiveResult) -> dict[str, Any]:
+    objective = result.objective
+    is_time = objective.metric in ("quantile", "mean", "max")
+    return {
+        "text": objective_text(objective),
+        "written": shown(objective.text),
+        "endpoint": None if objective.endpoint is None else shown(objective.endpoint),
+        "metric": objective.metric if objective.metric != "quantile" else quantile_name(objective.quantile or 0.0),
+        "unit": "ns" if is_time else "per_s" if objective.metric == "rate" else "ratio",
+        "limit": _ns(objective.limit) if is_time else _number(objective.limit),
+        "apdex_ns": objective.apdex_ns,
+        "verdict": objective_word(result),
+        "whole_run": result.verdict,
+        "observed": _estimate(result.observed, is_time),
+        "first_missed_stage": result.first_missed_stage,
+        "by_stage": [[stage, result.by_stage[stage]] for stage in sorted(result.by_stage)],
+        "exceeded": result.exceeded,
+        "judged": result.judged,
+        "reason": shown(result.reason, LONGEST_SENTENCE),
+    }
+
+
+def _saturation(found: Saturation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "reached": found.reached,
+        "throughput_per_s": _number(found.throughput_per_s),
+        "low_per_s": _number(found.low_per_s),
+        "high_per_s": _number(found.high_per_s),
+        "before_stage": found.before,
+        "stage": found.stage,
+        "fell": _number(found.fell),
+        "stages": list(found.stages),
+        "generator": found.generator,
+    }
+
+
+def _stall(stall: PeriodicStall) -> dict[str, Any]:
+    return {
+        "period_ns": stall.period_ns,
+        "duration_ns": stall.duration_ns,
+        "cycles": stall.cycles,
+        "cycles_hit": stall.cycles_hit,
+        "first_ns": stall.first_ns,
+        "last_ns": stall.last_ns,
+        "requests": stall.requests,
+        "share": _number(stall.share),
+        "lost_ns": stall.lost_ns,
+        "endpoints": [shown(name) for name in stall.endpoints[:MOST_EVIDENCE]],
+        "endpoints_seen": stall.endpoints_seen,
+    }
+
+
+# --- findings, health, next ------------------------------------------------------------------------------------------
+
+_CONFIDENCE = {"high": 0, "medium": 1, "low": 2}
+
+
+def _box(kind: str, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings of one kind, by time lost, then confidence, then as they came."""
+    chosen = [finding for finding in findings if finding.kind == kind]
+    chosen.sort(key=lambda finding: (-finding.impact_s, _CONFIDENCE[finding.confidence]))
+    return {
+        "items": [_finding(finding) for finding in chosen],
+        "shown": min(len(chosen), BOX_LINES),
+        "more": max(len(chosen) - BOX_LINES, 0),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": shown(finding.id),
+        "sentence": shown(finding.sentence, LONGEST_SENTENCE),
+        "confidence": finding.confidence,
+        "endpoint": None if finding.endpoint is None else shown(finding.endpoint),
+        "n": finding.n,
+        "next_step": shown(finding.next_step, LONGEST_SENTENCE),
+        "impact_ns": _ns(finding.impact_s * units.NS_PER_S),
+        "evidence": [bounded(dict(row)) for row in finding.evidence[:MOST_EVIDENCE]],
+        "evidence_left_out": max(len(finding.evidence) - MOST_EVIDENCE, 0),
+    }
+
+
+def _health(health: GeneratorHealth, shares_machine: bool) -> dict[str, Any]:
+    return {
+        "cpu_ratio_mean": _number(health.cpu_ratio_mean),
+        "cpu_ratio_max": _number(health.cpu_ratio_max),
+        "lag_p50_ns": _ns(health.lag_p50_ns),
+        "lag_p99_ns": _ns(health.lag_p99_ns),
+        "lag_max_ns": _ns(health.lag_max_ns),
+        "rows_dropped": health.rows_dropped,
+        "shares_machine": shares_machine,
+    }
+
+
+def _next(summary: Summary) -> list[dict[str, str]]:
+    """What to type next, each command with what it is good for."""
+    identity = shown(summary.run.get("id", "")) or "last"
+    source = _mapping(summary.run.get("source"))
+    location = str(source.get("location") or "")
+    steps = []
+    if summary.total.tally.answered == 0:
+        steps.append(("surgeline runs show " + shlex.quote(identity), "what was tried, and what came back"))
+        return [{"command": command, "why": why} for command, why in steps]
+    steps.append(
+        (f"surgeline baseline save main {shlex.quote(identity)}", "keep this run as what later ones are held against")
+    )
+    steps.append(("surgeline compare main last", "after the next change: p50 and p95 side by side"))
+    if not summary.objectives and location and shown(location) == location and source.get("kind") != "demo":
+        steps.append(
+            (
+                f"surgeline run {shlex.quote(location)} --slo 'p95 < 300ms, errors < 1%'",
+                "say what would be good enough, and get a verdict",
+            )
+        )
+    steps.append((f"surgeline runs show {shlex.quote(identity)}", "this page again, in the terminal"))
+    return [{"command": command, "why": why} for command, why in steps]
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+MOST_COMPARED = 100
+"""Endpoints in a comparison."""
+
+
+def comparison_document(
+    base: Summary, candidate: Summary, base_label: str = "base", candidate_label: str = "candidate"
+) -> dict[str, Any]:
+    """Two runs side by side: p50, p95, errors and goodput of everything together and of each endpoint.
+
+    `change` is candidate over base minus one; None where a side is missing or the base is 0. `intervals` says whether
+    the two 95 % intervals are `apart`, `overlap`, or are not both there (`unknown`). One run stands on each side, so
+    the comparison is *indicative* and passes no verdict. Rows: everything first, then by size of the change of p95.
+    """
+    theirs = {figures.name: figures for figures in candidate.endpoints}
+    mine = {figures.name: figures for figures in base.endpoints}
+    rows = [_compared(name, mine[name], theirs[name]) for name in mine if name in theirs]
+    rows.sort(key=lambda row: (-abs(row["p95"]["change"] or 0.0), row["name"]))
+    total = _compared("all endpoints", base.total, candidate.total)
+    obstacles = _obstacles(base, candidate, bool(rows))
+    return {
+        "document": "surgeline-comparison",
+        "format": FORMAT,
+        "sentence": _comparison_sentence(total, base_label, candidate_label, obstacles),
+        "comparable": not obstacles,
+        "obstacles": obstacles,
+        "mark": "indicative",
+        "mark_sentence": "Indicative: one run on each side. Runs differ by luck; a verdict needs several runs of each.",
+        "base": _side(base, base_label),
+        "candidate": _side(candidate, candidate_label),
+        "notes": _comparison_notes(base, candidate, sorted(set(mine) ^ set(theirs))),
+        "rows": [total, *rows[:MOST_COMPARED]],
+        "rows_left_out": max(len(rows) - MOST_COMPARED, 0),
+    }
+
+
+def _side(summary: Summary, label: str) -> dict[str, Any]:
+    run = _run(summary)
+    git = _mapping(run["git"])
+    parts = [run["id"], run["load"], f"{run['engine']} engine", run["started_at"]]
+    if git.get("commit"):
+        parts.append(f"commit {str(git['commit'])[:8]}")
+    return {
+        "label": shown(label, 40),
+        "id": run["id"],
+        "validity": summary.validity,
+        "setting": [part for part in parts if part],
+    }
+
+
+def _compared(name: str, base: EndpointFigures, candidate: EndpointFigures) -> dict[str, Any]:
+    return {
+        "name": shown(name),
+        "p50": _pair(base.response.quantiles[0.5], candidate.response.quantiles[0.5]),
+        "p95": _pair(base.response.quantiles[0.95], candidate.response.quantiles[0.95]),
+        "errors": {"base": _number(base.error_ratio.value), "candidate": _number(candidate.error_ratio.value)},
+        "goodput_per_s": {"base": _number(base.goodput_per_s), "candidate": _number(candidate.goodput_per_s)},
+        "n": {"base": base.tally.due, "candidate": candidate.tally.due},
+    }
+
+
+def _pair(base: Estimate, candidate: Estimate) -> dict[str, Any]:
+    change = None
+    if base.value and candidate.value is not None:
+        change = _number(candidate.value / base.value - 1)
+    intervals = "unknown"
+    if None not in (base.value, base.low, base.high, candidate.value, candidate.low, candidate.high):
+        apart = (base.high or 0) < (candidate.low or 0) or (candidate.high or 0) < (base.low or 0)
+        intervals = "apart" if apart else "overlap"
+    return {
+        "base": _estimate(base, True),
+        "candidate": _estimate(candidate, True),
+        "change": change,
+        "intervals": intervals,
+    }
+
+
+def _comparison_sentence(
+    total: Mapping[str, Any], base_label: str, candidate_label: str, obstacles: Sequence[str]
+) -> str:
+    p95 = total["p95"]
+    names = f"{shown(candidate_label, 40)} against {shown(base_label, 40)}"
+    if obstacles:
+        return f"{names}: not comparable. {obstacles[0]}"
+    if p95["change"] is None:
+        return f"{names}: p95 cannot be compared, one side has none."
+    before, after = (units.format_duration(p95[side]["value"]) for side in ("base", "candidate"))
+    how = {"apart": "the intervals are apart", "overlap": "the intervals overlap", "unknown": "without intervals"}
+    return f"{names}: p95 {after} instead of {before}; {how[p95['intervals']]}. Indicative."
+
+
+def _obstacles(base: Summary, candidate: Summary, shared: bool) -> list[str]:
+    """Why the two cannot be held against each other at all; empty where they can."""
+    found = []
+    for side, summary in (("base", base), ("candidate", candidate)):
+        if summary.validity == "invalid":
+            found.append(f"The measurement of the {side} is invalid: it says nothing about the server.")
+    loads = describe_load(base), describe_load(candidate)
+    if loads[0] != loads[1]:
+        found.append(f"The load differs: {loads[0]}, and {loads[1]}.")
+    if base.response_is_service != candidate.response_is_service:
+        found.append("Only one side counts response time from when a request was due.")
+    if not shared:
+        found.append("They have no endpoint in common.")
+    return found
+
+
+def _comparison_notes(base: Summary, candidate: Summary, lonely: Sequence[str]) -> list[str]:
+    """What makes the two less comparable than they look."""
+    notes = []
+    for side, summary in (("base", base), ("candidate", candidate)):
+        if summary.validity == "degraded":
+            notes.append(f"The measurement of the {side} is degraded.")
+    if base.run.get("engine") != candidate.run.get("engine"):
+        engines = (shown(summary.run.get("engine", "")) for summary in (base, candidate))
+        notes.append(f"The engines differ: {' and '.join(engines)}.")
+    places = [_sorted(_mapping(summary.run.get("environment")).get("machine")) for summary in (base, candidate)]
+    if places[0] != places[1]:
+        notes.append("The machines differ.")
+    if lonely:
+        more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
+        notes.append(f"Only on one side: {', '.join(shown(name, 60) for name in lonely[:3])}{more}.")
+    return notes

@@ -1,0 +1,135 @@
+"""What does the run's page look like as Markdown?
+
+A document comes in, one A4 page of Markdown leaves: the verdict sentence; the load it rests on; performed well, failed,
+what to explore next, each line with its number; the endpoints, worst first; how far to trust it; what to type next.
+Texts of others cannot become markup, links or table cells of their own.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from surgeline import units
+from surgeline.report import cells
+from surgeline.report.cells import Document, Node
+from surgeline.report.text import LONGEST_SENTENCE, shown
+
+_MARKUP = re.compile(
+    r"[\\`*\[|$]"  # code, emphasis, links, cells, formulas
+    r"|<(?=[A-Za-z/!?])|^[>#+-]|&(?=#|\w+;)"  # tags, blocks, entities
+    r"|(?<![^\W_])_|_(?![^\W_])|~(?=\S)|(?<=\S)~"  # emphasis and strike-through; not within a word, not around spaces
+    r"|(?<=http):(?=//)|(?<=https):(?=//)|(?<=ftp):(?=//)|(?<=mailto):|(?<=www)\.",  # addresses that link themselves
+    re.IGNORECASE,
+)
+
+
+def render(document: Document) -> str:
+    """The page. The same document gives the same text."""
+    return "\n".join(_lines(document)) + "\n"
+
+
+def escaped(text: object) -> str:
+    """A text that means itself in Markdown, also in a table cell: no markup, no HTML, no link that makes itself."""
+    return _MARKUP.sub(lambda match: "\\" + match[0], shown(text, LONGEST_SENTENCE))
+
+
+def _lines(document: Document) -> Iterator[str]:
+    status = cells.status(document)
+    yield f"# {status.mark} {escaped(document['verdict']['sentence'])}"
+    yield ""
+    yield f"**{status.word}** · {cells.validity(document)} · {' · '.join(cells.books(document))}"
+    yield f"{' · '.join(map(escaped, cells.setting(document)))} · run {escaped(document['run']['id'])}"
+    if document["stages"]:
+        yield ""
+        yield from _stages(document)
+    for key, heading, mark, empty in cells.BOXES:
+        yield ""
+        yield f"## {heading}"
+        yield ""
+        yield from _box(document["findings"][key], mark, empty)
+    if document["endpoints"]:
+        yield ""
+        yield "## Endpoints, worst first"
+        yield ""
+        yield from _endpoints(document)
+    yield ""
+    yield "## How far to trust it"
+    yield ""
+    for item in document["trust"][: cells.MOST_TRUST]:
+        yield f"- {cells.LEVEL_MARKS[item['level']]} {escaped(item['sentence'])}"
+    yield ""
+    yield "## Next"
+    yield ""
+    for item in document["next"]:
+        yield f"- {_code(item['command'])} – {escaped(item['why'])}"
+
+
+def _code(text: str) -> str:
+    """A code span; a backtick within gets a longer fence."""
+    plain = shown(text, 400)
+    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def _box(box: Node, mark: str, empty: str) -> Iterator[str]:
+    for item in box["items"][: box["shown"]]:
+        step = f" → {escaped(item['next_step'])}" if item["next_step"] else ""
+        yield f"- {mark} {escaped(item['sentence'])}{step} *({escaped(cells.confidence(item))})*"
+    if box["more"]:
+        yield f"- +{box['more']} more in report.html"
+    if not box["items"]:
+        yield empty
+
+
+def _table(head: Iterable[str], align: str, body: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "|".join({"l": "---", "r": "--:"}[side] for side in align) + "|"
+    for row in body:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _stages(document: Document) -> Iterator[str]:
+    chosen = cells.stages_on_page(document)
+    verdict = document["verdict"]
+
+    def row(stage: Node) -> tuple[str, ...]:
+        note = ""
+        if stage["validity"] != "valid":
+            note = f" ({stage['validity']})"
+        elif stage["index"] == verdict["breaks_stage"]:
+            note = " ✗"
+        response = stage["response"]
+        return (
+            escaped(stage["load"]) + note,
+            cells.rate(stage["goodput_per_s"]),
+            *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
+            cells.errors(stage),
+        )
+
+    left_out = len(document["stages"]) - len(chosen)
+    head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages left out)"
+    yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
+
+
+def _endpoints(document: Document) -> Iterator[str]:
+    def row(endpoint: Node) -> tuple[str, ...]:
+        response = endpoint["response"]
+        p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
+        return (
+            f"{cells.mark(endpoint['slo'])} {escaped(endpoint['name'])}".strip(),
+            units.format_count(endpoint["tally"]["due"]),
+            cells.duration(response["p50"]),
+            f"{p95} [{around}]" if around else p95,
+            cells.duration(response["p99"]),
+            cells.errors(endpoint),
+            cells.holds(document, endpoint),
+        )
+
+    endpoints = document["endpoints"]
+    head = ("Endpoint", "due", "p50", "p95 [95 % CI]", "p99", "errors", "holds up to")
+    yield from _table(head, "lrrrrrr", map(row, endpoints[: cells.MOST_ROWS]))
+    more = len(endpoints) - cells.MOST_ROWS + document["endpoints_left_out"]
+    if more > 0:
+        yield ""
+        yield f"+{more} more in endpoints.csv"

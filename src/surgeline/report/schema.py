@@ -1,0 +1,341 @@
+"""What may stand in a result document? Its JSON Schema (draft 2020-12), as published in docs/reference.
+
+Written out by hand beside `document`, not made from it, so that each can be held against the other.
+"""
+
+from typing import Any
+
+SCHEMA_ID = "https://surgeline.dev/schema/result-1.json"
+
+Part = dict[str, Any]
+
+
+def _object(properties: Part, description: str = "", required: list[str] | None = None) -> Part:
+    """An object with these keys and no others; all required unless said otherwise."""
+    part: Part = {"description": description} if description else {}
+    return {
+        **part,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Part, description: str = "") -> Part:
+    part: Part = {"description": description} if description else {}
+    return {**part, "type": "array", "items": items}
+
+
+def _ref(name: str, description: str = "") -> Part:
+    part: Part = {"description": description} if description else {}
+    return {**part, "$ref": f"#/$defs/{name}"}
+
+
+def _with(part: Part, description: str) -> Part:
+    return {**part, "description": description}
+
+
+def _or_null(part: Part) -> Part:
+    return {"anyOf": [part, {"type": "null"}]}
+
+
+_TEXT: Part = {"type": "string"}
+_SENTENCE: Part = {"type": "string", "maxLength": 600}
+_TEXT_NULL: Part = {"type": ["string", "null"]}
+_COUNT: Part = {"type": "integer", "minimum": 0}
+_NS: Part = {"type": "integer"}
+_NS_NULL: Part = {"type": ["integer", "null"]}
+_NUMBER: Part = {"type": "number"}
+_NUMBER_NULL: Part = {"type": ["number", "null"]}
+_RATIO_NULL: Part = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_BOOL: Part = {"type": "boolean"}
+_STAGE: Part = {"type": "integer", "description": "Index of a stage; -1 for requests outside of every stage."}
+_STAGE_NULL: Part = {"type": ["integer", "null"]}
+_FREE: Part = {"description": "Free-form data as the run recorded it, bounded in size."}
+_VALIDITY: Part = {"enum": ["valid", "degraded", "invalid"]}
+_SLO: Part = {"enum": ["met", "missed", "no data"]}
+_SLO_NULL: Part = {"enum": ["met", "missed", "no data", None]}
+
+_ESTIMATE_KEYS: Part = {
+    "value": _NUMBER_NULL,
+    "low": _NUMBER_NULL,
+    "high": _NUMBER_NULL,
+    "n": _COUNT,
+    "n_eff": _NUMBER_NULL,
+    "why_not": _TEXT,
+}
+_TIMES_KEYS: Part = {
+    "count": _COUNT,
+    "mean_ns": _NS_NULL,
+    "min_ns": _NS_NULL,
+    "max_ns": _NS_NULL,
+}
+_TALLY_KEYS = (
+    *("due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted", "hops", "bytes_in", "bytes_out"),
+    *("answered", "bad", "judged"),
+)
+_FIGURES: Part = {
+    "tally": _ref("tally"),
+    "throughput_per_s": _with(_NUMBER_NULL, "Answers per second, right or wrong."),
+    "goodput_per_s": _with(_NUMBER_NULL, "Right answers per second."),
+    "error_ratio": _ref("ratio", "Share of the requests with a known outcome that went wrong."),
+    "response": _ref("times", "Response times of right answers: from due to the last byte."),
+    "service": _ref("times", "Service times of right answers: from the actual start to the last byte."),
+    "failed_response": _ref("times", "Response times of failures, errors and timeouts."),
+}
+
+_FINDING = _object(
+    {
+        "id": _TEXT,
+        "sentence": _SENTENCE,
+        "confidence": {"enum": ["high", "medium", "low"]},
+        "endpoint": _TEXT_NULL,
+        "n": _COUNT,
+        "next_step": _SENTENCE,
+        "impact_ns": _with(_NS_NULL, "Time that users lost to it; 0 where that has no meaning."),
+        "evidence": _list({"type": "object"}, "The rows that prove it, at most 20."),
+        "evidence_left_out": _COUNT,
+    }
+)
+_BOX = _object(
+    {
+        "items": _list(_ref("finding"), "All findings of this kind, the costliest first."),
+        "shown": _with(_COUNT, "How many of them a page shows."),
+        "more": _with(_COUNT, "How many it does not."),
+    }
+)
+
+
+def _column(item: Part) -> Part:
+    return {"type": "array", "items": item}
+
+
+_TIMELINE = _object(
+    {
+        "bucket_s": _with({"type": "integer", "minimum": 1}, "Seconds in one entry of each column."),
+        "second": _with(_column({"type": "integer"}), "Where the entry begins, seconds since the run's start."),
+        "stage": _column(_STAGE),
+        **{
+            name: _column(_COUNT)
+            for name in ("due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted")
+        },
+        "completed": _with(_column(_NUMBER_NULL), "Answers that arrived in it, whenever they were due."),
+        "users": _column(_NUMBER_NULL),
+        "in_flight": _column(_NUMBER_NULL),
+        "planned_rate": _column(_NUMBER_NULL),
+        **{name: _column(_NS_NULL) for name in ("p50_ns", "p95_ns", "p99_ns", "max_ns")},
+    },
+    "The run over time, by the second in which requests were due; columns of equal length.",
+)
+
+SCHEMA: Part = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": SCHEMA_ID,
+    "title": "Surgeline result document, format 1",
+    **_object(
+        {
+            "document": {"const": "surgeline-result"},
+            "format": {"const": 1},
+            "run": _object(
+                {
+                    "id": _TEXT,
+                    "name": _TEXT,
+                    "state": _TEXT,
+                    "target": _TEXT_NULL,
+                    "source": _object({"kind": _TEXT, "location": _TEXT}),
+                    "subject": _object(
+                        {"kind": _TEXT, "hash": _TEXT_NULL, "path": _TEXT_NULL, "arguments": _list(_TEXT)}
+                    ),
+                    "engine": _TEXT,
+                    "model": {"enum": ["open", "closed", "script"]},
+                    "load": _with(_TEXT, "The workload in a few words."),
+                    "started_at": _with(_TEXT_NULL, "ISO 8601, UTC."),
+                    "duration_ns": _NS_NULL,
+                    "ended": _or_null(_object({"at_ns": _NS_NULL, "reason": _TEXT_NULL})),
+                    "response_is_service": _with(_BOOL, "True where no due moments were known."),
+                    "surgeline": _with(_TEXT, "The version that made this document."),
+                    "git": _FREE,
+                    "versions": _FREE,
+                    "environment": _FREE,
+                    "settings": _FREE,
+                    "series": _FREE,
+                }
+            ),
+            "verdict": _object(
+                {
+                    "sentence": _with(_TEXT, "At most 25 words."),
+                    "slo": _with(_SLO_NULL, "null where no objective was set."),
+                    "validity": _VALIDITY,
+                    "validity_reasons": _list(_TEXT),
+                    "basis": {
+                        "enum": [
+                            *("objectives", "errors", "throughput", "no limit", "one load", "generator"),
+                            *("nothing answered", "nothing measured"),
+                        ]
+                    },
+                    "holds_stage": _STAGE_NULL,
+                    "breaks_stage": _STAGE_NULL,
+                    "breaks_endpoint": _TEXT_NULL,
+                    "broken": _with(_TEXT_NULL, "The objective that gave way first."),
+                }
+            ),
+            "totals": _object(_FIGURES),
+            "endpoints": _list(_ref("endpoint"), "Worst first."),
+            "endpoints_left_out": _COUNT,
+            "stages": _list(_ref("stage"), "In order of time."),
+            "saturation": _or_null(_ref("saturation", "null where fewer than two loads were measured.")),
+            "stalls": _list(_ref("stall")),
+            "timeline": _TIMELINE,
+            "errors": _list(_ref("error"), "Largest group first."),
+            "errors_left_out": _COUNT,
+            "objectives": _list(_ref("objective")),
+            "findings": _object({"well": _BOX, "failed": _BOX, "explore": _BOX}),
+            "trust": _list(
+                _object({"about": _TEXT, "level": {"enum": ["good", "note", "warning"]}, "sentence": _SENTENCE}),
+                "How far to trust the numbers, warnings first.",
+            ),
+            "health": _object(
+                {
+                    "cpu_ratio_mean": _NUMBER_NULL,
+                    "cpu_ratio_max": _with(_NUMBER_NULL, "1 is one core, full."),
+                    "lag_p50_ns": _NS_NULL,
+                    "lag_p99_ns": _with(_NS_NULL, "Start lag: how late requests left the generator."),
+                    "lag_max_ns": _NS_NULL,
+                    "rows_dropped": _COUNT,
+                    "shares_machine": _BOOL,
+                },
+                "The generator's own state.",
+            ),
+            "next": _list(_object({"command": _TEXT, "why": _TEXT})),
+        },
+        "Everything a page about one run shows. Times are ns, rates per second, ratios 0..1, sizes bytes; null means "
+        "not measured.",
+    ),
+    "$defs": {
+        "estimate": _object(
+            _ESTIMATE_KEYS,
+            "A number with its 95 % interval. value null: nothing can be said, why_not is the reason. low and high "
+            "null with a value: no interval, why_not is the reason. One of them null: that side is open.",
+        ),
+        "ratio": _object(
+            {**_ESTIMATE_KEYS, **{name: _RATIO_NULL for name in ("value", "low", "high")}}, "An estimate of a share."
+        ),
+        "tally": _object(
+            {name: _COUNT for name in _TALLY_KEYS},
+            "due = sent + not_sent; sent = ok + failure + error + timeout + aborted.",
+        ),
+        "times": {
+            "description": "A distribution of times, ns.",
+            "type": "object",
+            "properties": _TIMES_KEYS,
+            "required": list(_TIMES_KEYS),
+            "patternProperties": {r"^p\d+(\.\d+)?$": _ref("estimate")},
+            "additionalProperties": False,
+        },
+        "endpoint": _object(
+            {
+                "name": _TEXT,
+                "slo": _with(_SLO_NULL, "This endpoint alone against the objectives meant for it or for all."),
+                "holds_stage": _with(_STAGE_NULL, "The highest load at which it met them."),
+                "breaks_stage": _with(_STAGE_NULL, "The lowest load at which it missed one."),
+                "share_of_time": _with(_RATIO_NULL, "Its part of all response time of right answers."),
+                **_FIGURES,
+                "stages": _list(
+                    _object(
+                        {
+                            "stage": _STAGE,
+                            **{key: _FIGURES[key] for key in ("tally", "throughput_per_s", "goodput_per_s")},
+                            "error_ratio": _ref("ratio"),
+                            "response": _ref("times"),
+                        }
+                    ),
+                    "Empty beyond the 40 worst endpoints.",
+                ),
+            }
+        ),
+        "stage": _object(
+            {
+                "index": _COUNT,
+                "name": _TEXT,
+                "model": {"enum": ["open", "closed"]},
+                "load": _with(_TEXT, "The planned load in words."),
+                "start": _with(_NUMBER, "Planned level at its beginning: users, or requests due per second."),
+                "end": _NUMBER,
+                "begin_ns": _NS,
+                "end_ns": _NS,
+                "completed": _with(_BOOL, "False where the run ended within it."),
+                "planned_due": _NUMBER_NULL,
+                "in_flight": _with(_NUMBER_NULL, "Mean number of requests in flight."),
+                "users": _NUMBER_NULL,
+                "warm_up_ns": _with(_NS_NULL, "Its beginning that does not look like the rest; null: not assessed."),
+                "validity": _VALIDITY,
+                "validity_reasons": _list(_TEXT),
+                **_FIGURES,
+            }
+        ),
+        "saturation": _object(
+            {
+                "reached": _with(_BOOL, "False: throughput grew up to the highest load tried."),
+                "throughput_per_s": _NUMBER,
+                "low_per_s": _NUMBER,
+                "high_per_s": _NUMBER,
+                "before_stage": _STAGE_NULL,
+                "stage": _STAGE,
+                "fell": _with(_NUMBER, "Share of throughput lost from its peak to the highest load."),
+                "stages": _list(_STAGE),
+                "generator": _with(_BOOL, "True: the stages above were not valid."),
+            },
+            "Where throughput stopped growing.",
+        ),
+        "stall": _object(
+            {
+                **{name: _NS for name in ("period_ns", "duration_ns")},
+                **{name: _COUNT for name in ("cycles", "cycles_hit")},
+                **{name: _NS for name in ("first_ns", "last_ns")},
+                "requests": _COUNT,
+                "share": _RATIO_NULL,
+                "lost_ns": _NS,
+                "endpoints": _list(_TEXT),
+                "endpoints_seen": _COUNT,
+            },
+            "Moments at regular intervals at which requests took much longer than usual.",
+        ),
+        "error": _object(
+            {
+                "endpoint": _TEXT,
+                "outcome": _TEXT,
+                "kind": _TEXT,
+                "status": _with({"type": ["integer", "null"]}, "null: no answer, or not known."),
+                "count": _COUNT,
+                "first_ns": _with(_NS, "When the first of them was due."),
+                "last_ns": _NS,
+                "median_ns": _NS_NULL,
+                "by_stage": _list(_list({"type": "integer"}), "Pairs of stage and count."),
+                "cluster_ns": _with(_NS_NULL, "The service time around which most of them lie."),
+                "cluster_share": _RATIO_NULL,
+            }
+        ),
+        "objective": _object(
+            {
+                "text": _TEXT,
+                "written": _with(_TEXT, "As the plan or the command line wrote it."),
+                "endpoint": _with(_TEXT_NULL, "null: all endpoints together."),
+                "metric": _TEXT,
+                "unit": {"enum": ["ns", "per_s", "ratio"]},
+                "limit": _NUMBER_NULL,
+                "apdex_ns": _NS_NULL,
+                "verdict": _with(_SLO, "Missed as soon as one valid stage missed it."),
+                "whole_run": _with(_SLO, "Over all valid stages together."),
+                "observed": _ref("estimate"),
+                "first_missed_stage": _STAGE_NULL,
+                "by_stage": _list({"type": "array", "prefixItems": [_STAGE, _SLO], "items": False}),
+                "exceeded": {"type": ["integer", "null"]},
+                "judged": {"type": ["integer", "null"]},
+                "reason": _SENTENCE,
+            }
+        ),
+        "finding": _FINDING,
+    },
+}
+"""The schema. A change of it that is not an addition is a new format."""

@@ -1,0 +1,223 @@
+"""How far can one trust this run?
+
+A summary comes in; what leaves are short statements, each about one thing that could make the numbers mean less than
+they seem to: the generator, the machine, due moments, sample sizes, the books, warm-up, an early end, one run only.
+Each has a level: *good* (checked, and in order), *note* (true of this run, keep it in mind), *warning* (numbers are
+affected). Nothing here changes a number.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from surgeline import units
+from surgeline.analysis.model import StageFigures, Summary
+from surgeline.report.text import plural, shown
+from surgeline.report.verdict import load_text
+
+Level = Literal["good", "note", "warning"]
+_RANK: dict[Level, int] = {"warning": 0, "note": 1, "good": 2}
+
+LONG_WARM_UP_RATIO = 0.1
+"""A warm-up that takes more than this part of its stage is worth a sentence (taste)."""
+
+
+class Trust(NamedTuple):
+    """One statement. `about` is a stable word for what it is about."""
+
+    about: str
+    level: Level
+    sentence: str
+
+
+def trust(summary: Summary) -> tuple[Trust, ...]:
+    """The statements, warnings first, then notes, then what is in order."""
+    statements = [
+        *_generator(summary),
+        *_due(summary),
+        *_books(summary),
+        *_unsent(summary),
+        *_ending(summary),
+        *_machine(summary),
+        *_samples(summary),
+        *_warm_up(summary),
+        *_rows(summary),
+        Trust(
+            "runs",
+            "note",
+            "One run: how much a second would differ is not known, so small differences to other runs mean nothing.",
+        ),
+    ]
+    return tuple(sorted(statements, key=lambda statement: _RANK[statement.level]))
+
+
+def _generator(summary: Summary) -> Iterator[Trust]:
+    invalid = [stage for stage in summary.stages if stage.validity == "invalid"]
+    degraded = [stage for stage in summary.stages if stage.validity == "degraded"]
+    if invalid:
+        yield Trust(
+            "generator",
+            "warning",
+            f"The generator was the limit in {_stages(invalid, summary)}{_reason(invalid)}; "
+            "those figures say nothing about the server and are left out of the verdict.",
+        )
+    if degraded:
+        yield Trust(
+            "generator",
+            "warning",
+            f"The generator was near its limit in {_stages(degraded, summary)}{_reason(degraded)}; "
+            "response times there may be too long.",
+        )
+    if not invalid and not degraded:
+        if summary.validity != "valid":
+            why = f": {shown(summary.validity_reasons[0])}" if summary.validity_reasons else ""
+            yield Trust("generator", "warning", f"The measurement is {summary.validity}{why}.")
+        else:
+            facts = _health_facts(summary)
+            if facts:
+                yield Trust("generator", "good", f"The generator was not the limit: {facts}.")
+            else:
+                yield Trust("generator", "note", "The generator's own health was not read; it may have been the limit.")
+
+
+def _health_facts(summary: Summary) -> str:
+    health = summary.health
+    facts = []
+    if health.cpu_ratio_max is not None:
+        facts.append(f"CPU at most {units.format_ratio(health.cpu_ratio_max)} of a core")
+    if health.lag_p99_ns is not None:
+        facts.append(f"99 % of requests started within {units.format_duration(health.lag_p99_ns)} of being due")
+    return ", ".join(facts)
+
+
+def _stages(stages: list[StageFigures], summary: Summary) -> str:
+    loads = ", ".join(load_text(stage) for stage in stages[:4]) + (" …" if len(stages) > 4 else "")
+    return f"{len(stages)} of {plural(len(summary.stages), 'stage')} ({loads})"
+
+
+def _reason(stages: list[StageFigures]) -> str:
+    reasons = [reason for stage in stages for reason in stage.validity_reasons]
+    return f": {shown(reasons[0])}" if reasons else ""
+
+
+def _due(summary: Summary) -> Iterator[Trust]:
+    if summary.response_is_service:
+        yield Trust(
+            "due",
+            "warning",
+            "The engine knew no due moments: response time is service time here. What waited to be sent during a stall "
+            "is not in it, so p95 and p99 look better than users would find them.",
+        )
+    elif summary.model == "open":
+        yield Trust(
+            "due", "good", "Response time counts from when a request was due, so waiting for a stalled server is in it."
+        )
+    else:
+        yield Trust(
+            "due",
+            "note",
+            "Closed model: users wait for their answers, so a slow server is asked less and stalls weigh less than "
+            "under arrivals at a fixed rate.",
+        )
+
+
+def _books(summary: Summary) -> Iterator[Trust]:
+    tally = summary.total.tally
+    if summary.books:
+        more = f" (+{len(summary.books) - 1} more)" if len(summary.books) > 1 else ""
+        yield Trust("books", "warning", f"The books do not balance: {shown(summary.books[0])}{more}.")
+    else:
+        yield Trust(
+            "books",
+            "good",
+            f"The books balance: {units.format_count(tally.due)} due = {units.format_count(tally.sent)} sent + "
+            f"{units.format_count(tally.not_sent)} not sent.",
+        )
+
+
+def _unsent(summary: Summary) -> Iterator[Trust]:
+    tally = summary.total.tally
+    if tally.not_sent:
+        yield Trust(
+            "not sent",
+            "warning",
+            f"{plural(tally.not_sent, 'request')} {'was' if tally.not_sent == 1 else 'were'} due but never sent; "
+            "they count as errors and have no response time.",
+        )
+    if tally.aborted:
+        yield Trust(
+            "aborted",
+            "note",
+            f"{plural(tally.aborted, 'request')} {'was' if tally.aborted == 1 else 'were'} still in flight at the end; "
+            "their outcome is not known and counts neither way.",
+        )
+
+
+def _ending(summary: Summary) -> Iterator[Trust]:
+    state = str(summary.run.get("state", ""))
+    ended = summary.run.get("ended")
+    reason = shown(ended.get("reason") or "") if isinstance(ended, dict) else ""
+    cut = [stage for stage in summary.stages if not stage.completed]
+    if state == "interrupted":
+        yield Trust("end", "warning", "The run was interrupted and recovered: at most its last second is missing.")
+    if cut:
+        why = f": {reason}" if reason else ""
+        yield Trust(
+            "end",
+            "note",
+            f"The run ended early, in stage {cut[0].index + 1} of {len(summary.stages)} ({load_text(cut[0])}){why}.",
+        )
+
+
+def _machine(summary: Summary) -> Iterator[Trust]:
+    if summary.health.shares_machine or summary.shares_machine:
+        yield Trust(
+            "machine",
+            "note",
+            "Generator and server shared one machine and its CPU: on two machines the limits may lie elsewhere.",
+        )
+
+
+def _samples(summary: Summary) -> Iterator[Trust]:
+    silent = {
+        name: sum(1 for figures in summary.endpoints if figures.response.quantiles[q].value is None)
+        for name, q in (("p95", 0.95), ("p99", 0.99))
+    }
+    of = plural(len(summary.endpoints), "endpoint")
+    told = [f"no {name} for {count} of {of}" for name, count in silent.items() if count]
+    if told:
+        yield Trust("samples", "note", f"Too few requests for some percentiles: {', '.join(told)}.")
+    elif summary.endpoints:
+        yield Trust(
+            "samples",
+            "good",
+            f"{plural(summary.total.tally.answered, 'answer')}, enough for p95 and p99 of every endpoint.",
+        )
+
+
+def _warm_up(summary: Summary) -> Iterator[Trust]:
+    assessed = [(stage.warm_up_s, stage) for stage in summary.stages if stage.warm_up_s is not None]
+    if not assessed:
+        yield Trust("warm-up", "note", "Warm-up was not looked for; a slow beginning is part of the numbers.")
+        return
+    longest_s, stage = max(assessed, key=lambda item: item[0])
+    if longest_s > LONG_WARM_UP_RATIO * stage.duration_s:
+        yield Trust(
+            "warm-up",
+            "note",
+            f"Stages needed up to {units.format_duration(longest_s * units.NS_PER_S)} to settle "
+            f"({load_text(stage)}); that time is part of the numbers.",
+        )
+    else:
+        yield Trust("warm-up", "good", "No stage needed a noticeable warm-up.")
+
+
+def _rows(summary: Summary) -> Iterator[Trust]:
+    if not summary.rows_seen and summary.total.tally.bad:
+        yield Trust("rows", "note", "Single requests were not looked at: errors are known by outcome only.")
+    if summary.health.rows_dropped:
+        yield Trust(
+            "rows",
+            "note",
+            f"{plural(summary.health.rows_dropped, 'row')} could not be kept one by one; totals and percentiles "
+            "include them, requests.csv does not.",
+        )

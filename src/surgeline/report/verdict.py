@@ -1,0 +1,502 @@
+"""What did this run show, in one sentence?
+
+A summary comes in, one sentence of at most 25 words leaves, with the stage and the endpoint it speaks of. It says how
+much was held and what gave way first: the objectives where there are some, else errors, else throughput that stopped
+growing. A stage the generator limited has no say, and a run without a valid stage gets a sentence about the generator.
+
+Stages are compared in order of load (their greatest planned level), not in order of time.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from surgeline import units
+from surgeline.analysis.model import (
+    EndpointFigures,
+    ErrorGroup,
+    ObjectiveResult,
+    Saturation,
+    StageFigures,
+    Summary,
+)
+from surgeline.plan.objective import Objective
+from surgeline.report.text import plural, shown
+
+LONGEST_WORDS = 25
+"""A sentence one takes in at a glance; the promise of the page."""
+
+LONGEST_NAME = 60
+"""Characters of an endpoint's name within the sentence."""
+
+ERRORS_BEGIN_RATIO = 0.01
+"""Errors "begin" where this share of the due requests goes wrong: the limit most teams set without thinking (taste)."""
+
+Slo = Literal["met", "missed", "no data"]
+Basis = Literal[
+    "objectives", "errors", "throughput", "no limit", "one load", "generator", "nothing answered", "nothing measured"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The sentence and what it rests on.
+
+    `slo` is None where no objectives were set. `holds_stage` is the stage whose load is said to be held, `breaks_stage`
+    the one in which the limit showed, `breaks_endpoint` the endpoint that broke it, `broken` the objective; each None
+    where the sentence names none.
+    """
+
+    sentence: str
+    basis: Basis
+    slo: Slo | None
+    holds_stage: int | None = None
+    breaks_stage: int | None = None
+    breaks_endpoint: str | None = None
+    broken: str | None = None
+
+
+def verdict(summary: Summary) -> Verdict:
+    """The verdict on a run."""
+    slo = slo_word(summary.objectives)
+    tally = summary.total.tally
+    if tally.due == 0:
+        return Verdict("Nothing was measured: no request was due.", "nothing measured", slo)
+    if tally.answered == 0:
+        return Verdict(_nothing_answered(summary), "nothing answered", slo)
+    if summary.validity == "invalid":
+        return Verdict(_invalid(summary), "generator", slo)
+    if summary.objectives:
+        return _against_objectives(summary, slo)
+    return _without_objectives(summary)
+
+
+def objective_word(result: ObjectiveResult) -> Slo:
+    """Missed if the whole run or any valid stage missed it, else what the whole run says."""
+    return "missed" if result.first_missed_stage is not None else result.verdict
+
+
+def slo_word(results: Sequence[ObjectiveResult]) -> Slo | None:
+    """Missed if any is missed, else no data if any has none, else met; None without objectives."""
+    words = {objective_word(result) for result in results}
+    for word in ("missed", "no data", "met"):
+        if word in words:
+            return word
+    return None
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def load_text(stage: StageFigures) -> str:
+    """The planned load of a stage: `64 users`, `300/s`, and for a ramp `1–64 users`, `50–300/s`."""
+    if stage.model == "closed":
+        if stage.start == stage.end:
+            return plural(stage.end, "user")
+        return f"{stage.start:g}–{plural(stage.end, 'user')}"
+    if stage.start == stage.end:
+        return units.format_rate(stage.end)
+    return f"{units.format_rate(stage.start).removesuffix('/s')}–{units.format_rate(stage.end)}"
+
+
+def peak(stage: StageFigures) -> float:
+    """The greatest planned level of a stage."""
+    return max(stage.start, stage.end)
+
+
+def in_order_of_load(stages: Sequence[StageFigures]) -> list[StageFigures]:
+    """The stages by their greatest planned level; equal ones as they came."""
+    return sorted(stages, key=lambda stage: (peak(stage), stage.index))
+
+
+def objective_text(objective: Objective, where: bool = True) -> str:
+    """The objective in the units of the page: `p95 < 300 ms`, `POST /checkout: errors < 1 %`, `rate > 200/s`.
+
+    Without `where` its endpoint is left out.
+    """
+    sign = "<" if objective.upper else ">"
+    limit: str
+    if objective.metric == "quantile":
+        name, limit = f"p{(objective.quantile or 0) * 100:g}", units.format_duration(objective.limit)
+    elif objective.metric in ("mean", "max"):
+        name, limit = objective.metric, units.format_duration(objective.limit)
+    elif objective.metric == "errors":
+        name, limit = "errors", units.format_ratio(objective.limit)
+    elif objective.metric == "rate":
+        name, limit = "rate", units.format_rate(objective.limit)
+    else:
+        name, limit = f"apdex({units.format_duration(objective.apdex_ns)})", f"{objective.limit:g}"
+    place = f"{shown(objective.endpoint)}: " if where and objective.endpoint is not None else ""
+    return f"{place}{name} {sign} {limit}"
+
+
+def _name(name: str) -> str:
+    """An endpoint's name, short enough for a sentence: at most six words and LONGEST_NAME characters."""
+    words = shown(name, LONGEST_NAME).split()
+    return " ".join(words) if len(words) <= 6 else " ".join(words[:6]) + " …"
+
+
+def _shortest_that_fits(*candidates: str) -> str:
+    """The first candidate of at most 25 words; the last one, cut, where none is."""
+    for text in candidates:
+        if len(text.split()) <= LONGEST_WORDS:
+            return text
+    return " ".join(candidates[-1].split()[: LONGEST_WORDS - 1]) + " …"
+
+
+# --- with objectives -------------------------------------------------------------------------------------------------
+
+
+def measured(figures: EndpointFigures, objective: Objective) -> float | None:
+    """What `objective` is about, for one endpoint or all together: ns, a ratio, or per second; None if not known.
+
+    Apdex is not told apart by endpoint, so it has none.
+    """
+    if objective.metric == "quantile":
+        wanted = objective.quantile or 0.0
+        # 99.9 / 100 is not 0.999 in binary: quantiles are equal when they are nearly so.
+        found = next((value for q, value in figures.response.quantiles.items() if abs(q - wanted) < 1e-9), None)
+        return figures.response.histogram.quantile(wanted) if found is None else found.value
+    if objective.metric == "mean":
+        return figures.response.mean_ns
+    if objective.metric == "max":
+        return figures.response.max_ns
+    if objective.metric == "errors":
+        return figures.error_ratio.value
+    if objective.metric == "rate":
+        return figures.goodput_per_s
+    return None
+
+
+def applies(objective: Objective, name: str) -> bool:
+    """Whether an objective says something about this endpoint alone.
+
+    One for all endpoints together does where it is an upper limit: no endpoint should be worse. A rate or Apdex of all
+    together is nothing that one endpoint could miss.
+    """
+    return objective.endpoint == name or (objective.endpoint is None and objective.upper)
+
+
+def against(figures: EndpointFigures, objective: Objective) -> Slo:
+    """One endpoint's figure against a limit: missed where its whole interval lies beyond, met where it lies within.
+
+    No data where the figure is not known, or beyond the limit without being clearly so.
+    """
+    value = measured(figures, objective)
+    if value is None:
+        return "no data"
+    if value < objective.limit if objective.upper else value > objective.limit:
+        return "met"
+    interval = _interval(figures, objective)
+    if interval is None:
+        return "missed" if objective.metric not in ("quantile", "errors") else "no data"
+    low, high = interval
+    return "missed" if (low >= objective.limit if objective.upper else high <= objective.limit) else "no data"
+
+
+def _interval(figures: EndpointFigures, objective: Objective) -> tuple[float, float] | None:
+    """The interval of what an objective is about; None where it has none. An open side is as far as it can be."""
+    estimate = figures.error_ratio if objective.metric == "errors" else None
+    if objective.metric == "quantile":
+        wanted = objective.quantile or 0.0
+        estimate = next((value for q, value in figures.response.quantiles.items() if abs(q - wanted) < 1e-9), None)
+    if estimate is None or (estimate.low is None and estimate.high is None):
+        return None
+    return (
+        0.0 if estimate.low is None else estimate.low,
+        math.inf if estimate.high is None else estimate.high,
+    )
+
+
+def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
+    texts = [objective_text(result.objective) for result in summary.objectives]
+    within = " and ".join(texts) if len(texts) <= 2 else f"{len(texts)} objectives"
+    order = in_order_of_load(summary.stages)
+    held = next((stage for stage in order if stage.index == summary.holds), None)
+    missed = _first_missed(summary, order)
+    if held is None and missed is None:
+        return _undecided(summary, within, slo)
+    if held is None:
+        assert missed is not None  # noqa: S101 - the case before this one
+        return _missed_at_once(order, missed, slo)
+    if missed is None:
+        return _held_to_the_end(order, held, within, slo)
+    result, stage = missed
+    worst = _breaker(stage, result.objective)
+    broken = objective_text(result.objective)
+    what = "it" if len(texts) == 1 else objective_text(result.objective, where=False)
+    who = _name(worst.name) if worst is not None else ""
+    rate, at = _held_rate(held)
+    if who:
+        tail = f"{who} breaks {what} first at {load_text(stage)}"
+        short = f"{who} breaks first at {load_text(stage)}"
+    else:
+        tail = f"{broken} is missed at {load_text(stage)}"
+        short = f"missed at {load_text(stage)}"
+    sentence = _shortest_that_fits(
+        f"Holds {rate}{at} within {within}; {tail}.",
+        f"Holds {rate} within {within}; {tail}.",
+        f"Holds {rate}{at} within {within}; {short}.",
+        f"Holds {rate} within {within}; {short}.",
+        f"Holds {rate} within its objectives; {short}.",
+        f"Holds {rate} within its objectives.",
+    )
+    return Verdict(
+        sentence, "objectives", slo, held.index, stage.index, worst.name if worst is not None else None, broken
+    )
+
+
+def _held_rate(stage: StageFigures) -> tuple[str, str]:
+    """How much a stage held, and under which load where that is not the same thing."""
+    if stage.start != stage.end or stage.total.goodput_per_s is None:
+        return load_text(stage), ""
+    rate = units.format_rate(stage.total.goodput_per_s)
+    return rate, f" at {load_text(stage)}" if stage.model == "closed" else ""
+
+
+def _first_missed(summary: Summary, order: list[StageFigures]) -> tuple[ObjectiveResult, StageFigures] | None:
+    """The missed objective that gave way at the least load, and where; None where none can be placed."""
+    place = {stage.index: position for position, stage in enumerate(order)}
+    found = [
+        (place[result.first_missed_stage], number, result)
+        for number, result in enumerate(summary.objectives)
+        if result.first_missed_stage is not None and result.first_missed_stage in place
+    ]
+    if not found:
+        return None
+    position, _, result = min(found, key=lambda item: item[:2])
+    return result, order[position]
+
+
+def _breaker(stage: StageFigures, objective: Objective) -> EndpointFigures | None:
+    """The endpoint that breaks an objective most in a stage: of those that clearly do, else of those that seem to."""
+    concerned = [figures for figures in stage.endpoints if applies(objective, figures.name)]
+    guilty = [figures for figures in concerned if against(figures, objective) == "missed"]
+    guilty = guilty or [figures for figures in concerned if _seems_beyond(figures, objective)]
+    if not guilty:
+        return None
+    if objective.metric == "errors":
+        return max(guilty, key=lambda figures: (figures.tally.bad, figures.name))
+    return max(guilty, key=lambda figures: (measured(figures, objective) or 0.0, figures.name))
+
+
+def _seems_beyond(figures: EndpointFigures, objective: Objective) -> bool:
+    value = measured(figures, objective)
+    return value is not None and (value >= objective.limit if objective.upper else value <= objective.limit)
+
+
+def _missed_at_once(
+    order: list[StageFigures], missed: tuple[ObjectiveResult, StageFigures], slo: Slo | None
+) -> Verdict:
+    result, stage = missed
+    worst = _breaker(stage, result.objective)
+    broken = objective_text(result.objective)
+    where = f"already at {load_text(stage)}" if len(order) > 1 else f"at {load_text(stage)}"
+    tails = [""]
+    if worst is not None:
+        value = measured(worst, result.objective)
+        if result.objective.endpoint is not None:
+            tails.insert(0, f": it has {_reading(result.objective, value)}")
+        tails.insert(0, f": {_name(worst.name)} has {_reading(result.objective, value)}")
+    sentence = _shortest_that_fits(*(f"Misses {broken} {where}{tail}." for tail in tails))
+    return Verdict(sentence, "objectives", slo, None, stage.index, worst.name if worst is not None else None, broken)
+
+
+def _reading(objective: Objective, value: float | None) -> str:
+    """The value held against an objective, with the metric's name: `p95 412 ms`, `6.2 % errors`."""
+    if objective.metric == "quantile":
+        shown_value = "without end" if value == math.inf else units.format_duration(value)
+        return f"p{(objective.quantile or 0) * 100:g} {shown_value}"
+    if objective.metric in ("mean", "max"):
+        return f"{objective.metric} {units.format_duration(value)}"
+    if objective.metric == "errors":
+        return f"{units.format_ratio(value)} errors"
+    return units.format_rate(value)
+
+
+def _held_to_the_end(order: list[StageFigures], held: StageFigures, within: str, slo: Slo | None) -> Verdict:
+    rate, at = _held_rate(held)
+    later = order[order.index(held) + 1 :]
+    if any(stage.validity == "invalid" for stage in later):
+        sentence = _shortest_that_fits(
+            f"Holds at least {rate}{at} within {within}; beyond that the generator was the limit.",
+            f"Holds at least {rate} within {within}; beyond that the generator was the limit.",
+            f"Holds at least {rate}; beyond that the generator was the limit.",
+        )
+    elif later:
+        sentence = _shortest_that_fits(
+            f"Holds at least {rate}{at} within {within}; more load was tried but not judged.",
+            f"Holds at least {rate}; more load was tried but not judged.",
+        )
+    else:
+        most = ", the highest load tried" if len(order) > 1 else ", the only load tried"
+        sentence = _shortest_that_fits(
+            f"Holds {rate}{at} within {within}{most}.",
+            f"Holds {rate} within {within}{most}.",
+            f"Holds {rate} within its objectives{most}.",
+        )
+    return Verdict(sentence, "objectives", slo, held.index)
+
+
+def _undecided(summary: Summary, within: str, slo: Slo | None) -> Verdict:
+    if slo == "met":
+        return Verdict(
+            _shortest_that_fits(f"Meets {within} over the whole run.", "Meets its objectives."), "objectives", slo
+        )
+    first = next(result for result in summary.objectives if objective_word(result) == slo)
+    if slo == "missed":
+        seen = _reading(first.objective, first.observed.value)
+        return Verdict(
+            _shortest_that_fits(
+                f"Misses {objective_text(first.objective)} over the whole run: {seen}.", "Misses its objectives."
+            ),
+            "objectives",
+            slo,
+            broken=objective_text(first.objective),
+        )
+    why = shown(first.reason or first.observed.why_not, 120).rstrip(".")
+    return Verdict(
+        _shortest_that_fits(
+            f"No verdict on {within}: {why}.",
+            f"No verdict on {within}: too little data.",
+            "No verdict: too little data.",
+        ),
+        "objectives",
+        slo,
+    )
+
+
+# --- without objectives ----------------------------------------------------------------------------------------------
+
+
+def _without_objectives(summary: Summary) -> Verdict:
+    order = [
+        stage
+        for stage in in_order_of_load(summary.stages)
+        if stage.validity != "invalid" and stage.total.tally.judged > 0
+    ]
+    if not order:
+        return _whole_run(summary)
+    failing = next((position for position, stage in enumerate(order) if _errors(stage) >= ERRORS_BEGIN_RATIO), None)
+    flat = summary.saturation if summary.saturation is not None and summary.saturation.reached else None
+    if failing == 0:
+        return _failing_from_the_start(summary, order)
+    if failing is not None and (flat is None or failing <= _place(order, flat.stage)):
+        return _errors_begin(summary, order, failing)
+    if flat is not None:
+        return _stops_growing(order, flat, failing)
+    last = order[-1]
+    facts = f"{_rate(last)}, {_p95(last)}, {_errors_text(last)}"
+    generator = any(stage.validity == "invalid" and peak(stage) > peak(last) for stage in summary.stages)
+    if generator:
+        sentence = f"No limit reached up to {load_text(last)} ({facts}); beyond that the generator was the limit."
+        return Verdict(sentence, "no limit", None, last.index)
+    if len({peak(stage) for stage in order}) == 1:
+        sentence = (
+            f"Answers {_rate(last)} at {load_text(last)}: {_p95(last)}, {_errors_text(last)}; one load shows no limit."
+        )
+        return Verdict(sentence, "one load", None, last.index)
+    return Verdict(f"No limit reached up to {load_text(last)}: {facts}.", "no limit", None, last.index)
+
+
+def _place(order: Sequence[StageFigures], index: int) -> int:
+    return next((position for position, stage in enumerate(order) if stage.index == index), 0)
+
+
+def _errors(stage: StageFigures) -> float:
+    return stage.total.error_ratio.value or 0.0
+
+
+def _rate(stage: StageFigures) -> str:
+    return units.format_rate(stage.total.goodput_per_s)
+
+
+def _p95(stage: StageFigures) -> str:
+    return f"p95 {units.format_duration(stage.total.response.quantiles[0.95].value)}"
+
+
+def _errors_text(stage: StageFigures) -> str:
+    if stage.total.tally.bad == 0:
+        return "no errors"
+    return f"{units.format_ratio(stage.total.error_ratio.value)} errors"
+
+
+def _most_errors(errors: Sequence[ErrorGroup], stage: StageFigures | None) -> ErrorGroup | None:
+    """The largest group of errors in a stage, or in the run."""
+    counted = [(group.by_stage.get(stage.index, 0) if stage else group.count, group) for group in errors]
+    counted = [item for item in counted if item[0] > 0]
+    if not counted:
+        return None
+    return max(counted, key=lambda item: (item[0], item[1].endpoint, item[1].kind))[1]
+
+
+def _failing_from_the_start(summary: Summary, order: list[StageFigures]) -> Verdict:
+    first = order[0]
+    group = _most_errors(summary.errors, first)
+    ratio = units.format_ratio(first.total.error_ratio.value)
+    start = f"{ratio} of requests fail already at {load_text(first)}"
+    if len({peak(stage) for stage in order}) == 1:
+        start = f"{ratio} of requests fail at {load_text(first)}"
+    sentence = f"{start}."
+    if group is not None:
+        sentence = _shortest_that_fits(
+            f"{start}, most with {shown(group.kind, 40) or group.outcome.word} on {_name(group.endpoint)}.",
+            f"{start}, most on {_name(group.endpoint)}.",
+            sentence,
+        )
+    return Verdict(sentence, "errors", None, None, first.index, group.endpoint if group is not None else None)
+
+
+def _errors_begin(summary: Summary, order: list[StageFigures], failing: int) -> Verdict:
+    before, stage = order[failing - 1], order[failing]
+    group = _most_errors(summary.errors, stage)
+    ratio = units.format_ratio(stage.total.error_ratio.value)
+    rate, at = _held_rate(before)
+    start = f"Holds {rate}{at}; errors begin at {load_text(stage)}: {ratio} of requests"
+    sentence = f"{start}."
+    if group is not None:
+        sentence = _shortest_that_fits(f"{start}, most on {_name(group.endpoint)}.", sentence)
+    return Verdict(sentence, "errors", None, before.index, stage.index, group.endpoint if group is not None else None)
+
+
+def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | None) -> Verdict:
+    stage, last = order[_place(order, flat.stage)], order[-1]
+    rate = units.format_rate(flat.throughput_per_s)
+    start = f"Throughput stops growing at {rate} from {load_text(stage)} on"
+    slower = f"at {load_text(last)} {_p95(last)} instead of {_p95(stage).removeprefix('p95 ')}"
+    errors = f", errors from {load_text(order[failing])}" if failing is not None else ""
+    sentence = _shortest_that_fits(f"{start}; {slower}{errors}.", f"{start}; {slower}.", f"{start}.")
+    return Verdict(sentence, "throughput", None, stage.index, stage.index)
+
+
+def _whole_run(summary: Summary) -> Verdict:
+    """For a run without stages that can be compared: what was answered over all of it."""
+    total = summary.total
+    p95 = units.format_duration(total.response.quantiles[0.95].value)
+    failed = "no errors" if total.tally.bad == 0 else f"{units.format_ratio(total.error_ratio.value)} errors"
+    return Verdict(f"Answers {units.format_rate(total.goodput_per_s)}: p95 {p95}, {failed}.", "one load", None)
+
+
+# --- nothing to say about the server ---------------------------------------------------------------------------------
+
+
+def _nothing_answered(summary: Summary) -> str:
+    tally = summary.total.tally
+    group = _most_errors(summary.errors, None)
+    start = f"Nothing was measured: none of {plural(tally.due, 'request')} was answered"
+    if group is None or not group.kind:
+        return f"{start}."
+    return _shortest_that_fits(f"{start}, most with {shown(group.kind, 40)}.", f"{start}.")
+
+
+def _invalid(summary: Summary) -> str:
+    start = "The generator, not the server, was measured"
+    reasons = [reason for stage in summary.stages if stage.validity == "invalid" for reason in stage.validity_reasons]
+    if not reasons:
+        return f"{start}; no verdict about the server."
+    reason = re.split("[,;:]", shown(reasons[0]))[0].rstrip(".")
+    return _shortest_that_fits(
+        f"{start}: {reason}; no verdict about the server.", f"{start}; no verdict about the server."
+    )
