@@ -41,9 +41,9 @@ SMALL_POOL = 4
 
 ROUND_TRIP_S = 0.010
 """One question to the database of orders, which is thought to be on another machine."""
-PAYMENT_S = 0.120
+PAYMENT_S = 0.150
 """The payment provider's answer to a checkout."""
-LAYOUT_S = 0.080
+LAYOUT_S = 0.100
 """The layout service's answer to a report."""
 COUNT_S = 0.400
 """Counting the bestsellers in a database larger than its memory."""
