@@ -118,7 +118,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"{host!r} is not an IP address; the shop listens on loopback, as in 127.0.0.1") from None
     if not address.is_loopback:
         raise ValueError(f"{host} is not a loopback address; the shop is made to break and listens on 127.0.0.1 only")
-    # With the protocol named, asyncio switches Nagle's algorithm off; otherwise every answer would wait 40 ms for an ACK.
+    # With the protocol named, asyncio switches Nagle's algorithm off; without it every answer waits 40 ms for an ACK.
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
