@@ -1,0 +1,599 @@
+//! What an answer means for the scenario: whether it is right, what later steps take from it, where it redirects to,
+//! which cookies it sets.
+//!
+//! Answers come from a program nobody here trusts. Nothing in them can do more than make a check fail: sizes are bounded,
+//! expressions are compiled beforehand, and a redirect is followed within the target's own origin only.
+
+use std::cell::OnceCell;
+
+use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
+use jsonpath_rust::parser::parse_json_path;
+use jsonpath_rust::query::js_path_process;
+use regex::bytes::Regex;
+use serde_json::Value;
+
+use crate::clock::{self, Ns, SECOND};
+use crate::http1;
+use crate::outcome::{Kind, Reason};
+use crate::plan::{CheckText, ExtractText, Source, Target};
+use crate::template::{Filling, Place, Scope, Slot, Template};
+
+/// Bytes of a body that are kept for checks and extractors; what lies beyond is not seen by them.
+pub const KEPT_BODY: usize = 16 * 1024 * 1024;
+/// The longest text a variable takes.
+const LONGEST_VALUE: usize = 64 * 1024;
+const MOST_COOKIES: usize = 50;
+const LONGEST_COOKIES: usize = 16 * 1024;
+
+/// An answer, as checks and extractors look at it.
+pub struct Answer<'a> {
+    /// 100 to 999.
+    pub status: u16,
+    /// The whole head.
+    pub head: &'a [u8],
+    /// The body without its framing, up to `KEPT_BODY`.
+    pub body: &'a [u8],
+    /// From actual start to last byte.
+    pub service: Ns,
+    parsed: OnceCell<Option<Value>>,
+    headers: OnceCell<Vec<(String, Vec<u8>)>>,
+}
+
+impl<'a> Answer<'a> {
+    /// Nothing is parsed until somebody asks.
+    pub fn new(status: u16, head: &'a [u8], body: &'a [u8], service: Ns) -> Self {
+        Self { status, head, body, service, parsed: OnceCell::new(), headers: OnceCell::new() }
+    }
+
+    fn json(&self) -> Option<&Value> {
+        self.parsed.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+
+    fn header_values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let headers = self.headers.get_or_init(|| http1::headers(self.head));
+        headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// What a right answer looks like, compiled.
+#[derive(Debug, Default)]
+pub struct Check {
+    status: Option<Vec<(u16, u16)>>,
+    time: Option<(Ns, usize)>,
+    contains: Vec<(Template, usize)>,
+    json: Vec<(JsonPath, Value, usize)>,
+    header: Vec<(String, Vec<u8>, usize)>,
+    only_status: bool,
+}
+
+impl Check {
+    /// Compiles a step's check; each part gets a number and its name, as it will stand in the samples, in `names`.
+    pub fn compile(text: &CheckText, scope: &Scope, names: &mut Vec<String>) -> Result<Self, String> {
+        let mut named = |name: String| {
+            names.push(cut(&name, 120));
+            names.len() - 1
+        };
+        let mut check = Self { status: text.status.clone(), ..Self::default() };
+        check.time = text.time_ns.map(|longest| (longest, named("time".to_owned())));
+        for source in &text.body_contains {
+            let template = Template::compile(source, Place::Plain, scope)
+                .map_err(|error| format!("check body_contains: {error}"))?;
+            check.contains.push((template, named(format!("body contains {source}"))));
+        }
+        for (path, value) in &text.json {
+            let compiled = JsonPath::compile(path).map_err(|error| format!("check json: {error}"))?;
+            check.json.push((compiled, value.clone(), named(format!("json {path}"))));
+        }
+        for (name, part) in &text.header {
+            check.header.push((name.clone(), part.clone().into_bytes(), named(format!("header {name}"))));
+        }
+        check.only_status =
+            check.time.is_none() && check.contains.is_empty() && check.json.is_empty() && check.header.is_empty();
+        Ok(check)
+    }
+
+    /// Whether the check looks into bodies.
+    pub fn needs_body(&self) -> bool {
+        !self.contains.is_empty() || !self.json.is_empty()
+    }
+
+    /// Why the answer is wrong; `Reason::NONE` where it is right. The first part that fails gives the reason.
+    #[inline]
+    pub fn judge(&self, answer: &Answer<'_>, filling: &mut Filling<'_>, scratch: &mut Vec<u8>) -> Reason {
+        let right = match &self.status {
+            None => (200..400).contains(&answer.status),
+            Some(ranges) => ranges.iter().any(|(from, to)| (*from..=*to).contains(&answer.status)),
+        };
+        if !right {
+            return Reason::status(answer.status);
+        }
+        if self.only_status { Reason::NONE } else { self.judge_rest(answer, filling, scratch) }
+    }
+
+    fn judge_rest(&self, answer: &Answer<'_>, filling: &mut Filling<'_>, scratch: &mut Vec<u8>) -> Reason {
+        if let Some((longest, number)) = self.time {
+            if answer.service > longest {
+                return Reason::check(number);
+            }
+        }
+        for (template, number) in &self.contains {
+            scratch.clear();
+            let filled = template.fill(filling, scratch).is_ok();
+            if !filled || memchr::memmem::find(answer.body, scratch).is_none() {
+                return Reason::check(*number);
+            }
+        }
+        for (name, part, number) in &self.header {
+            let contained = |value: &[u8]| memchr::memmem::find(value, part).is_some();
+            if !answer.header_values(name).any(contained) {
+                return Reason::check(*number);
+            }
+        }
+        for (path, expected, number) in &self.json {
+            let found = answer.json().and_then(|document| path.first(document));
+            if !found.is_some_and(|found| same_json(found, expected)) {
+                return Reason::check(*number);
+            }
+        }
+        Reason::NONE
+    }
+}
+
+/// What a later step takes from an answer, compiled.
+#[derive(Debug)]
+pub struct Extract {
+    slot: usize,
+    from: From,
+}
+
+#[derive(Debug)]
+enum From {
+    Json(JsonPath),
+    Header(String),
+    Regex(Regex),
+    Cookie(String),
+}
+
+impl Extract {
+    /// Compiles a step's extraction. The error is a sentence that names the expression.
+    pub fn compile(text: &ExtractText, slot: usize) -> Result<Self, String> {
+        let from = match text.from {
+            Source::Json => {
+                From::Json(JsonPath::compile(&text.expr).map_err(|e| format!("extract {}: {e}", text.var))?)
+            }
+            Source::Header => From::Header(text.expr.clone()),
+            Source::Cookie => From::Cookie(text.expr.clone()),
+            Source::Regex => From::Regex(Regex::new(&text.expr).map_err(|error| {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                format!("extract {}: '{}' is no regular expression: {reason}", text.var, text.expr)
+            })?),
+        };
+        Ok(Self { slot, from })
+    }
+
+    /// Whether the extraction looks into bodies.
+    pub fn needs_body(&self) -> bool {
+        matches!(self.from, From::Json(_) | From::Regex(_))
+    }
+
+    /// Puts what it finds into its slot; false, and the slot unset, where it finds nothing.
+    pub fn apply(&self, answer: &Answer<'_>, slots: &mut [Slot]) -> bool {
+        let slot = &mut slots[self.slot];
+        slot.text.clear();
+        slot.set = match &self.from {
+            From::Json(path) => match answer.json().and_then(|document| path.first(document)) {
+                None | Some(Value::Null) => false,
+                Some(Value::String(text)) => put(slot, text.as_bytes()),
+                Some(other) => put(slot, other.to_string().as_bytes()),
+            },
+            From::Header(name) => match answer.header_values(name).next() {
+                Some(value) => put(slot, value),
+                None => false,
+            },
+            From::Regex(regex) => match regex.captures(answer.body) {
+                Some(groups) => put(slot, groups.get(1).or(groups.get(0)).map_or(b"", |found| found.as_bytes())),
+                None => false,
+            },
+            From::Cookie(name) => {
+                let mut cookies = answer.header_values("set-cookie").filter_map(parse_cookie);
+                match cookies.find(|(own, ..)| *own == name.as_bytes()) {
+                    Some((_, value, _)) => put(slot, value),
+                    None => false,
+                }
+            }
+        };
+        slot.set
+    }
+}
+
+fn put(slot: &mut Slot, text: &[u8]) -> bool {
+    slot.text.extend_from_slice(&text[..text.len().min(LONGEST_VALUE)]);
+    true
+}
+
+/// A compiled JSONPath. Paths of names and indices alone, which most are, are walked without the general machinery.
+#[derive(Debug)]
+enum JsonPath {
+    Walk(Vec<Hop>),
+    Query(Box<JpQuery>),
+}
+
+#[derive(Debug)]
+enum Hop {
+    Name(String),
+    Index(i64),
+}
+
+impl JsonPath {
+    fn compile(text: &str) -> Result<Self, String> {
+        let query =
+            parse_json_path(text).map_err(|_| format!("'{text}' is no JSONPath (RFC 9535), such as $.items[0].id"))?;
+        let hops = query.segments.iter().map(|segment| match segment {
+            Segment::Selector(Selector::Name(name)) => plain_name(name).map(Hop::Name),
+            Segment::Selector(Selector::Index(index)) => Some(Hop::Index(*index)),
+            _ => None,
+        });
+        Ok(match hops.collect() {
+            Some(hops) => Self::Walk(hops),
+            None => Self::Query(Box::new(query)),
+        })
+    }
+
+    fn first<'v>(&self, document: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Walk(hops) => hops.iter().try_fold(document, |value, hop| match hop {
+                Hop::Name(name) => value.as_object()?.get(name),
+                Hop::Index(index) if *index >= 0 => value.as_array()?.get(*index as usize),
+                Hop::Index(index) => {
+                    let list = value.as_array()?;
+                    list.get(list.len().checked_sub(index.unsigned_abs() as usize)?)
+                }
+            }),
+            Self::Query(query) => Some(js_path_process(query, document).ok()?.into_iter().next()?.val()),
+        }
+    }
+}
+
+/// The name of a selector without its quotes; None where it has escapes, which the general machinery knows about.
+fn plain_name(name: &str) -> Option<String> {
+    let quoted = |quote| name.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let inner = quoted('\'').or(quoted('"')).unwrap_or(name);
+    (!inner.contains(['\\', '\'', '"'])).then(|| inner.to_owned())
+}
+
+/// Equal as JSON: 1 is 1.0.
+fn same_json(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same_json(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, value)| right.get(name).is_some_and(|other| same_json(value, other)))
+        }
+        _ => left == right,
+    }
+}
+
+/// The cookies of one user: names and values, whatever path they were set for.
+#[derive(Debug, Default)]
+pub struct Jar {
+    cookies: Vec<(Vec<u8>, Vec<u8>)>,
+    header: Vec<u8>,
+}
+
+impl Jar {
+    /// The value of the `Cookie` header; empty without cookies.
+    #[inline]
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.cookies.clear();
+        self.header.clear();
+    }
+
+    /// Takes up what a head sets and lets go of what it removes. Cookies beyond the 50th are not taken.
+    pub fn update(&mut self, head: &[u8]) {
+        for (name, value) in http1::headers(head) {
+            if !name.eq_ignore_ascii_case("set-cookie") {
+                continue;
+            }
+            let Some((name, value, expired)) = parse_cookie(&value) else { continue };
+            self.cookies.retain(|(own, _)| own != name);
+            if !expired && self.cookies.len() < MOST_COOKIES && name.len() + value.len() <= LONGEST_COOKIES / 4 {
+                self.cookies.push((name.to_vec(), value.to_vec()));
+            }
+        }
+        self.header.clear();
+        for (name, value) in &self.cookies {
+            if self.header.len() + name.len() + value.len() > LONGEST_COOKIES {
+                break;
+            }
+            if !self.header.is_empty() {
+                self.header.extend_from_slice(b"; ");
+            }
+            self.header.extend_from_slice(name);
+            self.header.push(b'=');
+            self.header.extend_from_slice(value);
+        }
+    }
+}
+
+/// Name, value, and whether the cookie is being removed; None for what is no cookie.
+fn parse_cookie(line: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+    let mut parts = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let (name, value) = split_once(parts.next()?, b'=')?;
+    if name.is_empty() {
+        return None;
+    }
+    let mut expires = None;
+    let mut max_age = None;
+    for attribute in parts {
+        let (key, value) = split_once(attribute, b'=').unwrap_or((attribute, b""));
+        if key.eq_ignore_ascii_case(b"max-age") {
+            max_age = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+        } else if key.eq_ignore_ascii_case(b"expires") {
+            expires = parse_date(value);
+        }
+    }
+    // Max-Age goes before Expires (RFC 6265 section 5.3).
+    let expired = match (max_age, expires) {
+        (Some(seconds), _) => seconds <= 0,
+        (None, Some(at)) => at <= clock::wall() / SECOND,
+        (None, None) => false,
+    };
+    Some((name.trim_ascii(), value.trim_ascii(), expired))
+}
+
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let position = bytes.iter().position(|byte| *byte == at)?;
+    Some((&bytes[..position], &bytes[position + 1..]))
+}
+
+/// Seconds since 1970 of `Wed, 21 Oct 2015 07:28:00 GMT`, with blanks or dashes between day, month and year.
+fn parse_date(value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut words = text.split([' ', '-', ',', ':']).filter(|word| !word.is_empty()).skip(1);
+    let day: i64 = words.next()?.parse().ok()?;
+    let names = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let month = words.next()?.to_ascii_lowercase();
+    let month = names.iter().position(|name| *name == month)? as i64 + 1;
+    let year: i64 = words.next()?.parse().ok()?;
+    let year = if year < 70 {
+        year + 2000
+    } else if year < 100 {
+        year + 1900
+    } else {
+        year
+    };
+    let mut number = || words.next()?.parse::<i64>().ok();
+    let (hour, minute, second) = (number()?, number()?, number()?);
+    // Days from the civil calendar, with years that begin in March (Hinnant).
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = shifted_year.div_euclid(400);
+    let year_of_era = shifted_year.rem_euclid(400);
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// The path that a redirect leads to, if it leads to the target's own origin; `current` is the path it came from.
+pub fn redirect_path(location: &[u8], current: &[u8], target: &Target) -> Result<Vec<u8>, Kind> {
+    let location = location.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii();
+    let scheme_end = location.iter().position(|byte| matches!(byte, b':' | b'/' | b'?'));
+    let (scheme, rest) = match scheme_end {
+        Some(end) if location[end] == b':' => (&location[..end], &location[end + 1..]),
+        _ => (target.scheme().as_bytes(), location),
+    };
+    if !scheme.eq_ignore_ascii_case(target.scheme().as_bytes()) {
+        return Err(Kind::RedirectRefused);
+    }
+    let path = if let Some(rest) = rest.strip_prefix(b"//") {
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'\\')).unwrap_or(rest.len());
+        if !same_authority(&rest[..end], target) {
+            return Err(Kind::RedirectRefused);
+        }
+        match rest[end..].first() {
+            Some(b'/') => rest[end..].to_vec(),
+            _ => [b"/", &rest[end..]].concat(),
+        }
+    } else if scheme_end.is_some_and(|end| location[end] == b':') {
+        return Err(Kind::RedirectRefused); // "http:path" means nothing that everybody agrees on
+    } else if rest.starts_with(b"/") {
+        rest.to_vec()
+    } else {
+        let base = current.split(|byte| *byte == b'?').next().unwrap_or_default();
+        match rest.first() {
+            None => current.to_vec(),
+            Some(b'?') => [base, rest].concat(),
+            Some(_) => {
+                let folder = base.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+                [&base[..folder], rest].concat()
+            }
+        }
+    };
+    Ok(normal_path(&path))
+}
+
+fn same_authority(authority: &[u8], target: &Target) -> bool {
+    let authority = authority.to_ascii_lowercase();
+    let Ok(authority) = std::str::from_utf8(&authority) else { return false };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let port = if port.is_empty() { Ok(target.default_port()) } else { port.parse() };
+    let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+    port == Ok(target.port) && bare(host) == bare(&target.host)
+}
+
+/// Without `.` and `..` segments and without bytes that a request line cannot hold.
+fn normal_path(path: &[u8]) -> Vec<u8> {
+    let query_at = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let segments: Vec<&[u8]> = path[..query_at].split(|byte| *byte == b'/').skip(1).collect();
+    for (number, segment) in segments.iter().enumerate() {
+        let last = number + 1 == segments.len();
+        match *segment {
+            b"." if last => kept.push(b""),
+            b"." => {}
+            b".." => {
+                kept.pop();
+                if last {
+                    kept.push(b"");
+                }
+            }
+            other => kept.push(other),
+        }
+    }
+    let mut out = Vec::with_capacity(path.len());
+    let joined = kept.iter().flat_map(|segment| [&b"/"[..], segment]).chain([&path[query_at..]]);
+    for byte in joined.flatten() {
+        match byte {
+            0x21..=0x7e => out.push(*byte),
+            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    if !out.starts_with(b"/") {
+        out.insert(0, b'/');
+    }
+    out
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::SplitMix64;
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX-A: one\r\nSet-Cookie: sid=abc; Path=/\r\nSet-Cookie: t=1\r\n\r\n";
+
+    fn judge(check: &str, status: u16, body: &str) -> String {
+        let text: CheckText = serde_json::from_str(check).unwrap();
+        let mut names = Vec::new();
+        let check = Check::compile(&text, &Scope::default(), &mut names).unwrap();
+        let mut draws = SplitMix64::new(0);
+        let mut filling = Filling { slots: &[], draws: &mut draws, seq: 0, user: 0, iteration: 0 };
+        let answer = Answer::new(status, HEAD, body.as_bytes(), 1000);
+        check.judge(&answer, &mut filling, &mut Vec::new()).text(&names)
+    }
+
+    /// Without a check 2xx and 3xx are right; with one, what it lists; the first part that fails is named.
+    #[test]
+    fn checks_say_what_failed() {
+        assert_eq!(judge("{}", 204, ""), "");
+        assert_eq!(judge("{}", 404, ""), "status 404");
+        assert_eq!(judge(r#"{"status":[[404,404]]}"#, 404, ""), "");
+        assert_eq!(judge(r#"{"status":[[200,200],[300,302]]}"#, 303, ""), "status 303");
+        assert_eq!(judge(r#"{"time_ns":999}"#, 200, ""), "check time");
+        assert_eq!(judge(r#"{"time_ns":1000}"#, 200, ""), "");
+        assert_eq!(judge(r#"{"body_contains":["ab"]}"#, 200, "xaby"), "");
+        assert_eq!(judge(r#"{"body_contains":["ab"]}"#, 200, "a b"), "check body contains ab");
+        assert_eq!(judge(r#"{"header":[["x-a","on"]]}"#, 200, ""), "");
+        assert_eq!(judge(r#"{"header":[["x-b","on"]]}"#, 200, ""), "check header x-b");
+        let json = r#"{"json":[["$.a[0].b",1]]}"#;
+        assert_eq!(judge(json, 200, r#"{"a":[{"b":1.0}]}"#), "");
+        assert_eq!(judge(json, 200, r#"{"a":[{"b":"1"}]}"#), "check json $.a[0].b");
+        assert_eq!(judge(json, 200, r#"{"a":["#), "check json $.a[0].b");
+        assert_eq!(judge(r#"{"json":[["$..b",2]]}"#, 200, r#"{"a":[{"b":2}]}"#), "");
+        assert_eq!(judge(r#"{"json":[["$['x y'][-1]",2]]}"#, 200, r#"{"x y":[1,2]}"#), "");
+    }
+
+    fn extract(from: &str, expr: &str, body: &str) -> Option<String> {
+        let text = serde_json::json!({"var": "v", "from": from, "expr": expr});
+        let extract = Extract::compile(&serde_json::from_value(text).unwrap(), 0).unwrap();
+        let mut slots = [Slot::default()];
+        let found = extract.apply(&Answer::new(200, HEAD, body.as_bytes(), 0), &mut slots);
+        found.then(|| String::from_utf8(slots[0].text.clone()).unwrap())
+    }
+
+    /// Extraction gives the first match as text, and None where there is none.
+    #[test]
+    fn extraction_takes_the_first_match() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(extract("json", "$.id", r#"{"id":"x\"y"}"#), some("x\"y"));
+        assert_eq!(extract("json", "$.id", r#"{"id":7}"#), some("7"));
+        assert_eq!(extract("json", "$.id", r#"{"id":null}"#), None);
+        assert_eq!(extract("json", "$.id", "no json"), None);
+        assert_eq!(extract("json", "$.l[?@.k==2].v", r#"{"l":[{"k":1,"v":"a"},{"k":2,"v":"b"}]}"#), some("b"));
+        assert_eq!(extract("header", "x-a", ""), some("one"));
+        assert_eq!(extract("header", "x-b", ""), None);
+        assert_eq!(extract("regex", r"id=(\d+)", "a id=42 id=43"), some("42"));
+        assert_eq!(extract("regex", r"id=\d+", "a id=42"), some("id=42"));
+        assert_eq!(extract("cookie", "t", ""), some("1"));
+        assert_eq!(extract("cookie", "x", ""), None);
+    }
+
+    /// Expressions that cannot be compiled are refused with their text.
+    #[test]
+    fn bad_expressions_are_refused() {
+        for (from, expr) in [("json", "$.["), ("regex", "(")] {
+            let text = serde_json::json!({"var": "v", "from": from, "expr": expr});
+            let error = Extract::compile(&serde_json::from_value(text).unwrap(), 0).unwrap_err();
+            assert!(error.contains(expr), "{error}");
+        }
+    }
+
+    /// A jar keeps the last value of a name, and lets go of what is expired.
+    #[test]
+    fn jars_keep_and_forget() {
+        let mut jar = Jar::default();
+        jar.update(HEAD);
+        assert_eq!(jar.header(), b"sid=abc; t=1");
+        jar.update(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=new; Max-Age=100; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\nSet-Cookie: t=; max-age=0\r\n\r\n");
+        assert_eq!(jar.header(), b"sid=new");
+        jar.update(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=x; expires=Wed, 21-Oct-2015 07:28:00 GMT\r\n\r\n");
+        assert_eq!(jar.header(), b"");
+        let many: String = (0..10_000).map(|i| format!("Set-Cookie: c{i}=v\r\n")).take(4000).collect();
+        jar.update(format!("HTTP/1.1 200 OK\r\n{many}\r\n").as_bytes());
+        assert_eq!(jar.cookies.len(), 50);
+        assert_eq!(parse_date(b"Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
+    }
+
+    /// Redirects stay in the target's origin; everything else is refused before anything is sent.
+    #[test]
+    fn redirects_stay_at_home() {
+        let target: Target = serde_json::from_value(serde_json::json!({
+            "scheme": "http", "host": "Shop.test", "port": 8001, "host_header": "shop.test:8001",
+            "addresses": ["127.0.0.1"], "sni": null, "insecure": false, "ca_file": null
+        }))
+        .unwrap();
+        let to = |location: &str| {
+            redirect_path(location.as_bytes(), b"/a/b?c=d", &target).ok().map(|path| String::from_utf8(path).unwrap())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(to("/x?y#z"), some("/x?y"));
+        assert_eq!(to("x/../y"), some("/a/y"));
+        assert_eq!(to("../../../y/."), some("/y/"));
+        assert_eq!(to("?q"), some("/a/b?q"));
+        assert_eq!(to(""), some("/a/b?c=d"));
+        assert_eq!(to("http://SHOP.test:8001"), some("/"));
+        assert_eq!(to("http://shop.test:8001?q"), some("/?q"));
+        assert_eq!(to("//shop.test:8001/é y"), some("/%C3%A9%20y"));
+        for foreign in [
+            "http://shop.test/",
+            "https://shop.test:8001/",
+            "http://evil.test:8001/",
+            "//evil.test/",
+            "http://shop.test:8001@evil.test/",
+            "http://evil.test#@shop.test:8001/",
+            "file:///etc/passwd",
+            "http:x",
+            "javascript:alert(1)",
+            "http://169.254.169.254/",
+            "http://shop.test:8001.evil.test/",
+            "http://evil.test\\@shop.test:8001/",
+            "http://user@shop.test:8001/",
+        ] {
+            assert_eq!(to(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,1187 @@
+//! Bytes out, bytes in: connections to one target, and the exchanges on them.
+//!
+//! `Connections` owns no loop. Whoever drives it (a worker's thread, or an event loop of somebody else's that watches
+//! `fd`) says when to look (`wait`), takes what has ended (`next_completion`), and submits what is next (`acquire`,
+//! `buffer`, `send`). Nothing happens in between: there is no thread and no callback here.
+//!
+//! One exchange at a time runs on a connection:
+//!
+//! ```text
+//!     acquire ─► Connecting ─► Handshaking ─► Busy ─► Idle ─► Busy …          Idle: kept by its user, or in the pool
+//!                    │  connect    │   tls      │  send, wait, receive
+//!                    └─────────────┴────────────┴──► closed, with a Completion that says why
+//! ```
+//!
+//! Readiness is edge-triggered. A read that fills less than the buffer has emptied the socket, so the next read waits for
+//! the next event; an event that says the peer has closed is remembered, because no further one will come.
+//! An answer that fits one read is parsed where it lies: its head and body are borrowed from the read buffer and are
+//! valid until the next call that changes anything. Only what is cut in pieces is copied, into the connection's own
+//! memory; an idle connection holds none.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ClientConnection;
+
+use crate::clock::{Clock, Ns};
+use crate::http1::{self, Chunks, Framing, Head, LONGEST_HEAD};
+use crate::outcome::Kind;
+use crate::tls::{self, Tls};
+
+const READ_BUFFER: usize = 64 * 1024;
+/// Reads of one connection before others get their turn.
+const READS_PER_TURN: usize = 16;
+/// What a connection's own buffers may keep between exchanges.
+const KEPT_CAPACITY: usize = 4 * 1024;
+const EVENTS: usize = 1024;
+const TIMER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+// A token holds a slot and its generation.
+const _: () = assert!(usize::BITS == 64, "the engine needs 64-bit tokens");
+
+/// A connection, as long as it lives; afterwards the id refers to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnId {
+    slot: u32,
+    generation: u32,
+}
+
+impl ConnId {
+    fn token(self) -> Token {
+        Token((self.generation as usize) << 32 | self.slot as usize)
+    }
+
+    fn of(token: Token) -> Self {
+        Self { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
+    }
+}
+
+/// What an exchange needs to know beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// Comes back with the completion.
+    pub owner: u32,
+    /// When the request was actually started: before its connection was, where that is new.
+    pub begin: Ns,
+    /// When it has taken too long.
+    pub deadline: Ns,
+    /// Bytes of the body to keep where the answer does not fit one read.
+    pub keep: usize,
+    /// Whether the answer has no body whatever its head says (HEAD).
+    pub bodyless: bool,
+}
+
+/// The request's bytes.
+pub enum Payload<'a> {
+    /// What was written into `buffer`.
+    Own,
+    /// These; copied only if the socket does not take them at once.
+    Shared(&'a [u8]),
+}
+
+/// How long each part took; -1 for what did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Phases {
+    /// TCP handshake of a new connection.
+    pub connect: Ns,
+    /// TLS handshake of a new connection.
+    pub tls: Ns,
+    /// Until the request's last byte was handed to the kernel.
+    pub send: Ns,
+    /// From there to the first byte of the answer.
+    pub wait: Ns,
+    /// From there to its last byte.
+    pub receive: Ns,
+}
+
+/// The end of an exchange.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// As given in `Exchange`.
+    pub owner: u32,
+    /// The connection; it can be used again if `open`.
+    pub conn: ConnId,
+    /// Why there is no whole answer; None where there is one.
+    pub error: Option<Kind>,
+    /// When the last byte was read, or when it went wrong.
+    pub end: Ns,
+    /// Where the time went.
+    pub phases: Phases,
+    /// 0 where no whole head came.
+    pub status: u16,
+    /// Of HTTP/1.minor.
+    pub minor: u8,
+    /// Whether the connection had served before.
+    pub reused: bool,
+    /// Whether the connection lives on.
+    pub open: bool,
+    /// Whether the head has a `Set-Cookie`.
+    pub sets_cookie: bool,
+    /// Bytes sent: of the request; plaintext under TLS.
+    pub bytes_out: u64,
+    /// Bytes received: head and body as framed; plaintext under TLS.
+    pub bytes_in: u64,
+    /// Length of the body without its framing.
+    pub body_length: u64,
+    head: Option<Place>,
+    body: Place,
+    location: Option<Range<usize>>,
+    server_timing: Option<Range<usize>>,
+}
+
+/// Where bytes of an answer lie.
+#[derive(Clone, Debug)]
+enum Place {
+    ReadBuffer(Range<usize>),
+    Connection,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Free,
+    Connecting,
+    Handshaking,
+    Idle,
+    Busy,
+}
+
+#[derive(Debug)]
+enum Receiving {
+    Head,
+    Length(u64),
+    Chunked(Chunks),
+    ToTheEnd,
+}
+
+struct Conn {
+    state: State,
+    generation: u32,
+    stream: Option<TcpStream>,
+    tls: Option<Box<ClientConnection>>,
+    /// Exchanges that have ended on it.
+    served: u32,
+    exchange: Exchange,
+    // What is sent.
+    out: Vec<u8>,
+    out_at: usize,
+    unsent: bool,
+    write_failed: bool,
+    // What is received.
+    receiving: Receiving,
+    head_bytes: Vec<u8>,
+    interim: usize,
+    body_bytes: Vec<u8>,
+    body_length: u64,
+    head: Option<Head>,
+    /// The socket is empty until the next event.
+    drained: bool,
+    /// An event said that the peer has closed.
+    hung_up: bool,
+    // When.
+    connected: Ns,
+    secured: Ns,
+    sent: Ns,
+    first: Ns,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// The deadline that is queued for this connection; `Ns::MAX` for none.
+    queued: Ns,
+}
+
+enum Fill {
+    Data(usize),
+    Drained,
+    /// `clean` is false where TLS was not closed as it should be.
+    Eof {
+        clean: bool,
+    },
+    Broken,
+}
+
+/// Connections to one target.
+pub struct Connections {
+    poll: Poll,
+    events: Events,
+    ready: Vec<(ConnId, Readiness)>,
+    ready_at: usize,
+    again: Vec<ConnId>,
+    pending: VecDeque<Completion>,
+    timer: Timer,
+    clock: Clock,
+    now: Ns,
+    addresses: Vec<SocketAddr>,
+    next_address: usize,
+    tls: Option<Tls>,
+    max_body: u64,
+    slots: Vec<Conn>,
+    free: Vec<u32>,
+    idle: Vec<ConnId>,
+    open: usize,
+    deadlines: BinaryHeap<Reverse<(Ns, u32, u32)>>,
+    buffer: Box<[u8]>,
+}
+
+#[derive(Clone, Copy)]
+struct Readiness {
+    readable: bool,
+    writable: bool,
+    closed: bool,
+}
+
+impl Connections {
+    /// No connection yet. `addresses` are taken in turn, the first by `first_address`.
+    pub fn new(
+        clock: Clock,
+        addresses: &[SocketAddr],
+        first_address: usize,
+        tls: Option<Tls>,
+        max_body: u64,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry())?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            ready: Vec::with_capacity(EVENTS),
+            ready_at: 0,
+            again: Vec::new(),
+            pending: VecDeque::new(),
+            timer,
+            clock,
+            now: clock.now(),
+            addresses: addresses.to_vec(),
+            next_address: first_address,
+            tls,
+            max_body,
+            slots: Vec::new(),
+            free: Vec::new(),
+            idle: Vec::new(),
+            open: 0,
+            deadlines: BinaryHeap::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+        })
+    }
+
+    /// Becomes readable when there is something to do; for a loop of somebody else's.
+    pub fn fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Ends a `wait` from another thread.
+    pub fn waker(&self) -> io::Result<Arc<Waker>> {
+        Ok(Arc::new(Waker::new(self.poll.registry(), WAKER)?))
+    }
+
+    /// Connections that are open or opening.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The last moment that was read from the clock.
+    #[inline]
+    pub fn now(&self) -> Ns {
+        self.now
+    }
+
+    /// When `wait` must be called next although nothing happens on any connection.
+    pub fn next_deadline(&self) -> Ns {
+        self.deadlines.peek().map_or(Ns::MAX, |Reverse((at, ..))| *at)
+    }
+
+    /// Waits until something happens, but not beyond `until`, which may lie in the past.
+    pub fn wait(&mut self, until: Ns) -> io::Result<()> {
+        self.ready.clear();
+        self.ready_at = 0;
+        let at_once = !self.again.is_empty() || !self.pending.is_empty() || until <= self.clock.now();
+        let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.arm(self.clock, until)? };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            other => other?,
+        }
+        let interesting = self.events.iter().filter(|event| event.token() != TIMER && event.token() != WAKER);
+        self.ready.extend(interesting.map(|event| {
+            let closed = event.is_read_closed() || event.is_error();
+            let readiness = Readiness { readable: event.is_readable(), writable: event.is_writable(), closed };
+            (ConnId::of(event.token()), readiness)
+        }));
+        let readable = Readiness { readable: true, writable: false, closed: false };
+        self.ready.extend(self.again.drain(..).map(|id| (id, readable)));
+        self.now = self.clock.now();
+        self.expire();
+        Ok(())
+    }
+
+    /// The next exchange that has ended; None until the next `wait`.
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        loop {
+            if let Some(completion) = self.pending.pop_front() {
+                return Some(completion);
+            }
+            let (id, readiness) = *self.ready.get(self.ready_at)?;
+            self.ready_at += 1;
+            if self.is_open(id) {
+                if let Some(completion) = self.on_ready(id.slot as usize, readiness) {
+                    return Some(completion);
+                }
+            }
+        }
+    }
+
+    /// Whether the connection has not been closed.
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.slots.get(id.slot as usize).is_some_and(|conn| conn.generation == id.generation)
+    }
+
+    /// The connection that was used last among those that were `release`d and still live.
+    pub fn acquire_idle(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.idle.pop() {
+            if self.is_open(id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Gives an idle connection to whoever asks next.
+    pub fn release(&mut self, id: ConnId) {
+        debug_assert!(self.is_open(id) && self.slots[id.slot as usize].state == State::Idle);
+        self.idle.push(id);
+    }
+
+    /// Begins a new connection. The error's outcome says whether the target or the generator refused it.
+    pub fn acquire_new(&mut self) -> Result<ConnId, Kind> {
+        let address = self.addresses[self.next_address % self.addresses.len()];
+        self.next_address = self.next_address.wrapping_add(1);
+        let mut stream = TcpStream::connect(address).map_err(|error| connect_kind(&error))?;
+        // A socket that does not take the option still works, only later.
+        let _ = stream.set_nodelay(true);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Conn::new());
+            self.slots.len() as u32 - 1
+        });
+        let conn = &mut self.slots[slot as usize];
+        let id = ConnId { slot, generation: conn.generation };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut stream, id.token(), interest).is_err() {
+            self.free.push(slot);
+            return Err(Kind::ClientFds);
+        }
+        conn.state = State::Connecting;
+        conn.stream = Some(stream);
+        (conn.connected, conn.secured, conn.served) = (-1, -1, 0);
+        (conn.drained, conn.hung_up) = (false, false);
+        self.open += 1;
+        Ok(id)
+    }
+
+    /// The buffer to render a request into that is then sent as `Payload::Own`.
+    pub fn buffer(&mut self, id: ConnId) -> &mut Vec<u8> {
+        let conn = &mut self.slots[id.slot as usize];
+        if conn.out.capacity() > KEPT_CAPACITY {
+            conn.out = Vec::new();
+        }
+        &mut conn.out
+    }
+
+    /// What was sent last as `Payload::Own`, for evidence; empty where a shared payload went out in one piece.
+    pub fn sent_bytes(&self, id: ConnId) -> &[u8] {
+        &self.slots[id.slot as usize].out
+    }
+
+    /// Starts an exchange on an idle or a new connection. Its end comes as a completion, whatever happens.
+    #[inline]
+    pub fn send(&mut self, id: ConnId, payload: Payload<'_>, exchange: Exchange) {
+        debug_assert!(self.is_open(id));
+        let conn = &mut self.slots[id.slot as usize];
+        conn.begin(exchange);
+        if exchange.deadline < conn.queued {
+            conn.queued = exchange.deadline;
+            self.deadlines.push(Reverse((exchange.deadline, id.slot, id.generation)));
+        }
+        if conn.state == State::Idle {
+            conn.state = State::Busy;
+            conn.first_write(payload, self.clock);
+            if conn.write_failed {
+                self.again.push(id);
+            }
+        } else if let Payload::Shared(bytes) = payload {
+            conn.out.clear();
+            conn.out.extend_from_slice(bytes);
+        }
+    }
+
+    /// Closes a connection; an exchange on it ends without a completion of its own, so its figures are returned.
+    pub fn abort(&mut self, id: ConnId) -> Option<Completion> {
+        if !self.is_open(id) {
+            return None;
+        }
+        self.now = self.clock.now();
+        Some(self.fail(id.slot as usize, Kind::EngineFault))
+    }
+
+    /// Closes a connection that is idle.
+    pub fn close(&mut self, id: ConnId) {
+        if self.is_open(id) {
+            self.close_slot(id.slot as usize);
+        }
+    }
+
+    /// The answer's head; empty where no whole head came.
+    pub fn head(&self, completion: &Completion) -> &[u8] {
+        match &completion.head {
+            None => &[],
+            Some(Place::ReadBuffer(range)) => &self.buffer[range.clone()],
+            Some(Place::Connection) => &self.slots[completion.conn.slot as usize].head_bytes,
+        }
+    }
+
+    /// The answer's body without its framing: all of it if it came in one read, else as much as was to be kept.
+    pub fn body(&self, completion: &Completion) -> &[u8] {
+        match &completion.body {
+            Place::ReadBuffer(range) => &self.buffer[range.clone()],
+            Place::Connection => &self.slots[completion.conn.slot as usize].body_bytes,
+        }
+    }
+
+    /// The value of `Location`.
+    pub fn location(&self, completion: &Completion) -> Option<&[u8]> {
+        Some(&self.head(completion)[completion.location.clone()?])
+    }
+
+    /// The value of `Server-Timing`.
+    #[inline]
+    pub fn server_timing(&self, completion: &Completion) -> Option<&[u8]> {
+        Some(&self.head(completion)[completion.server_timing.clone()?])
+    }
+
+    fn expire(&mut self) {
+        while let Some(&Reverse((at, slot, generation))) = self.deadlines.peek() {
+            if at > self.now {
+                return;
+            }
+            self.deadlines.pop();
+            let conn = &mut self.slots[slot as usize];
+            if conn.generation != generation || conn.queued != at {
+                continue;
+            }
+            conn.queued = Ns::MAX;
+            if conn.state == State::Idle {
+                continue;
+            }
+            let deadline = conn.exchange.deadline;
+            if deadline > self.now {
+                conn.queued = deadline;
+                self.deadlines.push(Reverse((deadline, slot, generation)));
+                continue;
+            }
+            let kind = match (conn.state, &conn.receiving) {
+                (State::Connecting | State::Handshaking, _) => Kind::ConnectTimeout,
+                (_, Receiving::Head) => Kind::HeaderTimeout,
+                _ => Kind::BodyTimeout,
+            };
+            let completion = self.fail(slot as usize, kind);
+            self.pending.push_back(completion);
+        }
+    }
+
+    fn on_ready(&mut self, slot: usize, readiness: Readiness) -> Option<Completion> {
+        let conn = &mut self.slots[slot];
+        conn.drained &= !(readiness.readable || readiness.closed);
+        conn.hung_up |= readiness.closed;
+        match conn.state {
+            State::Busy => {
+                if readiness.writable && conn.unsent {
+                    conn.write_on(self.clock);
+                }
+                self.read_answer(slot)
+            }
+            State::Idle => {
+                if readiness.readable || readiness.closed {
+                    self.probe(slot);
+                }
+                None
+            }
+            State::Connecting => self.on_connecting(slot),
+            State::Handshaking => self.shake_hands(slot),
+            State::Free => None,
+        }
+    }
+
+    fn on_connecting(&mut self, slot: usize) -> Option<Completion> {
+        let conn = &mut self.slots[slot];
+        let stream = conn.stream.as_ref()?;
+        let failed = match stream.take_error() {
+            Ok(None) => None,
+            Ok(Some(error)) | Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            self.now = self.clock.now();
+            return Some(self.fail(slot, connect_kind(&error)));
+        }
+        if stream.peer_addr().is_err() {
+            return None; // not yet
+        }
+        conn.connected = self.clock.now();
+        self.now = conn.connected;
+        if let Some(tls) = &self.tls {
+            conn.state = State::Handshaking;
+            match tls.connect() {
+                Ok(mut session) => {
+                    session.set_buffer_limit(None);
+                    conn.tls = Some(session);
+                }
+                Err(kind) => return Some(self.fail(slot, kind)),
+            }
+            return self.shake_hands(slot);
+        }
+        self.start_sending(slot)
+    }
+
+    fn shake_hands(&mut self, slot: usize) -> Option<Completion> {
+        let conn = &mut self.slots[slot];
+        let outcome = conn.shake_hands();
+        self.now = self.clock.now();
+        match outcome {
+            Ok(false) => None,
+            Ok(true) => {
+                self.slots[slot].secured = self.now;
+                self.start_sending(slot)
+            }
+            Err(kind) => Some(self.fail(slot, kind)),
+        }
+    }
+
+    fn start_sending(&mut self, slot: usize) -> Option<Completion> {
+        let conn = &mut self.slots[slot];
+        conn.state = State::Busy;
+        conn.first_write(Payload::Own, self.clock);
+        self.read_answer(slot)
+    }
+
+    /// Looks what an idle connection has to say: anything but silence (or TLS housekeeping) ends it.
+    fn probe(&mut self, slot: usize) {
+        if !matches!(self.slots[slot].fill(&mut self.buffer), Fill::Drained) {
+            self.close_slot(slot);
+        }
+    }
+
+    fn read_answer(&mut self, slot: usize) -> Option<Completion> {
+        for _ in 0..READS_PER_TURN {
+            match self.slots[slot].fill(&mut self.buffer) {
+                Fill::Data(size) => {
+                    self.now = self.clock.now();
+                    match self.slots[slot].feed(&self.buffer[..size], self.now, self.max_body) {
+                        Ok(None) => {}
+                        Ok(Some(ending)) => return Some(self.complete(slot, ending)),
+                        Err(kind) => return Some(self.fail(slot, kind)),
+                    }
+                }
+                Fill::Drained if self.slots[slot].write_failed => {
+                    self.now = self.clock.now();
+                    return Some(self.fail_broken(slot, false));
+                }
+                Fill::Drained => return None,
+                Fill::Eof { clean } => {
+                    self.now = self.clock.now();
+                    return Some(self.end_of_stream(slot, clean));
+                }
+                Fill::Broken => {
+                    self.now = self.clock.now();
+                    return Some(self.fail_broken(slot, true));
+                }
+            }
+        }
+        let id = self.id(slot);
+        self.again.push(id);
+        None
+    }
+
+    fn complete(&mut self, slot: usize, ending: Ending) -> Completion {
+        let id = self.id(slot);
+        let conn = &mut self.slots[slot];
+        conn.bytes_in -= ending.extra as u64;
+        let keep_alive = conn.head.as_ref().is_some_and(|head| head.keep_alive);
+        let whole = !conn.unsent && !conn.write_failed && !conn.hung_up && ending.extra == 0;
+        let mut completion = conn.completion(id, self.now, None, ending.head, ending.body);
+        if keep_alive && whole && conn.is_silent() {
+            conn.state = State::Idle;
+            conn.served = conn.served.saturating_add(1);
+        } else {
+            completion.open = false;
+            self.close_slot(slot);
+        }
+        completion
+    }
+
+    fn end_of_stream(&mut self, slot: usize, clean: bool) -> Completion {
+        let conn = &mut self.slots[slot];
+        match conn.receiving {
+            Receiving::Head => self.fail_broken(slot, true),
+            Receiving::Length(_) => self.fail(slot, Kind::ShortBody),
+            Receiving::Chunked(_) => self.fail(slot, Kind::BadChunk),
+            Receiving::ToTheEnd if !clean => self.fail(slot, Kind::ShortBody),
+            Receiving::ToTheEnd => {
+                let ending = Ending { head: Place::Connection, body: Place::Connection, extra: 0 };
+                conn.hung_up = true;
+                self.complete(slot, ending)
+            }
+        }
+    }
+
+    /// The connection is gone: which kind that is depends on how far the exchange had come. `seen` says that reading
+    /// found out; otherwise only writing did.
+    fn fail_broken(&mut self, slot: usize, seen: bool) -> Completion {
+        let conn = &self.slots[slot];
+        let kind = match conn.receiving {
+            Receiving::Head if conn.bytes_in > 0 => Kind::ResetBeforeHeaders,
+            Receiving::Head if conn.served > 0 => Kind::StaleConnection,
+            Receiving::Head if conn.write_failed || conn.unsent && !seen => Kind::WriteFailed,
+            Receiving::Head => Kind::ResetBeforeHeaders,
+            _ => Kind::ResetMidBody,
+        };
+        self.fail(slot, kind)
+    }
+
+    fn fail(&mut self, slot: usize, kind: Kind) -> Completion {
+        let id = self.id(slot);
+        let conn = &mut self.slots[slot];
+        let head = Some(Place::Connection).filter(|_| conn.head.is_some() && !conn.head_bytes.is_empty());
+        let mut completion = conn.completion(id, self.now, Some(kind), Place::Connection, Place::Connection);
+        completion.head = head;
+        completion.open = false;
+        self.close_slot(slot);
+        completion
+    }
+
+    fn close_slot(&mut self, slot: usize) {
+        let conn = &mut self.slots[slot];
+        conn.state = State::Free;
+        conn.generation = conn.generation.wrapping_add(1);
+        // Dropping the socket takes it out of the poll.
+        conn.stream = None;
+        conn.tls = None;
+        conn.queued = Ns::MAX;
+        self.open -= 1;
+        self.free.push(slot as u32);
+    }
+
+    fn id(&self, slot: usize) -> ConnId {
+        ConnId { slot: slot as u32, generation: self.slots[slot].generation }
+    }
+}
+
+/// A whole answer.
+struct Ending {
+    head: Place,
+    body: Place,
+    /// Bytes that followed it, which nobody asked for.
+    extra: usize,
+}
+
+impl Conn {
+    fn new() -> Self {
+        Self {
+            state: State::Free,
+            generation: 0,
+            stream: None,
+            tls: None,
+            served: 0,
+            exchange: Exchange { owner: 0, begin: 0, deadline: Ns::MAX, keep: 0, bodyless: false },
+            out: Vec::new(),
+            out_at: 0,
+            unsent: false,
+            write_failed: false,
+            receiving: Receiving::Head,
+            head_bytes: Vec::new(),
+            interim: 0,
+            body_bytes: Vec::new(),
+            body_length: 0,
+            head: None,
+            drained: false,
+            hung_up: false,
+            connected: -1,
+            secured: -1,
+            sent: -1,
+            first: -1,
+            bytes_in: 0,
+            bytes_out: 0,
+            queued: Ns::MAX,
+        }
+    }
+
+    fn begin(&mut self, exchange: Exchange) {
+        self.exchange = exchange;
+        self.receiving = Receiving::Head;
+        self.head = None;
+        (self.out_at, self.unsent, self.write_failed) = (0, false, false);
+        (self.interim, self.body_length) = (0, 0);
+        (self.sent, self.first, self.bytes_in, self.bytes_out) = (-1, -1, 0, 0);
+        for bytes in [&mut self.head_bytes, &mut self.body_bytes] {
+            bytes.clear();
+            if bytes.capacity() > KEPT_CAPACITY {
+                *bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Writes as much as the socket takes; the rest waits in `out`.
+    fn first_write(&mut self, payload: Payload<'_>, clock: Clock) {
+        if let Some(session) = &mut self.tls {
+            let bytes = match payload {
+                Payload::Own => &self.out[..],
+                Payload::Shared(bytes) => bytes,
+            };
+            // The session's buffer has no limit; what goes wrong shows when it is flushed.
+            let _ = session.writer().write_all(bytes);
+            self.bytes_out = bytes.len() as u64;
+            self.unsent = true;
+            return self.write_on(clock);
+        }
+        let Payload::Shared(bytes) = payload else {
+            self.unsent = true;
+            return self.write_on(clock);
+        };
+        let Some(stream) = &mut self.stream else { return };
+        match stream.write(bytes) {
+            Ok(size) if size == bytes.len() => {
+                self.bytes_out = size as u64;
+                self.sent = clock.now();
+                self.out.clear();
+                return;
+            }
+            Ok(size) => self.out_at = size,
+            Err(error) if is_retry(&error) => self.out_at = 0,
+            Err(_) => self.write_failed = true,
+        }
+        self.out.clear();
+        self.out.extend_from_slice(bytes);
+        self.bytes_out = self.out_at as u64;
+        self.unsent = true;
+        if !self.write_failed {
+            self.write_on(clock);
+        }
+    }
+
+    /// Writes more of what waits.
+    fn write_on(&mut self, clock: Clock) {
+        let Some(stream) = &mut self.stream else { return };
+        loop {
+            let written = match &mut self.tls {
+                Some(session) if session.wants_write() => session.write_tls(stream).map(|_| ()),
+                None if self.out_at < self.out.len() => stream.write(&self.out[self.out_at..]).map(|size| {
+                    self.out_at += size;
+                    self.bytes_out = self.out_at as u64;
+                }),
+                _ => {
+                    self.unsent = false;
+                    self.sent = clock.now();
+                    return;
+                }
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.write_failed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads what is there, decrypted.
+    #[inline]
+    fn fill(&mut self, buffer: &mut [u8]) -> Fill {
+        let Some(stream) = &mut self.stream else { return Fill::Broken };
+        if let Some(session) = &mut self.tls {
+            return fill_tls(session, stream, buffer, &mut self.drained, self.hung_up);
+        }
+        if self.drained {
+            return Fill::Drained;
+        }
+        loop {
+            match stream.read(buffer) {
+                Ok(0) => return Fill::Eof { clean: true },
+                Ok(size) => {
+                    self.drained = size < buffer.len() && !self.hung_up;
+                    return Fill::Data(size);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return Fill::Drained;
+                }
+                Err(_) => return Fill::Broken,
+            }
+        }
+    }
+
+    /// Whether nothing more has come behind a whole answer.
+    fn is_silent(&mut self) -> bool {
+        if self.drained {
+            return true;
+        }
+        let mut byte = [0];
+        match (&mut self.tls, &self.stream) {
+            (None, Some(stream)) => matches!(stream.peek(&mut byte), Err(error) if is_retry(&error)),
+            _ => matches!(self.fill(&mut byte), Fill::Drained),
+        }
+    }
+
+    /// Whether the handshake is done.
+    fn shake_hands(&mut self) -> Result<bool, Kind> {
+        let (Some(session), Some(stream)) = (&mut self.tls, &mut self.stream) else { return Err(Kind::EngineFault) };
+        loop {
+            let moved = if session.wants_write() {
+                session.write_tls(stream)
+            } else if !session.is_handshaking() {
+                return Ok(true);
+            } else {
+                session.read_tls(stream)
+            };
+            match moved {
+                Ok(0) => return Err(Kind::TlsHandshake),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Err(Kind::TlsHandshake),
+            }
+            if let Err(error) = session.process_new_packets() {
+                // The alert tells the server why; whether it still arrives does not matter here.
+                let _ = session.write_tls(stream);
+                return Err(tls::handshake_kind(&error));
+            }
+        }
+    }
+
+    /// Takes in what was read. Some when the answer is whole.
+    fn feed(&mut self, bytes: &[u8], now: Ns, max_body: u64) -> Result<Option<Ending>, Kind> {
+        self.bytes_in += bytes.len() as u64;
+        if self.first < 0 {
+            self.first = now;
+        }
+        let mut at = 0;
+        let mut head = Place::Connection;
+        if matches!(self.receiving, Receiving::Head) {
+            let Some((place, end)) = self.feed_head(bytes)? else { return Ok(None) };
+            (head, at) = (place, end);
+            let framing = self.head.as_ref().map_or(Framing::Empty, |head| head.framing);
+            match framing {
+                Framing::Empty => {
+                    return Ok(Some(Ending { head, body: Place::ReadBuffer(0..0), extra: bytes.len() - at }));
+                }
+                Framing::Length(length) if length > max_body => {
+                    self.keep_head(head, bytes);
+                    return Err(Kind::BodyTooLarge);
+                }
+                Framing::Length(length) if length <= (bytes.len() - at) as u64 => {
+                    let end = at + length as usize;
+                    self.body_length = length;
+                    return Ok(Some(Ending { head, body: Place::ReadBuffer(at..end), extra: bytes.len() - end }));
+                }
+                Framing::Length(length) => self.receiving = Receiving::Length(length),
+                Framing::Chunked => self.receiving = Receiving::Chunked(Chunks::default()),
+                Framing::Close => self.receiving = Receiving::ToTheEnd,
+            }
+        }
+        let rest = &bytes[at..];
+        let (body, keep, length) = (&mut self.body_bytes, self.exchange.keep, &mut self.body_length);
+        let mut take = |part: &[u8]| {
+            *length += part.len() as u64;
+            let room = keep.saturating_sub(body.len()).min(part.len());
+            body.extend_from_slice(&part[..room]);
+        };
+        let end = match &mut self.receiving {
+            Receiving::Length(left) => {
+                let part = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                take(&rest[..part]);
+                *left -= part as u64;
+                Ok((*left == 0).then_some(part))
+            }
+            Receiving::Chunked(chunks) => chunks.read(rest, take),
+            Receiving::Head | Receiving::ToTheEnd => {
+                take(rest);
+                Ok(None)
+            }
+        };
+        let too_large = self.body_length > max_body;
+        match end {
+            Ok(Some(end)) if !too_large => Ok(Some(Ending { head, body: Place::Connection, extra: rest.len() - end })),
+            other => {
+                self.keep_head(head, bytes);
+                other.and(if too_large { Err(Kind::BodyTooLarge) } else { Ok(None) })
+            }
+        }
+    }
+
+    /// Takes in bytes of the head. Some with where it lies and where the body begins in `bytes` when it is whole.
+    fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<(Place, usize)>, Kind> {
+        let mut at = 0;
+        loop {
+            let direct = self.head_bytes.is_empty();
+            if !direct {
+                let seen = self.head_bytes.len();
+                self.head_bytes.extend_from_slice(&bytes[at..]);
+                at = bytes.len();
+                // Parsing again from the beginning is worth it only once the empty line is there.
+                if !has_empty_line(&self.head_bytes[seen.saturating_sub(3)..]) {
+                    let too_large = self.interim + self.head_bytes.len() > LONGEST_HEAD;
+                    return if too_large { Err(Kind::HeaderTooLarge) } else { Ok(None) };
+                }
+            }
+            let source = if direct { &bytes[at..] } else { &self.head_bytes[..] };
+            if source.is_empty() {
+                return Ok(None);
+            }
+            let Some(head) = http1::parse_head(source, self.exchange.bodyless)? else {
+                if direct {
+                    self.head_bytes.extend_from_slice(&bytes[at..]);
+                }
+                let too_large = self.interim + self.head_bytes.len() > LONGEST_HEAD;
+                return if too_large { Err(Kind::HeaderTooLarge) } else { Ok(None) };
+            };
+            let length = head.length;
+            if self.interim + length > LONGEST_HEAD {
+                return Err(Kind::HeaderTooLarge);
+            }
+            // What lies behind the head came with this read: a head that was whole before would have been seen.
+            let behind = source.len() - length;
+            let end = bytes.len() - behind;
+            if head.status < 200 {
+                self.interim += length;
+                self.head_bytes.clear();
+                at = end;
+                continue;
+            }
+            self.head = Some(head);
+            if direct {
+                return Ok(Some((Place::ReadBuffer(end - length..end), end)));
+            }
+            self.head_bytes.truncate(length);
+            return Ok(Some((Place::Connection, end)));
+        }
+    }
+
+    /// Copies a head that lies in the read buffer, because the answer goes on in another read.
+    fn keep_head(&mut self, head: Place, bytes: &[u8]) {
+        if let Place::ReadBuffer(range) = head {
+            self.head_bytes.extend_from_slice(&bytes[range]);
+        }
+    }
+
+    fn completion(&mut self, conn: ConnId, end: Ns, error: Option<Kind>, head: Place, body: Place) -> Completion {
+        let (status, minor, sets_cookie, location, server_timing) = match &mut self.head {
+            Some(head) => (head.status, head.minor, head.sets_cookie, head.location.take(), head.server_timing.take()),
+            None => (0, 0, false, None, None),
+        };
+        Completion {
+            owner: self.exchange.owner,
+            conn,
+            error,
+            end,
+            phases: self.phases(end),
+            status,
+            minor,
+            reused: self.served > 0,
+            open: true,
+            sets_cookie,
+            bytes_out: self.bytes_out,
+            bytes_in: self.bytes_in,
+            body_length: self.body_length,
+            head: Some(head),
+            body,
+            location,
+            server_timing,
+        }
+    }
+
+    /// The parts of the time from begin to `end`; the one that was under way when it ended takes what is left.
+    fn phases(&self, end: Ns) -> Phases {
+        let mut phases = Phases { connect: -1, tls: -1, send: -1, wait: -1, receive: -1 };
+        let mut from = self.exchange.begin;
+        let fresh = self.served == 0;
+        if fresh {
+            let to = if self.connected >= 0 { self.connected } else { end };
+            phases.connect = to - from;
+            from = to;
+            if self.connected < 0 {
+                return phases;
+            }
+            if self.tls.is_some() {
+                let to = if self.secured >= 0 { self.secured } else { end };
+                phases.tls = to - from;
+                from = to;
+                if self.secured < 0 {
+                    return phases;
+                }
+            }
+        }
+        // An answer may begin before the request has been sent whole.
+        let sent = match (self.sent, self.first) {
+            (sent, first) if sent >= 0 && (first < 0 || sent <= first) => sent,
+            (_, first) if first >= 0 => first,
+            _ => {
+                phases.send = end - from;
+                return phases;
+            }
+        };
+        phases.send = sent - from;
+        let first = if self.first >= 0 { self.first } else { end };
+        phases.wait = first - sent;
+        if self.first >= 0 {
+            phases.receive = end - first;
+        }
+        phases
+    }
+}
+
+/// Reads into the session and out of it until plaintext comes, or nothing more does.
+fn fill_tls(
+    session: &mut ClientConnection,
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+    drained: &mut bool,
+    hung_up: bool,
+) -> Fill {
+    loop {
+        match session.reader().read(buffer) {
+            Ok(0) => return Fill::Eof { clean: true },
+            Ok(size) => return Fill::Data(size),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Fill::Eof { clean: false },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return Fill::Broken,
+        }
+        if *drained {
+            return Fill::Drained;
+        }
+        let mut counted = Counted { stream, short: false };
+        match session.read_tls(&mut counted) {
+            Ok(_) => *drained = counted.short && !hung_up,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                *drained = true;
+                return Fill::Drained;
+            }
+            Err(_) => return Fill::Broken,
+        }
+        if session.process_new_packets().is_err() {
+            let _ = session.write_tls(stream);
+            return Fill::Broken;
+        }
+        if session.wants_write() {
+            // Answers to the protocol's own questions; a failure shows at the next read.
+            let _ = session.write_tls(stream);
+        }
+    }
+}
+
+/// Notices whether a read has emptied the socket.
+struct Counted<'a> {
+    stream: &'a mut TcpStream,
+    short: bool,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = self.stream.read(buffer)?;
+        self.short = 0 < size && size < buffer.len();
+        Ok(size)
+    }
+}
+
+fn has_empty_line(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
+}
+
+fn is_retry(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+fn connect_kind(error: &io::Error) -> Kind {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    match error.kind() {
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse => Kind::ClientPorts,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Kind::ConnectReset,
+        ErrorKind::TimedOut => Kind::ConnectTimeout,
+        ErrorKind::OutOfMemory => Kind::ClientFds,
+        _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => Kind::ClientFds,
+        _ => Kind::ConnectRefused,
+    }
+}
+
+#[cfg(target_os = "linux")]
+use linux_timer::Timer;
+
+/// A timer descriptor inside the poll: exact where a poll's own timeout is in milliseconds, and seen by whoever watches
+/// the poll from outside.
+#[cfg(target_os = "linux")]
+mod linux_timer {
+    use std::io;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::time::Duration;
+
+    use mio::unix::SourceFd;
+    use mio::{Interest, Registry};
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    };
+
+    use crate::clock::{Clock, Ns, SECOND};
+
+    pub struct Timer {
+        fd: OwnedFd,
+        armed: Ns,
+    }
+
+    impl Timer {
+        pub fn new(registry: &Registry) -> io::Result<Self> {
+            let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+            registry.register(&mut SourceFd(&fd.as_raw_fd()), super::TIMER, Interest::READABLE)?;
+            Ok(Self { fd, armed: Ns::MAX })
+        }
+
+        /// Makes the poll end at `until`; returns the poll's own timeout, which is none.
+        ///
+        /// Setting the timer forgets the expiries before, so the descriptor never needs to be read.
+        pub fn arm(&mut self, clock: Clock, until: Ns) -> io::Result<Option<Duration>> {
+            if until != self.armed && until != Ns::MAX {
+                let absolute = clock.absolute(until);
+                let at = Timespec { tv_sec: absolute / SECOND, tv_nsec: absolute % SECOND };
+                let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+                let spec = Itimerspec { it_interval: never, it_value: at };
+                timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec)?;
+                self.armed = until;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// Where there is no timer descriptor, the poll's timeout, rounded up to what it can do.
+#[cfg(not(target_os = "linux"))]
+struct Timer;
+
+#[cfg(not(target_os = "linux"))]
+impl Timer {
+    fn new(_: &mio::Registry) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn arm(&mut self, clock: Clock, until: Ns) -> io::Result<Option<Duration>> {
+        if until == Ns::MAX {
+            return Ok(None);
+        }
+        Ok(Some(Duration::from_nanos((until - clock.now()).max(0) as u64)))
+    }
+}

@@ -1,0 +1,34 @@
+//! Sends HTTP requests when they are due and writes down what came back.
+//!
+//! The way of a plan through the modules:
+//!
+//! 1. `plan` reads the plan and compiles it, with `template` and `request` for what is sent and `answer` for what is made
+//!    of what comes back. Nothing is interpreted later.
+//! 2. `schedule` says when requests are due. It is arithmetic.
+//! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls`, and
+//!    judges the answers. Workers share nothing.
+//! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence, and
+//!    `table` makes bytes of them that `sink` hands to whoever reads.
+//! 5. `run` holds the threads of one run and passes on what its operator wants.
+//!
+//! Times are integer nanoseconds since the run's anchor on the monotonic clock.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod clock;
+pub mod conn;
+pub mod exchange;
+pub mod histogram;
+pub mod http1;
+pub mod outcome;
+pub mod plan;
+pub mod record;
+pub mod request;
+pub mod run;
+pub mod schedule;
+pub mod sink;
+pub mod table;
+pub mod template;
+pub mod tls;
+pub mod worker;

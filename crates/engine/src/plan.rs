@@ -1,0 +1,468 @@
+//! What the engine is asked to do: the plan as JSON, and the program it is compiled into.
+//!
+//! The JSON is made by a program, not by a person, so every field is required unless it says otherwise and an unknown
+//! one is an error. Compiling checks everything that can be known before the first request: names, ranges, templates,
+//! paths, expressions. Errors are one sentence that says where.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::answer::{Check, Extract};
+use crate::clock::{Ns, SECOND};
+use crate::request::Request;
+use crate::schedule::{SplitMix64, Stage};
+use crate::template::Scope;
+
+/// The version of the plan's form that this engine reads.
+/// 1: first version.
+pub const VERSION: u32 = 1;
+/// Stages that a run may have, appended ones included; the windows' keys have room for no more.
+pub const MOST_STAGES: usize = 8000;
+
+/// The plan as it comes in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    version: u32,
+    #[allow(dead_code)] // names the run in the text for whoever reads it; the headers carry it to the target
+    run_id: String,
+    seed: u64,
+    workers: u32,
+    share: Share,
+    target: Target,
+    headers: Vec<(String, String)>,
+    timeout_ns: Ns,
+    max_redirects: u32,
+    max_in_flight: u32,
+    grace_ns: Ns,
+    max_body_bytes: u64,
+    clock_monotonic_ns: Ns,
+    variables: HashMap<String, String>,
+    endpoints: Vec<String>,
+    scenarios: Vec<ScenarioText>,
+    workload: WorkloadText,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Share {
+    index: u32,
+    of: u32,
+}
+
+/// Where the requests go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    scheme: String,
+    /// As the user wrote it.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// The value of the `Host` header.
+    pub host_header: String,
+    addresses: Vec<String>,
+    /// The name asked for in the TLS handshake and looked for in the certificate; `host` where absent.
+    pub sni: Option<String>,
+    /// Whether certificates are accepted unseen.
+    pub insecure: bool,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScenarioText {
+    name: String,
+    weight: f64,
+    #[serde(default)]
+    think_time_ns: Option<(Ns, Ns)>,
+    steps: Vec<StepText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepText {
+    endpoint: usize,
+    method: String,
+    path: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    think_time_ns: Option<(Ns, Ns)>,
+    #[serde(default)]
+    timeout_ns: Option<Ns>,
+    #[serde(default)]
+    check: CheckText,
+    #[serde(default)]
+    extract: Vec<ExtractText>,
+}
+
+/// A step's check as it comes in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckText {
+    /// Status ranges that are right, both ends included; 200–399 where absent.
+    #[serde(default)]
+    pub status: Option<Vec<(u16, u16)>>,
+    /// The longest service time that is right; any where absent.
+    #[serde(default)]
+    pub time_ns: Option<Ns>,
+    /// Templates of texts that the body must contain.
+    #[serde(default)]
+    pub body_contains: Vec<String>,
+    /// JSONPath expressions with the value that their first match must equal.
+    #[serde(default)]
+    pub json: Vec<(String, Value)>,
+    /// Header names with a text that one of their values must contain.
+    #[serde(default)]
+    pub header: Vec<(String, String)>,
+}
+
+/// A step's extraction as it comes in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtractText {
+    /// The variable's name.
+    pub var: String,
+    /// Which part of the answer.
+    pub from: Source,
+    /// JSONPath, header name, regular expression or cookie name.
+    pub expr: String,
+}
+
+/// Where a variable's text is taken from.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The first match of a JSONPath in the body.
+    Json,
+    /// A header's value.
+    Header,
+    /// The first group of a regular expression in the body, or all it matches where it has no group.
+    Regex,
+    /// A cookie that the answer sets.
+    Cookie,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkloadText {
+    model: Model,
+    #[serde(default)]
+    arrivals: Option<ArrivalsText>,
+    stages: Vec<StageText>,
+}
+
+/// Who decides when the next request is due.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// The schedule.
+    Open,
+    /// The users, each when it is ready again.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum ArrivalsText {
+    Poisson,
+    Uniform,
+}
+
+/// A stage as it comes in, with the plan or later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageText {
+    duration_ns: Ns,
+    from: f64,
+    to: f64,
+}
+
+/// A plan that was found to be sound, in the form in which it is run.
+#[derive(Debug)]
+pub struct Program {
+    /// Where the requests go.
+    pub target: Target,
+    /// The target's addresses with its port; at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether the target speaks TLS.
+    pub tls: bool,
+    /// `http://host:port`, to be put before a path.
+    pub origin: String,
+    /// Seeds the schedule, the choice of scenarios, think times and generators.
+    pub seed: u64,
+    /// Threads, ≥ 1.
+    pub workers: u32,
+    /// This process's part of the workload: (index, of).
+    pub share: (u32, u32),
+    /// Redirects followed for one request; 0 follows none.
+    pub max_redirects: u32,
+    /// Requests in flight over all threads of this process.
+    pub max_in_flight: u32,
+    /// How long requests in flight may go on after the last stage.
+    pub grace: Ns,
+    /// Where a body is cut off.
+    pub max_body: u64,
+    /// `CLOCK_MONOTONIC` at the run's time 0.
+    pub anchor: Ns,
+    /// Endpoint names by number.
+    pub endpoints: Vec<String>,
+    /// Scenarios by number.
+    pub scenarios: Vec<Scenario>,
+    /// All steps of all scenarios, one scenario after the other.
+    pub steps: Vec<Step>,
+    /// Number of variables that the scenario with most of them has.
+    pub slots: usize,
+    /// What each of `Check`'s and the engine's error numbers is called: see `answer`.
+    pub check_names: Vec<String>,
+    /// Open or closed.
+    pub model: Model,
+    /// Evenly spaced arrivals instead of Poisson's.
+    pub uniform: bool,
+    /// At least one.
+    pub stages: Vec<Stage>,
+    cumulated_weights: Vec<f64>,
+}
+
+/// A weighted flow of steps.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Its name in the samples.
+    pub name: String,
+    /// Its steps in `Program::steps`; never empty.
+    pub steps: std::ops::Range<usize>,
+}
+
+/// One request of a scenario and what is made of its answer.
+#[derive(Debug)]
+pub struct Step {
+    /// Its endpoint's number.
+    pub endpoint: usize,
+    /// Its scenario's number.
+    pub scenario: usize,
+    /// What is sent.
+    pub request: Request,
+    /// URL where it is the same each time.
+    pub url: Option<String>,
+    /// Pause after the answer, evenly drawn from [min, max].
+    pub think: (Ns, Ns),
+    /// From actual start to last byte.
+    pub timeout: Ns,
+    /// What a right answer looks like.
+    pub check: Check,
+    /// What later steps need from it.
+    pub extract: Vec<Extract>,
+    /// Whether the whole body must be kept until the answer is complete.
+    pub needs_body: bool,
+}
+
+impl Target {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The port of a URL without one.
+    pub fn default_port(&self) -> u16 {
+        if self.scheme == "https" { 443 } else { 80 }
+    }
+}
+
+impl Plan {
+    /// Reads the JSON. The error is one sentence.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        let plan: Self =
+            serde_json::from_str(json).map_err(|error| format!("the engine plan is not usable: {error}"))?;
+        if plan.version != VERSION {
+            return Err(format!("the engine plan has version {}, this engine reads {VERSION}", plan.version));
+        }
+        Ok(plan)
+    }
+
+    /// Checks the plan and compiles it. The error is one sentence that says where.
+    pub fn compile(self) -> Result<Program, String> {
+        let Share { index, of } = self.share;
+        demand(index < of, || format!("share.index {index} must be less than share.of {of}"))?;
+        demand((1..=1024).contains(&self.workers), || format!("workers {} must be 1 to 1024", self.workers))?;
+        demand(self.timeout_ns > 0, || "timeout_ns must be above 0".into())?;
+        demand(self.grace_ns >= 0, || "grace_ns must not be negative".into())?;
+        demand(self.max_in_flight > 0, || "max_in_flight must be above 0".into())?;
+        demand((1..=1 << 16).contains(&self.endpoints.len()), || {
+            format!("endpoints must be 1 to 65536, there are {}", self.endpoints.len())
+        })?;
+        let tls = match self.target.scheme.as_str() {
+            "http" => false,
+            "https" => true,
+            other => return Err(format!("target.scheme '{other}' must be http or https")),
+        };
+        let addresses = addresses(&self.target)?;
+        let origin = format!("{}://{}", self.target.scheme, self.target.host_header);
+        let stages = self.workload.stages.iter().map(StageText::check).collect::<Result<Vec<_>, _>>()?;
+        demand((1..=MOST_STAGES).contains(&stages.len()), || {
+            format!("workload.stages must be 1 to {MOST_STAGES}, there are {}", stages.len())
+        })?;
+        let mut program = Program {
+            addresses,
+            tls,
+            origin,
+            seed: self.seed,
+            workers: self.workers,
+            share: (index, of),
+            max_redirects: self.max_redirects,
+            max_in_flight: self.max_in_flight,
+            grace: self.grace_ns.min(self.timeout_ns),
+            max_body: self.max_body_bytes,
+            anchor: self.clock_monotonic_ns,
+            scenarios: Vec::new(),
+            steps: Vec::new(),
+            slots: 0,
+            check_names: Vec::new(),
+            model: self.workload.model,
+            uniform: self.workload.arrivals == Some(ArrivalsText::Uniform),
+            stages,
+            cumulated_weights: Vec::new(),
+            endpoints: self.endpoints,
+            target: self.target,
+        };
+        let mut scope = Scope { constants: self.variables, slots: HashMap::new() };
+        let mut total = 0.0;
+        for scenario in &self.scenarios {
+            total += scenario.weight;
+            demand(scenario.weight >= 0.0 && total.is_finite(), || {
+                format!("scenario '{}': weight {} must be 0 or more", scenario.name, scenario.weight)
+            })?;
+            program.cumulated_weights.push(total);
+            program
+                .add_scenario(scenario, &self.headers, self.timeout_ns, &mut scope)
+                .map_err(|error| format!("scenario '{}', {error}", scenario.name))?;
+        }
+        demand(total > 0.0, || "at least one scenario must have a weight above 0".into())?;
+        Ok(program)
+    }
+}
+
+impl Program {
+    /// The scenario of an iteration, by weight, from a draw of the iteration's own.
+    pub fn pick_scenario(&self, draws: &mut SplitMix64) -> usize {
+        if self.scenarios.len() == 1 {
+            return 0;
+        }
+        let total = *self.cumulated_weights.last().expect("a program has a scenario");
+        let at = draws.uniform() * total;
+        self.cumulated_weights.partition_point(|weight| *weight < at).min(self.scenarios.len() - 1)
+    }
+
+    /// Steps of an iteration, averaged over the scenarios by weight.
+    pub fn mean_steps(&self) -> f64 {
+        let total = *self.cumulated_weights.last().expect("a program has a scenario");
+        let befores = std::iter::once(&0.0).chain(&self.cumulated_weights);
+        let weights = self.cumulated_weights.iter().zip(befores).map(|(to, from)| to - from);
+        weights.zip(&self.scenarios).map(|(weight, scenario)| weight * scenario.steps.len() as f64).sum::<f64>() / total
+    }
+
+    fn add_scenario(
+        &mut self,
+        text: &ScenarioText,
+        headers: &[(String, String)],
+        timeout: Ns,
+        scope: &mut Scope,
+    ) -> Result<(), String> {
+        demand(!text.steps.is_empty(), || "steps must not be empty".into())?;
+        // A variable lives in its scenario, from the step on that follows its extraction.
+        scope.slots.clear();
+        let begin = self.steps.len();
+        for (number, step) in text.steps.iter().enumerate() {
+            let step = self
+                .compile_step(step, text, headers, timeout, scope)
+                .map_err(|error| format!("step {} ({} {}): {error}", number + 1, step.method, step.path))?;
+            self.steps.push(step);
+        }
+        self.slots = self.slots.max(scope.slots.len());
+        self.scenarios.push(Scenario { name: text.name.clone(), steps: begin..self.steps.len() });
+        Ok(())
+    }
+
+    fn compile_step(
+        &mut self,
+        step: &StepText,
+        scenario: &ScenarioText,
+        headers: &[(String, String)],
+        timeout: Ns,
+        scope: &mut Scope,
+    ) -> Result<Step, String> {
+        let endpoints = self.endpoints.len();
+        demand(step.endpoint < endpoints, || {
+            format!("endpoint {} does not exist, there are {endpoints}", step.endpoint)
+        })?;
+        let host = &self.target.host_header;
+        let body = step.body.as_deref();
+        let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
+        let path = request.constant_path().map(String::from_utf8_lossy);
+        let url = path.map(|path| format!("{}{path}", self.origin));
+        let think = step.think_time_ns.or(scenario.think_time_ns).unwrap_or((0, 0));
+        demand(0 <= think.0 && think.0 <= think.1, || {
+            format!("think_time_ns {think:?} must be two times, the lesser first")
+        })?;
+        let timeout = step.timeout_ns.unwrap_or(timeout);
+        demand(timeout > 0, || "timeout_ns must be above 0".into())?;
+        let check = Check::compile(&step.check, scope, &mut self.check_names)?;
+        let mut extract = Vec::new();
+        for text in &step.extract {
+            let next = scope.slots.len();
+            let slot = *scope.slots.entry(text.var.clone()).or_insert(next);
+            extract.push(Extract::compile(text, slot)?);
+        }
+        Ok(Step {
+            endpoint: step.endpoint,
+            scenario: self.scenarios.len(),
+            needs_body: check.needs_body() || extract.iter().any(Extract::needs_body),
+            request,
+            url,
+            think,
+            timeout,
+            check,
+            extract,
+        })
+    }
+}
+
+impl StageText {
+    /// Reads one stage's JSON and checks it.
+    pub fn parse(json: &str) -> Result<Stage, String> {
+        serde_json::from_str::<Self>(json).map_err(|error| format!("the stage is not usable: {error}"))?.check()
+    }
+
+    fn check(&self) -> Result<Stage, String> {
+        let Self { duration_ns: duration, from, to } = *self;
+        // A year: above it, sums of stages could leave the range of times.
+        demand(0 < duration && duration <= 366 * 86_400 * SECOND, || {
+            format!("a stage's duration_ns {duration} must be above 0 and at most a year")
+        })?;
+        demand([from, to].iter().all(|level| (0.0..=1e9).contains(level)), || {
+            format!("a stage's levels {from} and {to} must be between 0 and 1e9")
+        })?;
+        Ok(Stage { duration, from, to })
+    }
+}
+
+fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {
+    demand(target.port > 0, || "target.port must not be 0".into())?;
+    let parse = |text: &String| match text.parse::<IpAddr>() {
+        Ok(address) => Ok(SocketAddr::new(address, target.port)),
+        Err(_) => Err(format!("target.addresses: '{text}' is not an IP address")),
+    };
+    let addresses = target.addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    demand(!addresses.is_empty(), || "target.addresses must not be empty".into())?;
+    Ok(addresses)
+}
+
+fn demand(holds: bool, sentence: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(sentence()) }
+}

@@ -1,0 +1,974 @@
+//! One thread of the engine: users, when they are due, and what becomes of their requests.
+//!
+//! A worker owns all it needs and shares nothing while requests run. Its loop is: do what is due, wait for the network or
+//! for the next moment at which something is due, deal with each answer at once.
+//!
+//! Open model: each arrival of the schedule is a new user that runs one iteration; its later steps are due when the
+//! answer before has come and the think time has passed. Connections come from one pool. Closed model: user u of the run
+//! belongs to worker u mod n, is active while u is below the planned number of users, keeps its connection, and is due
+//! whenever it is ready again.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+
+use serde_json::json;
+
+use crate::answer::{Answer, Jar, KEPT_BODY, redirect_path};
+use crate::clock::{Clock, Ns, SECOND};
+use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases};
+use crate::exchange::{Exchanges, SHOWN_BODY, Seen};
+use crate::outcome::{Kind, Outcome, Reason};
+use crate::plan::{Model, Program, Step};
+use crate::record::{Doing, NO_PROTOCOL, Recorder, Row};
+use crate::schedule::{Arrival, Arrivals, SplitMix64, Stage, Timeline};
+use crate::sink::Sink;
+use crate::table::Frame;
+use crate::template::{Filling, Slot};
+
+/// How long a closed user whose connection could not be made waits before it is ready again. Taste: without it, a
+/// target that is down turns every user into a busy loop.
+const RECONNECT_PAUSE: Ns = SECOND / 4;
+/// Starts in a row before the network gets its turn.
+const STARTS_PER_TURN: usize = 256;
+/// Streams of random numbers, apart from the schedule's.
+const STREAM_SCENARIO: u64 = 1;
+const STREAM_USER: u64 = 2;
+const STREAM_EVIDENCE: u64 = 3;
+
+/// What an operator asks of a running engine. Moments are taken once, so that all workers act as of the same one.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Start nothing that is due after `at`; cut what is still in flight `grace` later.
+    Stop {
+        /// When it was asked.
+        at: Ns,
+        /// Time for requests in flight.
+        grace: Ns,
+    },
+    /// Let the schedule stand still.
+    Pause(Ns),
+    /// Let it go on.
+    Resume(Ns),
+    /// Multiply the plan's rate or users by this from now on.
+    Scale(Ns, f64),
+    /// Go on with the next stage.
+    NextStage(Ns),
+    /// Add a stage behind the last.
+    Append(Stage),
+}
+
+/// A worker's figures of the moment, for anybody to read.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// Requests without an answer yet.
+    pub in_flight: AtomicU64,
+    /// Users in an iteration (open), or active (closed).
+    pub users: AtomicU64,
+    /// Connections open or opening.
+    pub connections: AtomicU64,
+    /// Requests started so far.
+    pub sent: AtomicU64,
+    /// Requests ended so far, whatever became of them.
+    pub ended: AtomicU64,
+}
+
+/// A virtual user.
+#[derive(Default)]
+struct User {
+    number: i64,
+    iteration: i64,
+    step: usize,
+    conn: Option<ConnId>,
+    draws: SplitMix64,
+    slots: Vec<Slot>,
+    jar: Jar,
+    busy: bool,
+    flight: Flight,
+    /// URL of the request in flight, where its step does not know it.
+    url: Vec<u8>,
+    /// Path of the hop in flight, after a redirect.
+    hop_path: Vec<u8>,
+}
+
+/// The request of a user that is under way.
+#[derive(Clone, Default)]
+struct Flight {
+    conn: Option<ConnId>,
+    seq: i64,
+    stage: u32,
+    intended: Ns,
+    start: Ns,
+    deadline: Ns,
+    hops: u32,
+    phases: Phases,
+    bytes_out: u64,
+    bytes_in: u64,
+    reused: u8,
+    /// Where the user's random numbers stood before the request was filled.
+    draws: SplitMix64,
+    method_is_get: bool,
+}
+
+/// How a request ended.
+struct End {
+    at: Ns,
+    outcome: Outcome,
+    reason: Reason,
+    status: u16,
+    minor: u8,
+}
+
+/// One thread's share of a run.
+pub struct Worker<'p> {
+    program: &'p Program,
+    clock: Clock,
+    conns: Connections,
+    recorder: Recorder,
+    exchanges: Exchanges,
+    sink: Arc<Sink>,
+    gauge: Arc<Gauge>,
+    controls: Receiver<Control>,
+    index: u64,
+    of: u64,
+    limit: usize,
+    users: Vec<User>,
+    free: Vec<u32>,
+    /// When users that think are ready again.
+    wakes: BinaryHeap<Reverse<(Ns, u32)>>,
+    /// Users that became ready while the schedule stood still.
+    held: Vec<u32>,
+    timeline: Timeline,
+    arrivals: Arrivals,
+    arrival: Option<(Ns, Arrival)>,
+    factor: f64,
+    /// Closed users above the planned number, with their slots.
+    parked: BinaryHeap<Reverse<(u64, u32)>>,
+    next_new_user: u64,
+    /// Up to where the planned number of users has been followed, and when it lets in the next one.
+    cursor: Ns,
+    activation: Ns,
+    active: usize,
+    in_flight: usize,
+    started: u64,
+    sent: u64,
+    ended: u64,
+    stop: Option<(Ns, Ns)>,
+    next_due: Ns,
+    next_flush: Ns,
+    /// The stage whose beginning was reported last, if this worker reports them.
+    reported: Option<Option<usize>>,
+    /// The stage found last: from, to, index.
+    stage: (Ns, Ns, u32),
+    scratch: Vec<u8>,
+}
+
+/// What a worker is made from.
+pub struct Parts<'p> {
+    /// What to do.
+    pub program: &'p Program,
+    /// The run's clock.
+    pub clock: Clock,
+    /// No connection yet.
+    pub conns: Connections,
+    /// Where to write it down.
+    pub recorder: Recorder,
+    /// Where frames go.
+    pub sink: Arc<Sink>,
+    /// Where to show figures.
+    pub gauge: Arc<Gauge>,
+    /// Where the operator is heard.
+    pub controls: Receiver<Control>,
+    /// Which worker this is, over all processes.
+    pub index: u64,
+    /// How many there are, over all processes.
+    pub of: u64,
+    /// Requests in flight that this worker may have.
+    pub limit: usize,
+}
+
+impl<'p> Worker<'p> {
+    /// A worker that has not begun.
+    pub fn new(parts: Parts<'p>) -> Self {
+        let Parts { program, clock, conns, recorder, sink, gauge, controls, index, of, limit } = parts;
+        let mut worker = Self {
+            program,
+            clock,
+            conns,
+            recorder,
+            exchanges: Exchanges::new(
+                program.endpoints.len(),
+                SplitMix64::stream(program.seed, STREAM_EVIDENCE, index),
+            ),
+            sink,
+            gauge,
+            controls,
+            index,
+            of,
+            limit,
+            users: Vec::new(),
+            free: Vec::new(),
+            wakes: BinaryHeap::new(),
+            held: Vec::new(),
+            timeline: Timeline::new(&program.stages),
+            arrivals: Arrivals::new(program.uniform, program.seed, index, of),
+            arrival: None,
+            factor: 1.0,
+            parked: BinaryHeap::new(),
+            next_new_user: index,
+            cursor: 0,
+            activation: Ns::MAX,
+            active: 0,
+            in_flight: 0,
+            started: 0,
+            sent: 0,
+            ended: 0,
+            stop: None,
+            next_due: 0,
+            next_flush: SECOND,
+            reported: (index == 0).then_some(None),
+            stage: (0, 0, 0),
+            scratch: Vec::new(),
+        };
+        worker.plan_ahead();
+        worker
+    }
+
+    /// Runs until the last request has ended.
+    pub fn run(mut self) -> std::io::Result<()> {
+        loop {
+            while let Ok(control) = self.controls.try_recv() {
+                self.obey(control);
+            }
+            let now = self.clock.now();
+            self.report_stages(now);
+            self.start_due(now);
+            if now >= self.next_flush {
+                self.flush(now);
+            }
+            if self.is_done(now) {
+                break;
+            }
+            self.show();
+            self.conns.wait(self.next_moment())?;
+            while let Some(completion) = self.conns.next_completion() {
+                self.complete(completion);
+                if self.conns.now() >= self.next_due {
+                    self.start_due(self.conns.now());
+                }
+            }
+        }
+        self.abort_all();
+        self.finish();
+        Ok(())
+    }
+
+    // --- Time ---------------------------------------------------------------------------------------------------
+
+    /// No request is due from here on.
+    fn end(&self) -> Ns {
+        self.timeline.end().min(self.stop.map_or(Ns::MAX, |(at, _)| at))
+    }
+
+    /// What is in flight then is cut.
+    fn grace_end(&self) -> Ns {
+        match self.stop {
+            Some((at, grace)) if at <= self.timeline.end() => at.saturating_add(grace),
+            _ => self.timeline.end().saturating_add(self.program.grace),
+        }
+    }
+
+    fn is_done(&self, now: Ns) -> bool {
+        let all_started = now >= self.end() && self.arrival.is_none_or(|(at, _)| at > self.end());
+        all_started && (self.in_flight == 0 || now >= self.grace_end())
+    }
+
+    fn next_moment(&self) -> Ns {
+        let mut next = self.next_due.min(self.next_flush).min(self.conns.next_deadline());
+        if self.conns.now() < self.end() {
+            next = next.min(self.end());
+        } else {
+            next = next.min(self.grace_end());
+        }
+        if let Some(stage) = self.reported {
+            next = next.min(self.timeline.begin(stage.map_or(0, |stage| stage + 1)).max(self.conns.now()));
+        }
+        next
+    }
+
+    /// The stage in which a moment lies.
+    fn stage_of(&mut self, at: Ns) -> Option<u32> {
+        if self.stage.0 <= at && at < self.stage.1 {
+            return Some(self.stage.2);
+        }
+        let stage = self.timeline.stage_at(at)?;
+        if !self.timeline.is_paused() {
+            self.stage = (self.timeline.begin(stage), self.timeline.begin(stage + 1), stage as u32);
+        }
+        Some(stage as u32)
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Stop { at, grace } => {
+                self.start_due(at);
+                let (before, before_grace) = self.stop.unwrap_or((at, grace));
+                // A second stop can only shorten the first.
+                self.stop = Some((before, before_grace.min((at - before).max(0).saturating_add(grace))));
+            }
+            Control::Pause(at) => {
+                self.start_due(at);
+                self.timeline.pause(at);
+            }
+            Control::Resume(at) => {
+                self.timeline.resume(at);
+                self.wakes.extend(self.held.drain(..).map(|slot| Reverse((at, slot))));
+                self.cursor = self.cursor.max(at);
+            }
+            Control::Scale(at, factor) => {
+                self.start_due(at);
+                self.arrivals.scale(&self.timeline, at, factor);
+                self.factor = factor;
+                self.cursor = self.cursor.max(at);
+            }
+            Control::NextStage(at) => {
+                self.start_due(at);
+                self.arrivals.skip_stage(&mut self.timeline, at);
+                self.cursor = self.cursor.max(at);
+            }
+            Control::Append(stage) => self.timeline.append(stage),
+        }
+        self.stage = (0, 0, 0);
+        self.plan_ahead();
+    }
+
+    /// Finds what is due next, after anything that moves the schedule.
+    fn plan_ahead(&mut self) {
+        match self.program.model {
+            Model::Open => self.find_arrival(),
+            Model::Closed => self.find_activation(),
+        }
+        self.find_next_due();
+    }
+
+    fn find_next_due(&mut self) {
+        let arrival = self.arrival.map_or(Ns::MAX, |(at, _)| at);
+        let wake = self.wakes.peek().map_or(Ns::MAX, |Reverse((at, _))| *at);
+        self.next_due = arrival.min(wake).min(self.activation);
+    }
+
+    fn find_arrival(&mut self) {
+        let next = self.arrivals.peek(&self.timeline);
+        self.arrival = next.map(|arrival| (self.timeline.actual(arrival.at), arrival));
+        if self.stop.is_some_and(|(stop, _)| self.arrival.is_some_and(|(at, _)| at > stop)) {
+            self.arrival = None;
+        }
+    }
+
+    /// When the planned number of users next lets somebody in, or the next stage begins.
+    fn find_activation(&mut self) {
+        let candidate = self.next_user();
+        self.activation = match self.timeline.stage_at(self.cursor) {
+            _ if self.timeline.is_paused() || self.stop.is_some() => Ns::MAX,
+            None if self.cursor < self.timeline.begin(0) => self.timeline.begin(0),
+            None => Ns::MAX,
+            Some(_) if (candidate as f64) < self.timeline.level(self.cursor) * self.factor => self.cursor,
+            Some(stage) => match self.timeline.crossing(self.cursor, candidate, self.factor) {
+                Some(at) => at,
+                None => self.timeline.begin(stage + 1),
+            },
+        };
+    }
+
+    fn next_user(&self) -> u64 {
+        self.parked.peek().map_or(u64::MAX, |Reverse((user, _))| *user).min(self.next_new_user)
+    }
+
+    /// Starts everything that is due.
+    fn start_due(&mut self, now: Ns) {
+        let mut left = STARTS_PER_TURN;
+        while let Some((at, arrival)) = self.arrival.filter(|(at, _)| *at <= now && left > 0) {
+            self.arrivals.take();
+            self.find_arrival();
+            self.arrive(at, arrival);
+            left -= 1;
+        }
+        while let Some(&Reverse((at, slot))) = self.wakes.peek().filter(|Reverse((at, _))| *at <= now && left > 0) {
+            self.wakes.pop();
+            self.ready(slot, at);
+            left -= 1;
+        }
+        while self.activation <= now && left > 0 {
+            self.let_in(self.activation);
+            left -= 1;
+        }
+        self.find_next_due();
+    }
+
+    /// The planned number of users at `at` lets in the next one, if it does.
+    fn let_in(&mut self, at: Ns) {
+        self.cursor = at;
+        let candidate = self.next_user();
+        if (candidate as f64) < self.timeline.level(at) * self.factor {
+            let slot = match self.parked.peek() {
+                Some(&Reverse((user, slot))) if user == candidate => {
+                    self.parked.pop();
+                    slot
+                }
+                _ => {
+                    self.next_new_user += self.of;
+                    self.new_user(candidate as i64, SplitMix64::stream(self.program.seed, STREAM_USER, candidate))
+                }
+            };
+            self.active += 1;
+            self.ready(slot, at);
+        }
+        self.find_activation();
+    }
+
+    // --- Users --------------------------------------------------------------------------------------------------
+
+    fn new_user(&mut self, number: i64, draws: SplitMix64) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.users.push(User { slots: vec![Slot::default(); self.program.slots], ..User::default() });
+            self.users.len() as u32 - 1
+        });
+        let user = &mut self.users[slot as usize];
+        user.number = number;
+        user.draws = draws;
+        user.conn = None;
+        user.jar.clear();
+        // The iterations of a closed user count from 0; begin_iteration adds one.
+        user.iteration = -1;
+        self.begin_iteration(slot);
+        slot
+    }
+
+    fn begin_iteration(&mut self, slot: u32) {
+        let user = &mut self.users[slot as usize];
+        user.iteration += 1;
+        user.slots.iter_mut().for_each(|variable| variable.set = false);
+        let program = self.program;
+        let scenario = program.pick_scenario(&mut user.draws);
+        user.step = program.scenarios[scenario].steps.start;
+    }
+
+    fn arrive(&mut self, due: Ns, arrival: Arrival) {
+        let number = arrival.number;
+        let draws = SplitMix64::stream(self.program.seed, STREAM_SCENARIO, number);
+        let slot = self.new_user(number as i64, draws);
+        self.users[slot as usize].iteration = number as i64;
+        self.active += 1;
+        self.start(slot, due, arrival.stage as u32);
+    }
+
+    /// The user is ready for its next step since `due`.
+    fn ready(&mut self, slot: u32, due: Ns) {
+        if self.timeline.is_paused() {
+            self.held.push(slot);
+            return;
+        }
+        let stage = if due < self.end() { self.stage_of(due) } else { None };
+        let Some(stage) = stage else { return self.leave(slot) };
+        if self.program.model == Model::Closed {
+            let number = self.users[slot as usize].number as u64;
+            if number as f64 >= self.timeline.level(due) * self.factor {
+                self.active -= 1;
+                self.parked.push(Reverse((number, slot)));
+                self.cursor = self.cursor.max(due);
+                self.find_activation();
+                return;
+            }
+        }
+        self.start(slot, due, stage);
+    }
+
+    /// The user does nothing more: in the open model it goes, in the closed one it stays without being active.
+    fn leave(&mut self, slot: u32) {
+        self.active -= 1;
+        if self.program.model == Model::Open {
+            self.free.push(slot);
+        }
+    }
+
+    // --- Requests -----------------------------------------------------------------------------------------------
+
+    /// Sends the user's present step, which was due at `due`.
+    #[inline]
+    fn start(&mut self, slot: u32, due: Ns, stage: u32) {
+        let program = self.program;
+        let user = &mut self.users[slot as usize];
+        let step = &program.steps[user.step];
+        let begin = self.clock.now();
+        let seq = (self.started * self.of + self.index) as i64;
+        user.flight.draws = user.draws.clone();
+        let constant = step.request.constant().filter(|_| user.jar.header().is_empty());
+        if constant.is_none() {
+            let mut filling = Filling {
+                slots: &user.slots,
+                draws: &mut user.draws,
+                seq,
+                user: user.number,
+                iteration: user.iteration,
+            };
+            match step.request.fill(&mut filling, user.jar.header(), &mut self.scratch) {
+                Ok(path) if step.url.is_none() => {
+                    user.url.clear();
+                    user.url.extend_from_slice(program.origin.as_bytes());
+                    user.url.extend_from_slice(&self.scratch[path]);
+                }
+                Ok(_) => {}
+                Err(_) => return self.next_iteration(slot, due, false),
+            }
+        }
+        self.started += 1;
+        let flight = &mut user.flight;
+        flight.conn = None;
+        (flight.seq, flight.stage, flight.intended, flight.start) = (seq, stage, due, begin);
+        (flight.hops, flight.bytes_out, flight.bytes_in, flight.reused) = (0, 0, 0, 2);
+        flight.phases = Phases { connect: -1, tls: -1, send: -1, wait: -1, receive: -1 };
+        flight.deadline = begin + step.timeout;
+        let conn = match program.model {
+            Model::Open if self.in_flight >= self.limit => Err(Kind::InFlightLimit),
+            Model::Open => self.conns.acquire_idle().map_or_else(|| self.conns.acquire_new(), Ok),
+            Model::Closed => match user.conn.take().filter(|conn| self.conns.is_open(*conn)) {
+                Some(conn) => Ok(conn),
+                None => self.conns.acquire_new(),
+            },
+        };
+        let refused = conn.as_ref().err().map(|kind| kind.outcome());
+        let sent = refused != Some(Outcome::NotSent);
+        self.recorder.due(due, stage, step.endpoint, sent);
+        if sent {
+            self.sent += 1;
+            self.recorder.lag(begin - due);
+        }
+        let conn = match conn {
+            Ok(conn) => conn,
+            Err(kind) => return self.refuse(slot, kind),
+        };
+        flight.conn = Some(conn);
+        user.busy = true;
+        self.in_flight += 1;
+        let keep = if step.needs_body { KEPT_BODY } else { SHOWN_BODY };
+        let bodyless = step.request.method == "HEAD";
+        let exchange = Exchange { owner: slot, begin, deadline: flight.deadline, keep, bodyless };
+        match constant {
+            Some(bytes) => self.conns.send(conn, Payload::Shared(bytes), exchange),
+            None => {
+                std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
+                self.conns.send(conn, Payload::Own, exchange);
+            }
+        }
+    }
+
+    /// The request could not even be begun.
+    #[cold]
+    fn refuse(&mut self, slot: u32, kind: Kind) {
+        let outcome = kind.outcome();
+        let user = &mut self.users[slot as usize];
+        let mut at = -1;
+        if outcome == Outcome::NotSent {
+            user.flight.start = -1;
+        } else {
+            at = self.clock.now();
+            user.flight.phases.connect = at - user.flight.start;
+        }
+        user.flight.reused = if outcome == Outcome::NotSent { 2 } else { 0 };
+        let due = user.flight.intended;
+        let end = End { at, outcome, reason: Reason::kind(kind), status: 0, minor: NO_PROTOCOL };
+        self.record(slot, &end, None);
+        let ready = if at >= 0 { at } else { due.max(self.conns.now()) };
+        if kind == Kind::InFlightLimit {
+            return self.leave(slot);
+        }
+        self.proceed(slot, ready, true, true);
+    }
+
+    /// An exchange has ended.
+    #[inline]
+    fn complete(&mut self, completion: Completion) {
+        let slot = completion.owner;
+        let user = &mut self.users[slot as usize];
+        let step = &self.program.steps[user.step];
+        user.add(&completion);
+        if completion.sets_cookie {
+            user.jar.update(self.conns.head(&completion));
+        }
+        if self.program.max_redirects > 0 && is_redirect(completion.status) && completion.error.is_none() {
+            if let Some(outcome) = self.follow(&completion, step) {
+                if let Err(kind) = outcome {
+                    self.judged(&completion, step, Reason::kind(kind), Outcome::Failure, true);
+                }
+                return;
+            }
+        }
+        let (reason, outcome, missing) = match completion.error {
+            None => self.judge(&completion, step),
+            Some(kind) => {
+                let hops = self.users[slot as usize].flight.hops;
+                let timeout_in_chain = hops > 0 && kind.outcome() == Outcome::Timeout;
+                let kind = if timeout_in_chain { Kind::TotalTimeout } else { kind };
+                // Once something was sent, being refused a further connection is an error of the exchange.
+                let outcome = if kind.outcome() == Outcome::NotSent { Outcome::Error } else { kind.outcome() };
+                (Reason::kind(kind), outcome, !step.extract.is_empty())
+            }
+        };
+        self.judged(&completion, step, reason, outcome, missing);
+    }
+
+    /// Whether the answer is right, and whether something that later steps need is missing in it.
+    #[inline]
+    fn judge(&mut self, completion: &Completion, step: &Step) -> (Reason, Outcome, bool) {
+        let user = &mut self.users[completion.owner as usize];
+        let service = completion.end - user.flight.start;
+        let (head, body) = (self.conns.head(completion), self.conns.body(completion));
+        let answer = Answer::new(completion.status, head, body, service);
+        let mut filling = Filling {
+            slots: &user.slots,
+            draws: &mut user.draws,
+            seq: user.flight.seq,
+            user: user.number,
+            iteration: user.iteration,
+        };
+        let mut reason = step.check.judge(&answer, &mut filling, &mut self.scratch);
+        let mut missing = false;
+        for extract in &step.extract {
+            missing |= !extract.apply(&answer, &mut user.slots);
+        }
+        if missing && reason == Reason::NONE {
+            reason = Reason::kind(Kind::ExtractMissing);
+        }
+        (reason, if reason == Reason::NONE { Outcome::Ok } else { Outcome::Failure }, missing)
+    }
+
+    /// Writes the request down and goes on with what the user does next.
+    #[inline]
+    fn judged(&mut self, completion: &Completion, step: &Step, reason: Reason, outcome: Outcome, missing: bool) {
+        let slot = completion.owner;
+        let user = &mut self.users[slot as usize];
+        user.busy = false;
+        user.flight.conn = None;
+        self.in_flight -= 1;
+        let response = completion.end - user.flight.intended;
+        if let Some(why) = self.exchanges.judge(step.endpoint, response, reason) {
+            self.keep_evidence(why, completion, step, reason, response);
+        }
+        let minor = if completion.status == 0 { NO_PROTOCOL } else { completion.minor };
+        let end = End { at: completion.end, outcome, reason, status: completion.status, minor };
+        self.record(slot, &end, Some(completion));
+        if completion.open {
+            match self.program.model {
+                Model::Open => self.conns.release(completion.conn),
+                Model::Closed => self.users[slot as usize].conn = Some(completion.conn),
+            }
+        }
+        let unreachable = completion.error.is_some_and(is_unreachable);
+        self.proceed(slot, completion.end, missing, unreachable);
+    }
+
+    fn record(&mut self, slot: u32, end: &End, completion: Option<&Completion>) {
+        let user = &self.users[slot as usize];
+        let flight = &user.flight;
+        let row = Row {
+            seq: flight.seq,
+            user: user.number,
+            iteration: user.iteration,
+            intended: flight.intended,
+            start: flight.start,
+            end: end.at,
+            phases: flight.phases,
+            bytes_out: flight.bytes_out as i64,
+            bytes_in: flight.bytes_in as i64,
+            stage: flight.stage,
+            step: user.step as u32,
+            reason: end.reason,
+            status: end.status,
+            outcome: end.outcome,
+            reused: flight.reused,
+            minor: end.minor,
+        };
+        let url = if self.program.steps[user.step].url.is_some() { &[][..] } else { &user.url };
+        let timing = completion.and_then(|completion| self.conns.server_timing(completion));
+        self.recorder.row(row, url, timing);
+        self.ended += 1;
+    }
+
+    /// What the user does after a step that ended at `end`.
+    #[inline]
+    fn proceed(&mut self, slot: u32, end: Ns, missing: bool, unreachable: bool) {
+        let user = &mut self.users[slot as usize];
+        let step = &self.program.steps[user.step];
+        let (low, high) = step.think;
+        let mut due = end + if high > 0 { user.draws.between(low, high) } else { 0 };
+        if unreachable && self.program.model == Model::Closed {
+            due = due.max(end + RECONNECT_PAUSE);
+        }
+        // A step that failed to extract ends the iteration; one that had nothing to extract does not.
+        let over =
+            missing && !step.extract.is_empty() || user.step + 1 == self.program.scenarios[step.scenario].steps.end;
+        if over {
+            return self.next_iteration(slot, due, !unreachable);
+        }
+        user.step += 1;
+        self.ready_at(slot, due, !unreachable);
+    }
+
+    fn next_iteration(&mut self, slot: u32, due: Ns, at_once: bool) {
+        if self.program.model == Model::Open {
+            return self.leave(slot);
+        }
+        self.begin_iteration(slot);
+        self.ready_at(slot, due, at_once);
+    }
+
+    /// The user is ready at `due`. Where that is now, it goes on at once if it may, or else with the next turn.
+    #[inline]
+    fn ready_at(&mut self, slot: u32, due: Ns, at_once: bool) {
+        if at_once && due <= self.conns.now() {
+            return self.ready(slot, due);
+        }
+        self.wakes.push(Reverse((due, slot)));
+        self.next_due = self.next_due.min(due);
+    }
+
+    // --- Redirects ----------------------------------------------------------------------------------------------
+
+    /// Follows a redirect. None where the answer is to be judged as it is; an error where it must not be followed.
+    #[cold]
+    fn follow(&mut self, completion: &Completion, step: &Step) -> Option<Result<(), Kind>> {
+        let slot = completion.owner;
+        let user = &mut self.users[slot as usize];
+        let location = self.conns.location(completion)?;
+        if user.flight.hops >= self.program.max_redirects {
+            return Some(Err(Kind::RedirectLoop));
+        }
+        let prefix = self.program.origin.len();
+        let current: &[u8] = if user.flight.hops > 0 {
+            &user.hop_path
+        } else {
+            step.url.as_ref().map_or(&user.url[..], |url| url.as_bytes()).get(prefix..).unwrap_or(b"/")
+        };
+        let path = match redirect_path(location, current, &self.program.target) {
+            Ok(path) => path,
+            Err(kind) => return Some(Err(kind)),
+        };
+        let method = step.request.method.as_str();
+        if user.flight.hops == 0 {
+            user.flight.method_is_get = false;
+        }
+        // RFC 9110 section 15.4: 303 asks for a GET, 301 and 302 turn a POST into one by custom.
+        let to_get = match completion.status {
+            303 => method != "HEAD",
+            301 | 302 => method == "POST",
+            _ => false,
+        };
+        user.flight.method_is_get |= to_get;
+        let dropped = user.flight.method_is_get;
+        let method = if dropped { "GET" } else { method };
+        let mut draws = user.flight.draws.clone();
+        let mut filling = Filling {
+            slots: &user.slots,
+            draws: &mut draws,
+            seq: user.flight.seq,
+            user: user.number,
+            iteration: user.iteration,
+        };
+        let filled =
+            step.request.fill_redirect(method, &path, !dropped, &mut filling, user.jar.header(), &mut self.scratch);
+        if filled.is_err() {
+            return Some(Err(Kind::EngineFault));
+        }
+        user.hop_path = path;
+        let conn = if completion.open { Ok(completion.conn) } else { self.conns.acquire_new() };
+        let conn = match conn {
+            Ok(conn) => conn,
+            Err(kind) => {
+                let mut failed = completion.clone();
+                (failed.error, failed.open) = (Some(kind), false);
+                let outcome = if kind.outcome() == Outcome::NotSent { Outcome::Error } else { kind.outcome() };
+                self.judged(&failed, step, Reason::kind(kind), outcome, true);
+                return Some(Ok(()));
+            }
+        };
+        user.flight.hops += 1;
+        user.flight.conn = Some(conn);
+        self.recorder.hop(user.flight.intended, user.flight.stage, step.endpoint);
+        let exchange = Exchange {
+            owner: slot,
+            begin: self.clock.now(),
+            deadline: user.flight.deadline,
+            keep: if step.needs_body { KEPT_BODY } else { SHOWN_BODY },
+            bodyless: method == "HEAD",
+        };
+        std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
+        self.conns.send(conn, Payload::Own, exchange);
+        Some(Ok(()))
+    }
+
+    // --- Reports ------------------------------------------------------------------------------------------------
+
+    #[cold]
+    fn keep_evidence(
+        &mut self,
+        why: crate::exchange::Why,
+        completion: &Completion,
+        step: &Step,
+        reason: Reason,
+        response: Ns,
+    ) {
+        let user = &self.users[completion.owner as usize];
+        let sent = self.conns.sent_bytes(completion.conn);
+        let request = if sent.is_empty() { step.request.constant().unwrap_or_default() } else { sent };
+        let url = step.url.clone().unwrap_or_else(|| String::from_utf8_lossy(&user.url).into_owned());
+        let seen = Seen {
+            endpoint: &self.program.endpoints[step.endpoint],
+            at: user.flight.start,
+            response,
+            request,
+            url: &url,
+            status: completion.status,
+            head: self.conns.head(completion),
+            body: self.conns.body(completion),
+            body_length: completion.body_length,
+            error: &reason.text(&self.program.check_names),
+        };
+        self.exchanges.keep(step.endpoint, why, &seen);
+    }
+
+    fn doing(&self, now: Ns) -> Doing {
+        let rate = self.timeline.level(now) * self.factor * self.program.mean_steps() / self.of as f64;
+        Doing {
+            in_flight: self.in_flight,
+            users: self.active,
+            connections: self.conns.open(),
+            planned_rate: (self.program.model == Model::Open).then_some(rate),
+        }
+    }
+
+    fn show(&self) {
+        let put = |cell: &AtomicU64, value: u64| cell.store(value, Ordering::Relaxed);
+        put(&self.gauge.in_flight, self.in_flight as u64);
+        put(&self.gauge.users, self.active as u64);
+        put(&self.gauge.connections, self.conns.open() as u64);
+        put(&self.gauge.sent, self.sent);
+        put(&self.gauge.ended, self.ended);
+    }
+
+    fn flush(&mut self, now: Ns) {
+        let doing = self.doing(now);
+        self.recorder.flush(now, doing);
+        let second = now / SECOND;
+        let exchanges = self.exchanges.take(second.count_ones() == 1);
+        self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
+        self.next_flush = (now.div_euclid(SECOND) + 1) * SECOND;
+    }
+
+    fn report_stages(&mut self, now: Ns) {
+        while let Some(stage) = self.reported {
+            let next = stage.map_or(0, |stage| stage + 1);
+            let begin = self.timeline.begin(next);
+            if begin > now.min(self.stop.map_or(Ns::MAX, |(at, _)| at)) {
+                return;
+            }
+            self.stage_event(stage, "stage_ended", begin);
+            if next >= self.timeline.len() {
+                // Another stage may yet be appended; until then there is nothing to report.
+                self.reported = None;
+                return;
+            }
+            self.stage_event(Some(next), "stage_started", begin);
+            self.reported = Some(Some(next));
+        }
+    }
+
+    fn stage_event(&self, stage: Option<usize>, kind: &str, at: Ns) {
+        if let Some(stage) = stage {
+            let event = json!({"at_ns": at, "kind": kind, "stage": stage});
+            self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+        }
+    }
+
+    // --- The end ------------------------------------------------------------------------------------------------
+
+    /// What is still in flight ends here, without an answer.
+    fn abort_all(&mut self) {
+        for slot in 0..self.users.len() as u32 {
+            let user = &mut self.users[slot as usize];
+            if !user.busy {
+                continue;
+            }
+            user.busy = false;
+            let aborted = user.flight.conn.take().and_then(|conn| self.conns.abort(conn));
+            let (status, minor) = match &aborted {
+                Some(completion) => {
+                    user.add(completion);
+                    (completion.status, if completion.status > 0 { completion.minor } else { NO_PROTOCOL })
+                }
+                None => (0, NO_PROTOCOL),
+            };
+            let end = End { at: -1, outcome: Outcome::Aborted, reason: Reason::NONE, status, minor };
+            self.record(slot, &end, None);
+        }
+        self.in_flight = 0;
+    }
+
+    fn finish(&mut self) {
+        let now = self.clock.now();
+        if let Some((at, _)) = self.stop {
+            if let Some(stage @ Some(_)) = self.reported {
+                self.stage_event(stage, "stage_ended", at);
+            }
+        }
+        self.active = 0;
+        self.show();
+        let doing = self.doing(now);
+        self.recorder.flush(now, doing);
+        let exchanges = self.exchanges.take(true);
+        self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
+    }
+}
+
+impl User {
+    /// Adds an exchange's figures to those of the request, which may consist of several.
+    #[inline]
+    fn add(&mut self, completion: &Completion) {
+        let flight = &mut self.flight;
+        flight.bytes_out += completion.bytes_out;
+        flight.bytes_in += completion.bytes_in;
+        if flight.hops == 0 {
+            flight.phases = completion.phases;
+            flight.reused = u8::from(completion.reused);
+            return;
+        }
+        let add = |sum: &mut Ns, part: Ns| {
+            if part >= 0 {
+                *sum = (*sum).max(0) + part;
+            }
+        };
+        add(&mut flight.phases.connect, completion.phases.connect);
+        add(&mut flight.phases.tls, completion.phases.tls);
+        add(&mut flight.phases.send, completion.phases.send);
+        add(&mut flight.phases.wait, completion.phases.wait);
+        add(&mut flight.phases.receive, completion.phases.receive);
+    }
+}
+
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+fn is_unreachable(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ConnectRefused
+            | Kind::ConnectReset
+            | Kind::ConnectTimeout
+            | Kind::TlsHandshake
+            | Kind::TlsCertificate
+            | Kind::ClientPorts
+            | Kind::ClientFds
+    )
+}
