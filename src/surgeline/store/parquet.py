@@ -206,7 +206,7 @@ class Conversion:
     def last_ns(self) -> int | None:
         """The latest moment that anything in the journal speaks of, ns since t 0; None for an empty one."""
         held = self._one(
-            "SELECT max(at) FROM (SELECT max(greatest(intended_ns, end_ns)) AS at FROM samples "
+            "SELECT max(moment) FROM (SELECT max(greatest(intended_ns, end_ns)) AS moment FROM samples "
             "UNION ALL SELECT max(at_ns) FROM health)"
         )
         return None if held is None else int(held)
@@ -470,12 +470,14 @@ def read_rows(
                 path,
             ).fetchall()
         ]
-        for low, high in zip(starts, [*starts[1:], (1 << 63) - 1], strict=True):
+        for number, low in enumerate(starts):
+            ranged, limits = " AND intended_ns >= ?", [low]
+            if number + 1 < len(starts):
+                ranged, limits = ranged + " AND intended_ns < ?", [low, starts[number + 1]]
             found = _query(
                 con,
-                f"SELECT {', '.join(names)} FROM read_parquet(?) "
-                f"WHERE intended_ns >= ? AND intended_ns {'<' if high in starts else '<='} ?{conditions}",
-                [_pattern(path), low, high, *values],
+                f"SELECT {', '.join(names)} FROM read_parquet(?) WHERE true{ranged}{conditions}",
+                [_pattern(path), *limits, *values],
                 path,
             ).fetchnumpy()
             yield from _slices(found, batch_rows)
