@@ -27,7 +27,7 @@ def faults(plan: Plan) -> list[Fault]:
     extracted = {variable: name for name, step in plan.steps() for variable in step.extract}
     return [
         *_target(plan),
-        *_of_all_requests(plan),
+        *_of_all_requests(plan, extracted),
         *_constants(plan),
         *(fault for name, scenario in plan.scenarios.items() for fault in _flow(plan, name, scenario, extracted)),
         *_objectives(plan),
@@ -39,8 +39,9 @@ def _target(plan: Plan) -> Iterator[Fault]:
         yield Fault(("target",), "target: a template cannot stand in the target; write the address itself")
 
 
-def _of_all_requests(plan: Plan) -> Iterator[Fault]:
+def _of_all_requests(plan: Plan, extracted: Mapping[str, str]) -> Iterator[Fault]:
     known = set(plan.variables)
+    hints = dict.fromkeys(extracted, "the first request has it not yet; put it in the headers of later steps")
     yield from _headers(plan.headers, ("headers",))
     yield from _headers(plan.auth.header, ("auth", "header"))
     texts: list[tuple[Loc, str]] = [(("headers", name), value) for name, value in plan.headers.items()]
@@ -49,7 +50,7 @@ def _of_all_requests(plan: Plan) -> Iterator[Fault]:
     for loc, text in texts:
         if loc[0] == "auth" and _CONTROL.search(text):
             yield Fault(loc, f"{path_text(loc)}: a line break or control character cannot be sent")
-        yield from _templates(text, loc, known, {}, "every request")
+        yield from _templates(text, loc, known, hints, "the plan")
 
 
 def _constants(plan: Plan) -> Iterator[Fault]:
@@ -101,10 +102,8 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
         part = (*loc, "extract", variable)
         if (taken := _taken(variable)) is not None:
             yield Fault(part, f"{path_text(part)}: {taken}", at_key=True)
-        if extract.json_ is not None and not extract.json_.lstrip().startswith("$"):
-            yield Fault(
-                part, f"{path_text(part)}: a JSONPath begins with $, as in `$.{extract.json_.lstrip('.')[:40]}`"
-            )
+        if extract.json_ is not None and (wrong := _jsonpath_fault(extract.json_)):
+            yield Fault(part, f"{path_text(part)}: {wrong}")
         if extract.regex is not None and (wrong := _regex_fault(extract.regex)):
             yield Fault((*part, "regex"), f"{path_text(part)}: {wrong}")
     for expression in step.check.json_:
@@ -114,14 +113,15 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
 
 
 def _jsonpath_fault(text: str) -> str | None:
+    """Why a text is no JSONPath of RFC 9535, the form that every engine takes."""
     import jsonpath
 
     if not text.startswith("$"):
         return f"a JSONPath begins with $, as in `$.{quoted(text.lstrip('.'))[1:-1]}`"
     try:
-        jsonpath.compile(text)
+        jsonpath.JSONPathEnvironment(strict=True).compile(text)
     except (jsonpath.JSONPathError, RecursionError, ValueError) as error:
-        return f"{quoted(text)} is not a JSONPath: {printable(str(error)).split(', line')[0][:120]}"
+        return f"{quoted(text)} is not a JSONPath: {printable(str(error).splitlines()[0])[:120]}"
     return None
 
 

@@ -480,12 +480,12 @@ class Plan(_Part):
             port = parts.port
         except ValueError as error:
             raise ValueError(f"{value!r} is not a URL: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError(f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000")
         if parts.username or parts.password:
             raise ValueError(
                 'a password does not belong in the target; use `auth: {basic: "{{env.USER_AND_PASSWORD}}"}`'
             )
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise ValueError(f"{value!r} is not an http or https URL; write for example http://127.0.0.1:8000")
         if parts.query or parts.fragment:
             raise ValueError("the target is a base URL, without query or fragment")
         return value.rstrip("/")

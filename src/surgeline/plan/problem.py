@@ -17,6 +17,7 @@ MOST_PROBLEMS = 20
 """As many are listed; the others are counted. Beyond it a list no longer helps (taste)."""
 
 _EXCERPT_WIDTH = 100
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)([^\s/@]+)(?=@)")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -126,8 +127,8 @@ def did_you_mean(word: str, words: Iterable[str], frame: str = '"{}"') -> str:
 
 
 def _window(line: str, offset: int) -> tuple[str, int]:
-    """The part of a line that is shown, and where in it `offset` has gone."""
-    shown = printable(line)
+    """The part of a line that is shown, and where in it `offset` has gone. A password in a URL is starred out."""
+    shown = _PASSWORD.sub(lambda found: found[1] + "*" * len(found[2]), printable(line))
     if len(shown) <= _EXCERPT_WIDTH:
         return shown, min(offset, len(shown))
     begin = max(0, min(offset - _EXCERPT_WIDTH // 3, len(shown) - _EXCERPT_WIDTH))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from surgeline.plan.check import faults
 from surgeline.plan.model import Misplaced, Plan, WorkloadPart
-from surgeline.plan.problem import Fault, Loc, PlanError, did_you_mean, path_text, quoted
+from surgeline.plan.problem import Fault, Loc, PlanError, did_you_mean, nearest, path_text, printable, quoted
 from surgeline.plan.schema import keys_at, owner_of
 from surgeline.plan.tree import Tree, decode, read_tree
 
@@ -81,6 +81,9 @@ _EXPECTED = {
     "tuple": "a list",
     "list": "a list",
 }
+_LONGEST_SENTENCE = 300
+"""What is wrong may cite what was written, and that may be long."""
+
 _SYNONYMS: dict[str, str] = {
     "url": "target",
     "host": "target",
@@ -111,17 +114,22 @@ _SYNONYMS: dict[str, str] = {
 
 
 def _faults_of(error: ValidationError, data: Any) -> list[Fault]:
-    """One fault for each place the model complains about; what the branches of a union say is joined."""
+    """One fault for each place the model complains about; what the branches of a union say is joined.
+
+    A key that is missing only because it was misspelt is not missed, and a list is too short only when it is empty,
+    not because its entries are wrong.
+    """
     places: dict[tuple[Loc, bool], list[Any]] = {}
     for item in error.errors(include_url=False):
         loc = _place(item, data)
-        missing_or_extra = item["type"] in ("missing", "extra_forbidden")
-        places.setdefault((loc, missing_or_extra), []).append(item)
-    # A list whose entries are wrong counts as too short as well; only an empty one is.
+        about_key = item["type"] in ("missing", "extra_forbidden")
+        places.setdefault((loc, about_key), []).append(item)
+    meant = {(*loc[:-1], _meant(loc)) for (loc, _), items in places.items() if items[0]["type"] == "extra_forbidden"}
     return [
         _fault(loc, items, data)
         for (loc, _), items in places.items()
-        if items[0]["type"] != "too_short" or not _value_at(data, loc)
+        if not (items[0]["type"] == "missing" and loc in meant)
+        and not (items[0]["type"] == "too_short" and _value_at(data, loc))
     ]
 
 
@@ -155,20 +163,24 @@ def _fault(loc: Loc, items: list[Any], data: Any) -> Fault:
     return Fault(loc, f"{path_text(loc)}: {_sentence(items, found)}" if loc else _sentence(items, found), at_key)
 
 
+def _meant(loc: Loc) -> str | None:
+    """The key that was probably meant by an unknown one; None where none is near."""
+    word, known = str(loc[-1]), keys_at(loc[:-1])
+    translated = _SYNONYMS.get(word.lower())
+    return translated if translated in known else nearest(word, known)
+
+
 def _unknown_key(loc: Loc) -> str:
-    word = str(loc[-1])
+    word, meant, known = str(loc[-1]), _meant(loc), keys_at(loc[:-1])
     message = f"unknown key {quoted(word)}"
     if loc[:-1]:
         message += f" in {path_text(loc[:-1])}"
-    known = keys_at(loc[:-1])
-    translated = _SYNONYMS.get(word.lower())
-    if translated in known:
-        return f'{message} — did you mean "{translated}"?'
-    hint = did_you_mean(word, known)
     owner = owner_of(loc[:-1], word)
-    if not hint and owner:
+    if meant is not None:
+        return f'{message} — did you mean "{meant}"?'
+    if owner is not None:
         return f"{message} — it belongs in `{owner}`"
-    return message + (hint or (f"; known are {', '.join(known)}" if known else ""))
+    return message + (f"; known are {', '.join(known)}" if known else "")
 
 
 _EXAMPLES = {
@@ -192,7 +204,8 @@ def _sentence(items: list[Any], found: Any) -> str:
     item = items[0]
     kind, ctx = item["type"], item.get("ctx", {})
     if kind == "value_error":
-        return str(ctx["error"])
+        said = printable(str(ctx["error"]))
+        return said if len(said) <= _LONGEST_SENTENCE else said[: _LONGEST_SENTENCE - 1] + "…"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", ctx["expected"])
         return f"expected {' or '.join(words)}, found {_found(found)}{did_you_mean(str(found), words)}"

@@ -70,6 +70,10 @@ class Lines:
         end = self._begins[number] if number < len(self._begins) else len(self.text)
         return self.text[self._begins[number - 1] : end].rstrip("\r\n")
 
+    def begin(self, number: int) -> int:
+        """The offset at which a line begins, counted from 1."""
+        return self._begins[number - 1]
+
     def problem(self, message: str, span: Span | None, loc: Loc = ()) -> Problem:
         """The problem with its line."""
         return Problem(self.where, message, span, self.line(span.line) if span else None, loc)
@@ -448,7 +452,7 @@ def _stray_colon(lines: Lines, at: int) -> PlanError:
         above -= 1
     upper = lines.line(above)
     if upper and _indent(upper) == _indent(line) and ":" not in upper.split(" #")[0]:
-        begin = lines.text.find(upper.strip(), at - len(before) - len(upper) - 2)
+        begin = lines.begin(above) + _indent(upper)
         return lines.error("a key needs a colon and its value, as in `name: shop`", begin, begin + len(upper.strip()))
     return lines.error("this line is indented like nothing above it", at - len(before.strip()), at)
 
