@@ -1,0 +1,127 @@
+"""How the share of requests that go wrong depends on load.
+
+Stages are put in the order of load. Errors *begin* with load when the stages below some load, taken together, have
+clearly fewer of them than those from it on; they are *constant* when they are there already under the lowest load and
+load does not change their share; and where all stages have one load nothing can be said about load at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from surgeline.analysis.capacity import load_of
+from surgeline.analysis.distributions import wilson
+from surgeline.analysis.model import EndpointFigures, ErrorGroup, StageFigures, Summary
+from surgeline.findings.growth import of, usable
+from surgeline.samples import Outcome
+
+LEAST_SHARE = 0.001
+"""Errors below one in a thousand have not begun."""
+FEWEST_BAD = 5
+SHARED_LUCK = 2.0
+"""Errors come in bursts: each is taken to be worth half."""
+PENALTY_S = 10.0
+"""What a failed request costs its user: Nielsen's limit of attention, after which people give up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """Where errors of an endpoint begin: `before` are the stages below (none go wrong or fewer), `since` those from it
+    on.
+
+    Shares are of judged requests, with bounds at 99 %.
+    """
+
+    endpoint: str | None
+    before: tuple[StageFigures, ...]
+    since: tuple[StageFigures, ...]
+    before_share: float
+    since_share: float
+    since_low: float
+    since_high: float
+    bad: int
+    judged: int
+
+
+def onset(summary: Summary, endpoint: str | None) -> Onset | None:
+    """The load at which the endpoint's errors begin; None where they do not depend on load, or there are none."""
+    stages = [(stage, figures) for stage in usable(summary) if (figures := of(stage, endpoint)) is not None]
+    best: Onset | None = None
+    best_gap = 0.0
+    for cut in range(1, len(stages)):
+        below, above = stages[:cut], stages[cut:]
+        if load_of(above[0][0]) <= load_of(below[-1][0]):
+            continue
+        bad, judged = _sums(above)
+        bad_below, judged_below = _sums(below)
+        first = above[0][1].tally
+        if bad < FEWEST_BAD or not judged_below or first.bad == 0:
+            continue
+        low, high = wilson(bad / judged, judged / SHARED_LUCK, 0.99)
+        below_high = wilson(bad_below / judged_below, judged_below / SHARED_LUCK, 0.99)[1] if bad_below else 0.0
+        gap = low - max(below_high, bad_below / judged_below)
+        if low > LEAST_SHARE and gap > 0.0 and gap > best_gap and 3 * bad_below / judged_below < bad / judged:
+            best_gap = gap
+            best = Onset(
+                endpoint=endpoint,
+                before=tuple(stage for stage, _ in below),
+                since=tuple(stage for stage, _ in above),
+                before_share=bad_below / judged_below,
+                since_share=bad / judged,
+                since_low=low,
+                since_high=high,
+                bad=bad,
+                judged=judged,
+            )
+    return best
+
+
+def _sums(parts: Sequence[tuple[StageFigures, EndpointFigures]]) -> tuple[int, int]:
+    """Bad and judged requests."""
+    return sum(figures.tally.bad for _, figures in parts), sum(figures.tally.judged for _, figures in parts)
+
+
+def main_kind(errors: Sequence[ErrorGroup], endpoint: str | None) -> tuple[str, float, ErrorGroup | None]:
+    """The most frequent kind of error of an endpoint, its share of them, and its largest group."""
+    mine = [group for group in errors if endpoint is None or group.endpoint == endpoint]
+    counts: dict[str, int] = {}
+    for group in mine:
+        counts[said(group)] = counts.get(said(group), 0) + group.count
+    if not counts:
+        return "", 0.0, None
+    kind = max(counts, key=lambda key: (counts[key], key))
+    largest = max((group for group in mine if said(group) == kind), key=lambda group: group.count)
+    return kind, counts[kind] / sum(counts.values()), largest
+
+
+def said(group: ErrorGroup) -> str:
+    """A kind as people read it: `status 503`, `connection reset`, `no answer in time`."""
+    words = {
+        "connect_refused": "connection refused",
+        "connect_reset": "connection reset while connecting",
+        "connect_timeout": "no connection in time",
+        "client_ports": "no free port on the generator",
+        "client_fds": "no free descriptor on the generator",
+        "dns": "name not found",
+        "tls_handshake": "TLS handshake failed",
+        "tls_certificate": "TLS certificate refused",
+        "write_failed": "connection broke while sending",
+        "stale_connection": "kept connection was closed by the server",
+        "reset_before_headers": "connection reset before the answer",
+        "reset_mid_body": "connection reset in the middle of the answer",
+        "short_body": "answer cut short",
+        "header_timeout": "no answer in time",
+        "body_timeout": "answer not complete in time",
+        "total_timeout": "no answer in time",
+        "in_flight_limit": "not sent: too many requests in flight",
+        "extract_missing": "value to extract was missing",
+    }
+    if group.kind in words:
+        return words[group.kind]
+    if group.outcome is Outcome.FAILURE and group.status >= 400 and not group.kind.startswith("check"):
+        return f"status {group.status}"
+    return group.kind.replace("_", " ") if group.kind else group.outcome.word
+
+
+def wrong_time_s(figures: EndpointFigures) -> float:
+    """What requests that went wrong cost their users, s: the time they waited, and the penalty of each."""
+    return figures.failed_response.histogram.sum_ns / 1e9 + figures.tally.bad * PENALTY_S

@@ -1,0 +1,78 @@
+"""Which errors are there whatever the load?"""
+
+from surgeline import units
+from surgeline.analysis.capacity import load_of
+from surgeline.analysis.model import EndpointFigures, Summary
+from surgeline.findings import wording
+from surgeline.findings.confidence import confidence, doubtful
+from surgeline.findings.errors_by_load import FEWEST_BAD, LEAST_SHARE, main_kind, onset, wrong_time_s
+from surgeline.findings.growth import of, usable
+from surgeline.findings.model import Finding, Rule
+
+MOST = 4
+SCRIPT_SHARE = 0.15
+"""From this share on under the lowest load the request itself is likelier to be wrong than the server (as k6 warns)."""
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """One finding per endpoint whose errors do not depend on load, or whose run had one load only."""
+    found = []
+    for figures in sorted(summary.endpoints, key=lambda item: -item.tally.bad):
+        tally = figures.tally
+        low = figures.error_ratio.low or 0.0
+        if tally.bad >= FEWEST_BAD and low > LEAST_SHARE and onset(summary, figures.name) is None:
+            found.append(_finding(summary, figures))
+    return found[:MOST]
+
+
+def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
+    stages = [stage for stage in usable(summary) if of(stage, figures.name) is not None]
+    loads = {load_of(stage) for stage in stages}
+    kind, kind_share, group = main_kind(summary.errors, figures.name)
+    of_kind = "" if not kind else f", {'all' if kind_share > 0.999 else units.format_ratio(kind_share)} of them {kind}"
+    after = (
+        f" after {wording.time(float(group.median_ns))} (median)"
+        if group is not None and group.median_ns is not None
+        else ""
+    )
+    share = f"{wording.share(figures.error_ratio)} of {wording.plural(figures.tally.judged, 'request')}"
+    affected = [stage for stage in stages if (part := of(stage, figures.name)) is not None and part.tally.bad]
+    if len(loads) > 1 and len(affected) >= 2:
+        where = f"go wrong whatever the load ({wording.loads(stages)})"
+    else:
+        where = f"go wrong at {wording.loads(affected or stages)}" if stages else "go wrong"
+    sentence = f"{wording.name(figures.name)}: {share} {where}{of_kind}{after}."
+    wrong_request = (figures.error_ratio.value or 0.0) >= SCRIPT_SHARE and len(affected) == len(stages)
+    return Finding(
+        id=RULE.id,
+        kind="failed",
+        sentence=sentence,
+        confidence=confidence(True, len(affected), doubtful=doubtful(stages)),
+        endpoint=figures.name,
+        n=figures.tally.judged,
+        evidence=tuple(
+            {"stage": stage.index, "load": load_of(stage), "judged": part.tally.judged, "bad": part.tally.bad}
+            for stage in stages
+            if (part := of(stage, figures.name)) is not None
+        ),
+        next_step=(
+            "Send this request by hand first: a share this high at any load is consistent with a wrong request, a "
+            "missing login or missing data."
+            if wrong_request
+            else RULE.next_step
+        ),
+        impact_s=wrong_time_s(figures),
+    )
+
+
+RULE = Rule(
+    id="errors.constant",
+    title="Errors at any load",
+    question="Which requests go wrong in the same share whatever the load, or at the only load there was?",
+    statistic="share of judged requests of an endpoint whose outcome is not ok",
+    threshold="its 95 % interval is above 0.1 %, and errors.onset finds no load at which it begins",
+    guard="at least 5 requests that went wrong; the interval takes into account that errors come in bursts",
+    why="An error that one user meets as often as a thousand is a defect, or a test that asks for the wrong thing.",
+    next_step="Read the server's own log of one of these requests; a single user suffices to see it again.",
+    judge=judge,
+)

@@ -1,0 +1,92 @@
+"""Was it the generator that could not keep up?"""
+
+from surgeline import units
+from surgeline.analysis.model import StageFigures, Summary
+from surgeline.findings import wording
+from surgeline.findings.model import Finding, Rule
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """The stages that the generator limited; where there are none, how far it was from its limit."""
+    limited = [stage for stage in summary.stages if stage.validity == "invalid"]
+    near = [stage for stage in summary.stages if stage.validity == "degraded"]
+    if limited:
+        return [_finding(summary, limited, "was the limit", "those stages say nothing about the server", "high")]
+    if near:
+        return [_finding(summary, near, "was near its limit", "their times may be too long", "medium")]
+    facts = _facts(summary)
+    if not facts or not summary.total.tally.answered:
+        return []
+    return [
+        Finding(
+            id=RULE.id,
+            kind="well",
+            sentence=f"The generator was not the limit: {', '.join(facts)}.",
+            confidence="high",
+            endpoint=None,
+            n=summary.total.tally.sent,
+            evidence=(_row(summary),),
+            next_step="",
+            impact_s=0.0,
+        )
+    ]
+
+
+def _finding(summary: Summary, stages: list[StageFigures], was: str, so: str, sure: str) -> Finding:
+    reason = stages[0].validity_reasons[0] if stages[0].validity_reasons else "it could not keep up"
+    return Finding(
+        id=RULE.id,
+        kind="explore",
+        sentence=f"The generator {was} at {wording.loads(stages)}: {reason}; {so}.",
+        confidence="high" if sure == "high" else "medium",
+        endpoint=None,
+        n=sum(stage.total.tally.due for stage in stages),
+        evidence=tuple(
+            {"stage": stage.index, "validity": stage.validity, "reasons": list(stage.validity_reasons)}
+            for stage in stages
+        ),
+        next_step=RULE.next_step,
+        impact_s=0.0,
+    )
+
+
+def _facts(summary: Summary) -> list[str]:
+    health = summary.health
+    facts = []
+    if health.cpu_ratio_max is not None:
+        facts.append(f"CPU at most {units.format_ratio(health.cpu_ratio_max)} of what it can use")
+    if health.lag_p99_ns is not None and summary.model != "script":
+        facts.append(f"start lag p99 {units.format_duration(health.lag_p99_ns, 2)}")
+    if not summary.total.tally.not_sent:
+        facts.append("all that was due was sent")
+    return facts if health.cpu_ratio_max is not None or health.lag_p99_ns is not None else []
+
+
+def _row(summary: Summary) -> dict[str, object]:
+    health = summary.health
+    return {
+        "cpu_ratio_max": health.cpu_ratio_max,
+        "lag_p99_ns": health.lag_p99_ns,
+        "not_sent": summary.total.tally.not_sent,
+        "shares_machine": health.shares_machine,
+    }
+
+
+RULE = Rule(
+    id="generator.saturated",
+    title="The generator at its limit",
+    question="Was it the generator, not the server, that could not keep up?",
+    statistic="per stage: CPU of the generator, start lag, requests due against planned and sent against due",
+    threshold=(
+        "invalid: CPU above 95 % of its cores (one Locust process: 90 %), start lag p99 above 10 ms and half of the "
+        "median response time, or less than 99 % sent or due; degraded: CPU from 80 %, lag above 2 ms and a tenth"
+    ),
+    guard=(
+        "medians over the seconds of a stage, so one hiccup of the machine does not count; what a full server "
+        "keeps from "
+        "being sent is the server's doing"
+    ),
+    why="Numbers from a generator that cannot keep up describe the generator.",
+    next_step="Give the generator more workers or a machine of its own, or a lighter script, and repeat those stages.",
+    judge=judge,
+)

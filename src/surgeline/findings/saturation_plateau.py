@@ -1,0 +1,119 @@
+"""Did throughput stop growing, and where?"""
+
+from surgeline import units
+from surgeline.analysis.capacity import load_of
+from surgeline.analysis.model import Saturation, StageFigures, Summary
+from surgeline.findings import wording
+from surgeline.findings.confidence import confidence, doubtful
+from surgeline.findings.growth import usable
+from surgeline.findings.model import Finding, Rule
+
+FELL = 0.1
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """The plateau, or that there was none."""
+    found = summary.saturation
+    if found is None:
+        return []
+    stages = {stage.index: stage for stage in summary.stages}
+    return [_reached(summary, found, stages) if found.reached else _not_reached(summary, found, stages)]
+
+
+def _reached(summary: Summary, found: Saturation, stages: dict[int, StageFigures]) -> Finding:
+    first, last = stages[found.stage], usable(summary)[-1]
+    sentence = f"Throughput stops growing at {wording.rate(found.throughput_per_s)}"
+    if found.before is not None:
+        before = stages[found.before]
+        sentence += (
+            f", between {wording.load(before)} ({wording.rate(before.total.throughput_per_s)}) and "
+            f"{wording.load(first)}"
+        )
+    grown = load_of(last) / max(load_of(first), 1e-9)
+    sentence += f": from {wording.load(first)} to {wording.load(last)} ({grown:.1f}× the load) it went from "
+    sentence += f"{wording.rate(first.total.throughput_per_s)} to {wording.rate(last.total.throughput_per_s)}"
+    medians = [stage.total.response.quantiles[0.5].value for stage in (first, last)]
+    if medians[0] and medians[1]:
+        sentence += (
+            f" while the median response time went from {wording.time(medians[0])} to {wording.time(medians[1])}"
+        )
+    sentence += "."
+    if found.fell > FELL:
+        sentence += f" It fell by {units.format_ratio(found.fell)} from its peak."
+    cpu = summary.health.cpu_ratio_max
+    if cpu is not None and not doubtful(usable(summary)):
+        sentence += f" The generator was not the limit (CPU at most {units.format_ratio(cpu)})."
+    waited = [
+        max((stage.total.response.mean_ns or 0.0) - (first.total.response.mean_ns or 0.0), 0.0) * stage.total.tally.ok
+        for stage in usable(summary)
+        if load_of(stage) > load_of(first)
+    ]
+    return Finding(
+        id=RULE.id,
+        kind="failed",
+        sentence=sentence,
+        confidence=confidence(True, len(found.stages), doubtful=doubtful([stages[index] for index in found.stages])),
+        endpoint=None,
+        n=sum(stages[index].total.tally.answered for index in found.stages),
+        evidence=_rows(summary),
+        next_step=RULE.next_step,
+        impact_s=sum(waited) / 1e9,
+    )
+
+
+def _not_reached(summary: Summary, found: Saturation, stages: dict[int, StageFigures]) -> Finding:
+    first, last = usable(summary)[0], stages[found.stage]
+    limit = "; above that the generator was the limit" if found.generator else ""
+    return Finding(
+        id=RULE.id,
+        kind="well",
+        sentence=(
+            f"Throughput grew with the load up to {wording.load(last)}: "
+            f"{wording.rate(first.total.throughput_per_s)} at "
+            f"{wording.load(first)}, {wording.rate(found.throughput_per_s)} at {wording.load(last)}; saturation "
+            "was not "
+            f"reached{limit}."
+        ),
+        confidence=confidence(True, len(usable(summary)), doubtful=doubtful([last])),
+        endpoint=None,
+        n=summary.total.tally.answered,
+        evidence=_rows(summary),
+        next_step="Raise the load to find where it stops.",
+        impact_s=0.0,
+    )
+
+
+def _rows(summary: Summary) -> tuple[dict[str, object], ...]:
+    return tuple(
+        {
+            "stage": stage.index,
+            "load": load_of(stage),
+            "throughput_per_s": stage.total.throughput_per_s,
+            "p50_ns": stage.total.response.quantiles[0.5].value,
+            "in_flight": stage.in_flight,
+        }
+        for stage in usable(summary)
+    )
+
+
+RULE = Rule(
+    id="saturation.plateau",
+    title="Throughput stops growing",
+    question="Is there a load beyond which more of it brings no more answers, only more waiting?",
+    statistic="answers per second of each stage, by the second in which they came, against its load",
+    threshold=(
+        "a stage already has 90 % of the highest throughput, the load grows by 1.4 or more beyond it, throughput "
+        "follows "
+        "by less than 35 % of that, and the mean response time grows by 25 % or errors appear"
+    ),
+    guard=(
+        "stages with fewer than 30 answers or limited by the generator do not count; without growing response times it "
+        "is think time, not saturation"
+    ),
+    why="Beyond saturation every further user only makes all of them wait longer.",
+    next_step=(
+        "Find what is full at that load: with CPU of the server left, it is consistent with a pool, a lock or another "
+        "service; with none left, with the code itself."
+    ),
+    judge=judge,
+)

@@ -1,0 +1,158 @@
+"""Which objectives were missed, from which load on, and by whom?"""
+
+from surgeline import units
+from surgeline.analysis.model import EndpointFigures, ObjectiveResult, StageFigures, Summary
+from surgeline.findings import wording
+from surgeline.findings.confidence import confidence
+from surgeline.findings.errors_by_load import PENALTY_S
+from surgeline.findings.growth import usable
+from surgeline.findings.model import Finding, Rule
+
+MAIN_CULPRIT = 0.5
+"""An endpoint with more than this share of the requests over a common limit is named."""
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """One finding per objective that was missed, in the whole run or from some load on; one per objective without
+    data.
+    """
+    found = []
+    for result in summary.objectives:
+        if result.verdict == "missed" or result.first_missed_stage is not None:
+            found.append(_missed(summary, result))
+        elif result.verdict == "no data":
+            found.append(_no_data(result))
+    return found
+
+
+def _missed(summary: Summary, result: ObjectiveResult) -> Finding:
+    stages = {stage.index: stage for stage in summary.stages}
+    first = stages.get(result.first_missed_stage) if result.first_missed_stage is not None else None
+    text = result.objective.text
+    if first is not None and len(stages) > 1:
+        sentence = f"{text} was missed from {wording.load(first)} on: {_in_stage(result, first)}"
+    elif first is not None:
+        sentence = f"{text} was missed at {wording.load(first)}: {result.reason}"
+    else:
+        sentence = f"{text} was missed over the whole run: {result.reason}"
+    culprit = _culprit(summary, result)
+    if culprit:
+        sentence += f"; {culprit}"
+    missed = [index for index, verdict in result.by_stage.items() if verdict == "missed"]
+    return Finding(
+        id=RULE.id,
+        kind="failed",
+        sentence=sentence + ".",
+        confidence=confidence(True, len(missed), doubtful=any(stages[i].validity != "valid" for i in missed)),
+        endpoint=result.objective.endpoint,
+        n=result.judged or summary.total.tally.judged,
+        evidence=tuple(
+            {"stage": index, "load": max(stages[index].start, stages[index].end), "verdict": verdict}
+            for index, verdict in result.by_stage.items()
+        ),
+        next_step=RULE.next_step,
+        impact_s=_impact(summary, result),
+    )
+
+
+def _figures(stage: StageFigures, endpoint: str | None) -> EndpointFigures:
+    return next((figures for figures in stage.endpoints if figures.name == endpoint), stage.total)
+
+
+def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
+    """The figure there against the limit."""
+    objective, figures = result.objective, _figures(stage, result.objective.endpoint)
+    if objective.metric == "quantile" and objective.quantile is not None:
+        over = figures.response.histogram.count_above(round(objective.limit)) + figures.tally.bad
+        share = over / max(figures.tally.judged, 1)
+        value = _with_bad(figures, objective.quantile)
+        label = f"p{objective.quantile * 100:g}"
+        return (
+            f"there {label} is {value} against {units.format_duration(objective.limit)}, "
+            f"{units.format_ratio(share)} of {figures.tally.judged:,} requests were slower or went wrong"
+        )
+    if objective.metric == "errors":
+        return (
+            f"there {wording.share(figures.error_ratio)} of {figures.tally.judged:,} requests went wrong against "
+            f"{units.format_ratio(objective.limit)}"
+        )
+    return result.reason
+
+
+def _with_bad(figures: EndpointFigures, quantile: float) -> str:
+    """The percentile with what went wrong counted as infinitely slow."""
+    histogram, judged = figures.response.histogram, figures.tally.judged
+    if quantile * judged > histogram.count:
+        return "beyond any time"
+    return wording.time(float(histogram.quantile(min(quantile * judged / max(histogram.count, 1), 1.0)) or 0))
+
+
+def _over(figures: EndpointFigures, result: ObjectiveResult) -> int:
+    """Requests over the objective's limit, those that went wrong among them."""
+    if result.objective.metric == "quantile":
+        return figures.response.histogram.count_above(round(result.objective.limit)) + figures.tally.bad
+    return figures.tally.bad if result.objective.metric == "errors" else 0
+
+
+def _culprit(summary: Summary, result: ObjectiveResult) -> str:
+    if result.objective.endpoint is not None or len(summary.endpoints) < 2:
+        return ""
+    over = [(_over(figures, result), figures) for figures in summary.endpoints]
+    whole = sum(count for count, _ in over)
+    most, figures = max(over, key=lambda pair: (pair[0], pair[1].name))
+    if not whole or most <= MAIN_CULPRIT * whole:
+        return ""
+    traffic = figures.tally.due / max(summary.total.tally.due, 1)
+    return (
+        f"{wording.name(figures.name)} is {units.format_ratio(traffic)} of the requests and "
+        f"{units.format_ratio(most / whole)} of those over the limit"
+    )
+
+
+def _impact(summary: Summary, result: ObjectiveResult) -> float:
+    """Seconds waited beyond the limit, and the penalty of each request that went wrong."""
+    objective = result.objective
+    lost = 0.0
+    for stage in usable(summary):
+        figures = _figures(stage, objective.endpoint)
+        if objective.metric == "quantile":
+            mean_over = _mean_above(figures, objective.limit)
+            lost += mean_over / 1e9
+        lost += figures.tally.bad * PENALTY_S if objective.metric in ("quantile", "errors") else 0.0
+    return lost
+
+
+def _mean_above(figures: EndpointFigures, limit_ns: float) -> float:
+    """The time, ns, that ok requests spent beyond the limit, all together; from the histogram."""
+    from surgeline.samples import histogram_low
+
+    return sum(
+        max(histogram_low(index) - limit_ns, 0.0) * count for index, count in figures.response.histogram.counts.items()
+    )
+
+
+def _no_data(result: ObjectiveResult) -> Finding:
+    return Finding(
+        id=RULE.id,
+        kind="explore",
+        sentence=f"Whether {result.objective.text} holds is not known: {result.reason}.",
+        confidence="low",
+        endpoint=result.objective.endpoint,
+        n=result.judged or 0,
+        evidence=({"objective": result.objective.text, "reason": result.reason},),
+        next_step="Run longer at the load you care about.",
+        impact_s=0.0,
+    )
+
+
+RULE = Rule(
+    id="slo.missed",
+    title="An objective was missed",
+    question="Which of your objectives did not hold, from which load on, and which endpoint is to blame?",
+    statistic="requests over the limit, with all that went wrong counted as over it, of those whose outcome is known",
+    threshold="more of them than allowed, by more than chance would do in one run of twenty (binomial, effective n)",
+    guard="stages that the generator limited do not count; too few requests, or too close to call, is no data",
+    why="It is the limit that you set yourself: nothing here ranks above it.",
+    next_step="Begin with the endpoint that is over the limit most often, at the load at which it begins.",
+    judge=judge,
+)

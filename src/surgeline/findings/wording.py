@@ -1,0 +1,100 @@
+"""How findings say numbers, loads and names, so that one quantity reads the same in every sentence.
+
+Digits follow the interval: a value that is known to a tenth is not printed to a thousandth. Names come from plans and
+scripts; here they are only shortened, escaping is the business of whoever prints.
+"""
+
+from collections.abc import Sequence
+
+from surgeline import units
+from surgeline.analysis.model import Estimate, StageFigures
+
+LONGEST_NAME = 60
+LARGE_FACTOR = 2.0
+"""From this factor on a change reads better as `12×` than as `+1,100 %`."""
+
+
+def name(text: str) -> str:
+    """An endpoint's name, short enough for a sentence."""
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+
+
+def names(texts: Sequence[str], most: int = 2) -> str:
+    """`A`, `A and B`, `A, B and 3 more`."""
+    shown = [name(text) for text in texts[:most]]
+    left = len(texts) - len(shown)
+    if left:
+        return f"{', '.join(shown)} and {left} more"
+    return " and ".join(shown)
+
+
+def plural(count: float, one: str) -> str:
+    """`1 user`, `64 users`, `1,200 requests`."""
+    return f"{count:,g} {one if count == 1 else one + 's'}"
+
+
+def level(value: float, model: str) -> str:
+    """`64 users`, `300/s`."""
+    return plural(round(value, 1), "user") if model == "closed" else units.format_rate(value)
+
+
+def load(stage: StageFigures) -> str:
+    """A stage by its load: `64 users`, `300/s`, a ramp `1–64 users`, and its name where the load is not known."""
+    if stage.start == stage.end == 0:
+        return stage.name
+    if stage.start == stage.end:
+        return level(stage.end, stage.model)
+    low = level(stage.start, stage.model).removesuffix("/s").removesuffix(" users").removesuffix(" user")
+    return f"{low}–{level(stage.end, stage.model)}"
+
+
+def loads(stages: Sequence[StageFigures]) -> str:
+    """One load, or the first and the last of several: `1–4 users`."""
+    first, last = stages[0], stages[-1]
+    if first is last or load(first) == load(last):
+        return load(first)
+    low, high = load(first), load(last)
+    for unit in (" users", " user", "/s"):
+        low = low.removesuffix(unit)
+    return f"{low}–{high}"
+
+
+def time(estimate: Estimate | float | None, bracket: bool = True) -> str:
+    """`41 ms [39 ms–44 ms]`, `at least 3.2 s`, `41 ms`; an en dash where nothing can be said."""
+    if estimate is None:
+        return units.format_duration(None)
+    if not isinstance(estimate, Estimate):
+        return units.format_duration(estimate, 2 if estimate < 9.95e9 else 3)
+    if estimate.value is None:
+        return units.format_duration(None)
+    low, high = estimate.low, estimate.high
+    known = low is not None and high is not None and high - low < 0.1 * estimate.value
+    digits = 3 if known else 2
+    value = units.format_duration(estimate.value, digits)
+    if not bracket or low is None:
+        return value
+    if high is None:
+        return f"{value} [{units.format_duration(low, digits)} or more]"
+    return f"{value} [{units.format_duration(low, digits)}–{units.format_duration(high, digits)}]"
+
+
+def share(estimate: Estimate) -> str:
+    """`6.2 % [5.8 %–6.6 %]`; without its interval where that is not known."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return units.format_ratio(estimate.value)
+    return (
+        f"{units.format_ratio(estimate.value)} [{units.format_ratio(estimate.low)}–{units.format_ratio(estimate.high)}]"
+    )
+
+
+def change(ratio: float) -> str:
+    """A factor as people say it: `12×`, `+34 %`, `-3 %`, `±0 %`."""
+    if ratio >= LARGE_FACTOR:
+        return f"{ratio:,.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
+    percent = round((ratio - 1.0) * 100.0)
+    return "±0 %" if percent == 0 else f"{percent:+d} %"
+
+
+def rate(value_per_s: float | None) -> str:
+    """`338/s`."""
+    return units.format_rate(value_per_s)
