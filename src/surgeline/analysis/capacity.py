@@ -1,10 +1,11 @@
-"""Where did throughput stop growing?
+"""Where did throughput stop growing? Only correct answers count: refusing quickly is no throughput.
 
 Stages are put in the order of their load. Throughput is on its plateau from the stage on that already reaches most of
 the highest throughput measured, provided that the load grew a good deal beyond it and that what more load brought was
-waiting: by Little's law the requests in flight, and with them the response time, must have grown. A stage that the
-generator limited says nothing, and one after the other of them only that the server holds at least what was measured
-before.
+waiting: by Little's law the requests in flight, and with them the response time, must have grown. Under a planned
+arrival rate one stage suffices: where clearly fewer answers come than requests are due, the difference piles up. A
+stage that the generator limited says nothing, and one after the other of them only that the server holds at least what
+was measured before.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ EFFICIENCY = 0.35
 WAITING_GROWTH = 1.25
 """Response time must have grown by this much from there to the highest load: what did not pass had to wait."""
 FEWEST_ANSWERS = 30
+KEEPS_UP = 0.93
+"""Open model: with fewer answers than this share of what was due in a stage, requests pile up."""
 
 
 def load_of(stage: StageFigures) -> float:
@@ -37,11 +40,14 @@ def saturation(stages: Sequence[StageFigures]) -> Saturation | None:
     usable = [
         stage
         for stage in by_load(stages)
-        if stage.validity != "invalid" and stage.total.throughput_per_s and stage.total.tally.answered >= FEWEST_ANSWERS
+        if stage.validity != "invalid" and stage.total.goodput_per_s and stage.total.tally.ok >= FEWEST_ANSWERS
     ]
+    piled = [stage for stage in usable if _piles_up(stage)]
+    if piled and not any(load_of(stage) > load_of(piled[0]) and not _piles_up(stage) for stage in usable):
+        return _overrun(usable, piled)
     if len(usable) < 2 or load_of(usable[0]) == load_of(usable[-1]):
         return None
-    rates = [stage.total.throughput_per_s or 0.0 for stage in usable]
+    rates = [stage.total.goodput_per_s or 0.0 for stage in usable]
     top = max(rates)
     first = next(index for index, rate in enumerate(rates) if rate >= REACHES * top)
     limited = any(stage.validity == "invalid" and load_of(stage) > load_of(usable[-1]) for stage in stages)
@@ -61,6 +67,36 @@ def saturation(stages: Sequence[StageFigures]) -> Saturation | None:
         fell=max(0.0, 1.0 - rates[-1] / top),
         stages=tuple(usable[i].index for i in plateau),
         generator=limited,
+    )
+
+
+def _piles_up(stage: StageFigures) -> bool:
+    """Whether, in the open model, requests became due clearly faster than they came to an end.
+
+    By a share that no scatter explains, and by more than a second's worth: a freeze at the end of a stage is no pile.
+    """
+    if stage.model != "open" or stage.duration_s <= 0:
+        return False
+    tally = stage.total.tally
+    missing = tally.due - (stage.total.throughput_per_s or 0.0) * stage.duration_s - tally.error
+    return missing > (1.0 - KEEPS_UP) * tally.due + FEWEST_ANSWERS and missing > tally.due / stage.duration_s
+
+
+def _overrun(usable: Sequence[StageFigures], piled: Sequence[StageFigures]) -> Saturation:
+    """From the stages in which requests piled up, all those of the highest loads."""
+    rates = [stage.total.goodput_per_s or 0.0 for stage in piled]
+    below = [stage for stage in usable if load_of(stage) < load_of(piled[0])]
+    top = max(rates + [stage.total.goodput_per_s or 0.0 for stage in below])
+    return Saturation(
+        reached=True,
+        throughput_per_s=sorted(rates)[len(rates) // 2],
+        low_per_s=min(rates),
+        high_per_s=max(rates),
+        before=below[-1].index if below else None,
+        stage=piled[0].index,
+        fell=max(0.0, 1.0 - rates[-1] / top),
+        stages=tuple(stage.index for stage in piled),
+        generator=False,
     )
 
 

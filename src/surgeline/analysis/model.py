@@ -231,8 +231,8 @@ class ObjectiveResult:
 class Saturation:
     """Where throughput stopped growing, or that it did not.
 
-    `reached` False: throughput grew up to the highest load that was tried. `throughput_per_s` is the plateau, or the
-    highest throughput measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it comes from.
+    Of correct answers. `reached` False: it grew up to the highest load that was tried. `throughput_per_s` is the
+    plateau, or the highest that was measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it comes from.
     The knee lies between the loads of the stages `before` (None: already in the first) and `stage`. `fell` is the share
     of throughput lost from its peak to the highest load. `stages` are those on the plateau, by load. `generator`: the
     stages above were not valid, so the generator may have been the limit.
@@ -306,3 +306,48 @@ class Summary:
     """Whether generator and server ran on one machine."""
     rows_seen: bool = False
     """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""
+
+
+ChangeWord = Literal["improved", "regressed", "unchanged", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure of one endpoint (or of all together) in two runs.
+
+    `metric` is "p50", "p95" or "errors". `change` is candidate over base less one, for errors the difference of the two
+    ratios; positive is worse; None where a side was not measured. `low` and `high` are its 95 % interval, the luck of
+    runs included. `word` None: nothing can be said, `reason` is why; else it is what the word rests on.
+    """
+
+    endpoint: str
+    metric: str
+    base: Estimate
+    candidate: Estimate
+    change: float | None
+    low: float | None
+    high: float | None
+    word: ChangeWord | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side.
+
+    `comparable` False: they are not alike, `unlike` says why, and no change has a word. `differences` lists what else
+    was different. `changes` are of everything together first, then of each endpoint that both have. `word` is for
+    everything together. `indicative`: one run a side, so a word is a hint. `noise_ratio` is how much runs were taken to
+    differ (standard deviation), `noise_learned` whether that was measured.
+    """
+
+    comparable: bool
+    unlike: tuple[str, ...]
+    differences: tuple[str, ...]
+    changes: tuple[Change, ...]
+    word: ChangeWord | None
+    indicative: bool
+    noise_ratio: float
+    noise_learned: bool
+    only_base: tuple[str, ...]
+    only_candidate: tuple[str, ...]

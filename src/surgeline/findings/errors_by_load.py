@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from surgeline.analysis.capacity import load_of
 from surgeline.analysis.distributions import wilson
-from surgeline.analysis.model import EndpointFigures, ErrorGroup, StageFigures, Summary
+from surgeline.analysis.model import EndpointFigures, ErrorGroup, Estimate, StageFigures, Summary
 from surgeline.findings.growth import of, usable
 from surgeline.samples import Outcome
 
@@ -25,54 +25,58 @@ PENALTY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """Where errors of an endpoint begin: `before` are the stages below (none go wrong or fewer), `since` those from it
-    on.
+    """Where errors of an endpoint begin: `before` are the stages below that load, `since` those from it on.
 
-    Shares are of judged requests, with bounds at 99 %.
+    Shares are of judged requests: below, in the stage in which they begin, and in the stage of the highest share with
+    its 95 % interval. `bad` of `judged` are of all the stages from the beginning on.
     """
 
     endpoint: str | None
     before: tuple[StageFigures, ...]
     since: tuple[StageFigures, ...]
     before_share: float
-    since_share: float
-    since_low: float
-    since_high: float
+    first_share: float
+    worst: StageFigures
+    worst_share: Estimate
     bad: int
     judged: int
 
 
 def onset(summary: Summary, endpoint: str | None) -> Onset | None:
-    """The load at which the endpoint's errors begin; None where they do not depend on load, or there are none."""
+    """The lowest load from which on clearly more goes wrong than below; None where load makes no such difference."""
     stages = [(stage, figures) for stage in usable(summary) if (figures := of(stage, endpoint)) is not None]
-    best: Onset | None = None
-    best_gap = 0.0
     for cut in range(1, len(stages)):
         below, above = stages[:cut], stages[cut:]
-        if load_of(above[0][0]) <= load_of(below[-1][0]):
+        first = above[0][1].tally
+        if load_of(above[0][0]) <= load_of(below[-1][0]) or not first.judged:
             continue
         bad, judged = _sums(above)
         bad_below, judged_below = _sums(below)
-        first = above[0][1].tally
-        if bad < FEWEST_BAD or not judged_below or first.bad == 0:
+        if bad < FEWEST_BAD or not judged_below or first.bad < min(FEWEST_BAD, bad):
             continue
-        low, high = wilson(bad / judged, judged / SHARED_LUCK, 0.99)
-        below_high = wilson(bad_below / judged_below, judged_below / SHARED_LUCK, 0.99)[1] if bad_below else 0.0
-        gap = low - max(below_high, bad_below / judged_below)
-        if low > LEAST_SHARE and gap > 0.0 and gap > best_gap and 3 * bad_below / judged_below < bad / judged:
-            best_gap = gap
-            best = Onset(
+        low, _ = wilson(bad / judged, judged / SHARED_LUCK, 0.99)
+        high_below = wilson(bad_below / judged_below, judged_below / SHARED_LUCK, 0.99)[1]
+        share_below = bad_below / judged_below
+        apart = low > high_below if bad_below else _not_by_chance(bad, judged, judged_below)
+        if low > LEAST_SHARE and apart and first.bad / first.judged > 3 * share_below:
+            worst = max(above, key=lambda item: item[1].error_ratio.value or 0.0)
+            return Onset(
                 endpoint=endpoint,
                 before=tuple(stage for stage, _ in below),
                 since=tuple(stage for stage, _ in above),
-                before_share=bad_below / judged_below,
-                since_share=bad / judged,
-                since_low=low,
-                since_high=high,
+                before_share=share_below,
+                first_share=first.bad / first.judged,
+                worst=worst[0],
+                worst_share=worst[1].error_ratio,
                 bad=bad,
                 judged=judged,
             )
-    return best
+    return None
+
+
+def _not_by_chance(bad: int, judged: int, judged_below: int) -> bool:
+    """Whether none below would be luck if errors were as frequent there: less than once in a hundred."""
+    return bool((1.0 - bad / judged) ** (judged_below / SHARED_LUCK) < 0.01)
 
 
 def _sums(parts: Sequence[tuple[StageFigures, EndpointFigures]]) -> tuple[int, int]:

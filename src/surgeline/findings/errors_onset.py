@@ -29,10 +29,11 @@ def _finding(summary: Summary, found: Onset, where: str) -> Finding:
     at = wording.load(first)
     sentence = (
         f"{subject} begin at {at}{where}: {units.format_ratio(found.before_share)} up to "
-        f"{wording.load(found.before[-1])}, {units.format_ratio(found.since_share)} "
-        f"[{units.format_ratio(found.since_low)}–{units.format_ratio(found.since_high)}] from there on"
-        f" ({found.bad:,} of {found.judged:,})"
+        f"{wording.load(found.before[-1])}, {units.format_ratio(found.first_share)} there"
     )
+    if found.worst is not first:
+        sentence += f", {wording.share(found.worst_share)} at {wording.load(found.worst)}"
+    sentence += f" ({found.bad:,} of {found.judged:,} from there on)"
     if kind:
         most = "all" if kind_share > 0.999 else units.format_ratio(kind_share)
         sentence += f", {most} of them {kind}"
@@ -84,7 +85,10 @@ RULE = Rule(
     title="Errors begin with load",
     question="Is there a load above which requests go wrong that did not below it?",
     statistic="share of judged requests whose outcome is not ok, below and from each load on",
-    threshold="the share from some load on is above 0.1 % and three times that below, the two apart at 99 %",
+    threshold=(
+        "the share from some load on is above 0.1 % and three times that below, the two apart at 99 %; the lowest "
+        "such load"
+    ),
     guard=(
         "at least 5 requests that went wrong, each taken to be worth half because errors come in bursts; stages that "
         "the generator limited do not count"

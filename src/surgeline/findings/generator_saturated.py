@@ -1,6 +1,7 @@
 """Was it the generator that could not keep up?"""
 
 from surgeline import units
+from surgeline.analysis.capacity import by_load
 from surgeline.analysis.model import StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
@@ -8,8 +9,8 @@ from surgeline.findings.model import Finding, Rule
 
 def judge(summary: Summary) -> list[Finding]:
     """The stages that the generator limited; where there are none, how far it was from its limit."""
-    limited = [stage for stage in summary.stages if stage.validity == "invalid"]
-    near = [stage for stage in summary.stages if stage.validity == "degraded"]
+    limited = [stage for stage in by_load(summary.stages) if stage.validity == "invalid"]
+    near = [stage for stage in by_load(summary.stages) if stage.validity == "degraded"]
     if limited:
         return [_finding(summary, limited, "was the limit", "those stages say nothing about the server", "high")]
     if near:

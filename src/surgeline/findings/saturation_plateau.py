@@ -9,6 +9,7 @@ from surgeline.findings.growth import usable
 from surgeline.findings.model import Finding, Rule
 
 FELL = 0.1
+MOST_FAILING = 0.01
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -17,36 +18,26 @@ def judge(summary: Summary) -> list[Finding]:
     if found is None:
         return []
     stages = {stage.index: stage for stage in summary.stages}
-    return [_reached(summary, found, stages) if found.reached else _not_reached(summary, found, stages)]
+    if found.reached:
+        return [_reached(summary, found, stages)]
+    # Growth that comes with errors is nothing to praise; the findings about errors speak of it.
+    failing = (usable(summary)[-1].total.error_ratio.low or 0.0) > MOST_FAILING
+    return [] if failing else [_not_reached(summary, found, stages)]
 
 
 def _reached(summary: Summary, found: Saturation, stages: dict[int, StageFigures]) -> Finding:
     first, last = stages[found.stage], usable(summary)[-1]
-    sentence = f"Throughput stops growing at {wording.rate(found.throughput_per_s)}"
-    if found.before is not None:
-        before = stages[found.before]
-        sentence += (
-            f", between {wording.load(before)} ({wording.rate(before.total.throughput_per_s)}) and "
-            f"{wording.load(first)}"
-        )
-    grown = load_of(last) / max(load_of(first), 1e-9)
-    sentence += f": from {wording.load(first)} to {wording.load(last)} ({grown:.1f}× the load) it went from "
-    sentence += f"{wording.rate(first.total.throughput_per_s)} to {wording.rate(last.total.throughput_per_s)}"
-    medians = [stage.total.response.quantiles[0.5].value for stage in (first, last)]
-    if medians[0] and medians[1]:
-        sentence += (
-            f" while the median response time went from {wording.time(medians[0])} to {wording.time(medians[1])}"
-        )
-    sentence += "."
+    sentence = _piled_up(found, first, stages) if _kept_behind(first) else _level(found, first, last, stages)
     if found.fell > FELL:
         sentence += f" It fell by {units.format_ratio(found.fell)} from its peak."
     cpu = summary.health.cpu_ratio_max
     if cpu is not None and not doubtful(usable(summary)):
         sentence += f" The generator was not the limit (CPU at most {units.format_ratio(cpu)})."
+    usual = stages[found.before] if found.before is not None and _kept_behind(first) else first
     waited = [
-        max((stage.total.response.mean_ns or 0.0) - (first.total.response.mean_ns or 0.0), 0.0) * stage.total.tally.ok
+        max((stage.total.response.mean_ns or 0.0) - (usual.total.response.mean_ns or 0.0), 0.0) * stage.total.tally.ok
         for stage in usable(summary)
-        if load_of(stage) > load_of(first)
+        if load_of(stage) > load_of(usual)
     ]
     return Finding(
         id=RULE.id,
@@ -61,6 +52,41 @@ def _reached(summary: Summary, found: Saturation, stages: dict[int, StageFigures
     )
 
 
+def _kept_behind(stage: StageFigures) -> bool:
+    """Whether answers fell behind a planned arrival rate, rather than staying level while users were added."""
+    return stage.model == "open" and (stage.total.throughput_per_s or 0.0) * stage.duration_s < stage.total.tally.due
+
+
+def _piled_up(found: Saturation, first: StageFigures, stages: dict[int, StageFigures]) -> str:
+    due = first.total.tally.due / first.duration_s
+    sentence = f"Answers stop at {wording.rate(found.throughput_per_s)}: at {wording.load(first)} "
+    sentence += f"{wording.rate(due)} became due and {wording.rate(first.total.goodput_per_s)} were answered"
+    if found.before is not None:
+        before = stages[found.before]
+        sentence += f", at {wording.load(before)} it still kept up ({wording.rate(before.total.goodput_per_s)})"
+        times = [stage.total.response.quantiles[0.5].value for stage in (before, first)]
+        if times[0] and times[1]:
+            sentence += f"; the median response time went from {wording.time(times[0])} to {wording.time(times[1])}"
+    return sentence + "."
+
+
+def _level(found: Saturation, first: StageFigures, last: StageFigures, stages: dict[int, StageFigures]) -> str:
+    sentence = f"Throughput stops growing at {wording.rate(found.throughput_per_s)}"
+    if found.before is not None:
+        before = stages[found.before]
+        rate = wording.rate(before.total.goodput_per_s)
+        sentence += f", between {wording.load(before)} ({rate}) and {wording.load(first)}"
+    grown = load_of(last) / max(load_of(first), 1e-9)
+    sentence += f": from {wording.load(first)} to {wording.load(last)} ({grown:.3g}× the load) it went from "
+    sentence += f"{wording.rate(first.total.goodput_per_s)} to {wording.rate(last.total.goodput_per_s)}"
+    medians = [stage.total.response.quantiles[0.5].value for stage in (first, last)]
+    if medians[0] and medians[1]:
+        sentence += (
+            f" while the median response time went from {wording.time(medians[0])} to {wording.time(medians[1])}"
+        )
+    return sentence + "."
+
+
 def _not_reached(summary: Summary, found: Saturation, stages: dict[int, StageFigures]) -> Finding:
     first, last = usable(summary)[0], stages[found.stage]
     limit = "; above that the generator was the limit" if found.generator else ""
@@ -69,7 +95,7 @@ def _not_reached(summary: Summary, found: Saturation, stages: dict[int, StageFig
         kind="well",
         sentence=(
             f"Throughput grew with the load up to {wording.load(last)}: "
-            f"{wording.rate(first.total.throughput_per_s)} at "
+            f"{wording.rate(first.total.goodput_per_s)} at "
             f"{wording.load(first)}, {wording.rate(found.throughput_per_s)} at {wording.load(last)}; saturation "
             "was not "
             f"reached{limit}."
@@ -88,7 +114,7 @@ def _rows(summary: Summary) -> tuple[dict[str, object], ...]:
         {
             "stage": stage.index,
             "load": load_of(stage),
-            "throughput_per_s": stage.total.throughput_per_s,
+            "goodput_per_s": stage.total.goodput_per_s,
             "p50_ns": stage.total.response.quantiles[0.5].value,
             "in_flight": stage.in_flight,
         }
@@ -100,11 +126,12 @@ RULE = Rule(
     id="saturation.plateau",
     title="Throughput stops growing",
     question="Is there a load beyond which more of it brings no more answers, only more waiting?",
-    statistic="answers per second of each stage, by the second in which they came, against its load",
+    statistic="correct answers per second of each stage, by the second in which they came, against its load",
     threshold=(
         "a stage already has 90 % of the highest throughput, the load grows by 1.4 or more beyond it, throughput "
         "follows "
-        "by less than 35 % of that, and the mean response time grows by 25 % or errors appear"
+        "by less than 35 % of that, and the mean response time grows by 25 % or errors appear; under a planned arrival "
+        "rate also: 7 % or more of what was due in a stage, and a second's worth, was not answered in it"
     ),
     guard=(
         "stages with fewer than 30 answers or limited by the generator do not count; without growing response times it "

@@ -63,14 +63,14 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
     """The figure there against the limit."""
     objective, figures = result.objective, _figures(stage, result.objective.endpoint)
     if objective.metric == "quantile" and objective.quantile is not None:
-        over = figures.response.histogram.count_above(round(objective.limit)) + figures.tally.bad
-        share = over / max(figures.tally.judged, 1)
+        over = units.format_ratio(_over(figures, result) / max(figures.tally.judged, 1))
         value = _with_bad(figures, objective.quantile)
-        label = f"p{objective.quantile * 100:g}"
-        return (
-            f"there {label} is {value} against {units.format_duration(objective.limit)}, "
-            f"{units.format_ratio(share)} of {figures.tally.judged:,} requests were slower or went wrong"
-        )
+        limit, label = units.format_duration(objective.limit), f"p{objective.quantile * 100:g}"
+        counted = f"{over} of {figures.tally.judged:,} requests were slower or went wrong"
+        if value is None:
+            allowed = units.format_ratio(1.0 - objective.quantile)
+            return f"there {counted}, more went wrong than the {allowed} that {label} leaves out"
+        return f"there {label} is {value} against {limit}, {counted}"
     if objective.metric == "errors":
         return (
             f"there {wording.share(figures.error_ratio)} of {figures.tally.judged:,} requests went wrong against "
@@ -79,11 +79,11 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
     return result.reason
 
 
-def _with_bad(figures: EndpointFigures, quantile: float) -> str:
-    """The percentile with what went wrong counted as infinitely slow."""
+def _with_bad(figures: EndpointFigures, quantile: float) -> str | None:
+    """The percentile with what went wrong counted as infinitely slow; None where it is one of those."""
     histogram, judged = figures.response.histogram, figures.tally.judged
     if quantile * judged > histogram.count:
-        return "beyond any time"
+        return None
     return wording.time(float(histogram.quantile(min(quantile * judged / max(histogram.count, 1), 1.0)) or 0))
 
 
