@@ -232,10 +232,10 @@ class Saturation:
     """Where throughput stopped growing, or that it did not.
 
     Of correct answers. `reached` False: it grew up to the highest load that was tried. `throughput_per_s` is the
-    plateau, or the highest that was measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it comes from.
-    The knee lies between the loads of the stages `before` (None: already in the first) and `stage`. `fell` is the share
-    of throughput lost from its peak to the highest load. `stages` are those on the plateau, by load. `generator`: the
-    stages above were not valid, so the generator may have been the limit.
+    plateau, or the highest that was measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it
+    comes from. The knee lies between the loads of the stages `before` (None: already in the first) and `stage`. `fell`
+    is the share of it lost from its peak to the highest load. `stages` are those on the plateau, by load. `generator`:
+    the stages above were not valid, so the generator may have been the limit.
     """
 
     reached: bool

@@ -1,0 +1,281 @@
+"""One run, end to end: an order goes in, a run directory with its pages comes out.
+
+This is the only module that knows every stage. `carry_out` makes the directory, starts the engine, watches the journal
+until the end and closes; `conclude` turns what a directory holds into its result document and its pages, and is all
+that making a report again or recovering a run needs.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from surgeline import __version__, environment, units
+from surgeline.analysis.live import Live, abort_reason
+from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Subject
+from surgeline.plan.model import Plan
+from surgeline.samples import Frame
+from surgeline.store.rundir import Run, RunDirectory
+from surgeline.workload import Workload
+
+LOOK_EVERY_S = 0.2
+"""How often the journal is looked at while a run lasts: five times a second is what an eye can follow."""
+MOST_ROWS_AS_CSV = 1_000_000
+"""Above this, `requests.csv` is written by `surgeline export` alone: a spreadsheet takes no more."""
+GRACE_NS = 10 * units.NS_PER_S
+HEAD_START_NS = 50 * units.NS_PER_MS
+"""What an engine in this process needs to compile a plan and start its threads; ten times what was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run, and where its directory goes.
+
+    `workload` None means that a script decides it. `abort` off keeps a run going whatever the target does. `addresses`
+    are what the target's host resolved to. `secrets` (the values that `{{env.NAME}}` takes) are used and never stored.
+    """
+
+    subject: Subject
+    source: Mapping[str, str]
+    name: str
+    engine: Engine
+    root: Path
+    workload: Workload | None
+    addresses: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    user_agent: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    max_in_flight: int = 10_000
+    workers: int = 1
+    abort: bool = True
+    target: str = ""
+    command: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    authorized: str = "own address"
+    """Why load on the target is allowed: "own address", "asked" or "--authorized"; kept with the run."""
+
+
+class Observer(Protocol):
+    """Whoever shows a run while it lasts."""
+
+    def started(self, run: RunDirectory, order: Order) -> None:
+        """The directory is there and the engine is about to start."""
+        ...
+
+    def tick(self, live: Live, elapsed_ns: int) -> None:
+        """Five times a second."""
+        ...
+
+    def ending(self, reason: str) -> None:
+        """Nothing more is sent; answers may still come, then files are written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that has ended: where it is, and its result document."""
+
+    run: Run
+    document: Mapping[str, Any]
+
+
+def carry_out(order: Order, observer: Observer, stop: threading.Event) -> Finished:
+    """Runs the order. Setting `stop` ends it early; what was measured until then is kept and reported.
+
+    Raises EngineError or Unsupported where the engine cannot start (the directory then says `failed`), StoreError where
+    the directory cannot be written.
+    """
+    directory = RunDirectory.create(order.root, order.name, _meta(order))
+    observer.started(directory, order)
+    sink = directory.segment("main")
+    try:
+        settings = _settings(order, directory)
+        running = order.engine.start(order.subject, settings, sink)
+    except BaseException as error:
+        sink.close()
+        directory.close("failed", str(error), 0)
+        raise
+    ending, reason = _watch(order, directory, running, settings.monotonic_ns, observer, stop)
+    at_ns = time.monotonic_ns() - settings.monotonic_ns
+    sink.close()
+    directory.close(*_state(ending, reason), at_ns)
+    if ending.reason == "failed" and not Run(directory.path).measurement().counts:
+        raise EngineError(ending.detail or "the engine broke before anything was measured")
+    return Finished(run := Run(directory.path), conclude(run))
+
+
+def _watch(
+    order: Order, directory: RunDirectory, running: Running, begin_ns: int, observer: Observer, stop: threading.Event
+) -> tuple[Ending, str]:
+    """Follows the journal until the engine has ended; how it ended, and why it was stopped where it was."""
+    live = Live(directory.meta.raw)
+    tail = directory.tail(Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH, Frame.EVENT)
+    reason = ""
+    while True:
+        ending = running.wait(LOOK_EVERY_S)
+        for _, kind, payload in tail.poll():
+            live.add(kind, payload)
+        elapsed_ns = time.monotonic_ns() - begin_ns
+        observer.tick(live, elapsed_ns)
+        if ending is not None:
+            return ending, reason
+        if not reason:
+            wanted = "stopped by the user" if stop.is_set() else ""
+            if not wanted and order.abort:
+                wanted = abort_reason(live, elapsed_ns) or ""
+            if wanted:
+                reason = wanted
+                observer.ending(reason)
+                running.stop(min(GRACE_NS, 2 * units.NS_PER_S) / units.NS_PER_S)
+
+
+def _state(ending: Ending, reason: str) -> tuple[Any, str]:
+    if ending.reason == "failed":
+        return "failed", ending.detail
+    return ("aborted", reason) if reason else ("finished", "")
+
+
+def _meta(order: Order) -> dict[str, Any]:
+    """The run's description as it stands before the first request; nothing in it is secret."""
+    load = order.workload
+    if isinstance(order.subject, Script):
+        script = order.subject
+        subject: dict[str, Any] = {
+            "kind": "script",
+            "path": str(script.path),
+            "sha256": script.sha256,
+            "arguments": list(script.arguments),
+        }
+    else:
+        subject = {"kind": "plan", "plan": order.subject.dump(), "hash": order.subject.hash}
+    return {
+        "engine": order.engine.name,
+        "due_known": isinstance(order.subject, Plan),
+        "subject": subject,
+        "source": dict(order.source),
+        "settings": {
+            "target": order.target,
+            "model": load.model if load else "script",
+            "arrivals": load.arrivals if load else None,
+            "seed": load.seed if load else None,
+            "max_in_flight": order.max_in_flight,
+            "workers": order.workers,
+            "grace_ns": GRACE_NS,
+            "abort": order.abort,
+            "addresses": list(order.addresses),
+            "authorized": order.authorized,
+            "slo": list(order.subject.slo) if isinstance(order.subject, Plan) else [],
+        },
+        "stages": _stages(load) if load is not None else [],
+        "environment": {
+            "machine": environment.machine(),
+            "generator_shares_machine": environment.shares_machine(order.addresses),
+        },
+        "git": environment.git_state(Path.cwd()),
+        "versions": environment.versions(),
+        "command": list(order.command),
+        "notes": list(order.notes),
+        "series": None,
+    }
+
+
+def _stages(load: Workload) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "name": stage.name,
+            "model": load.model,
+            "from": stage.start,
+            "to": stage.end,
+            "unit": "requests/s" if load.model == "open" else "users",
+            "duration_ns": stage.duration_ns,
+        }
+        for index, stage in enumerate(load.stages)
+    ]
+
+
+def _settings(order: Order, directory: RunDirectory) -> Settings:
+    """The engine's settings, with the run's time zero written down before the first request.
+
+    Time zero lies a moment ahead, so that what is due at the very beginning is not late by the engine's own start.
+    """
+    clock = {"wall_ns": time.time_ns() + HEAD_START_NS, "monotonic_ns": time.monotonic_ns() + HEAD_START_NS}
+    directory.update(clock=clock)
+    agent = order.user_agent or f"surgeline/{__version__} (+run {directory.id})"
+    return Settings(
+        run_id=directory.id,
+        monotonic_ns=clock["monotonic_ns"],
+        workload=order.workload,
+        user_agent=agent,
+        headers=(*order.headers, ("x-surgeline-run", directory.id)),
+        environment=order.secrets,
+        max_in_flight=order.max_in_flight,
+        grace_ns=GRACE_NS,
+        workers=order.workers,
+        addresses=order.addresses,
+    )
+
+
+# --- From a stored run to its pages ----------------------------------------------------------------------------------
+
+
+def conclude(run: Run, say: Callable[[str], None] = lambda _: None) -> Mapping[str, Any]:
+    """Judges a stored run and writes its result document, page, report and tables; the document.
+
+    Works from the directory alone, whatever made it, and gives the same bytes each time.
+    """
+    from surgeline.report import document, html, page
+
+    result, summary = judged(run)
+    run.write_text("result.json", document.dump(result))
+    run.write_text("summary.md", page.render(result))
+    run.write_text("report.html", html.render(result))
+    for name, lines in _tables(run, summary):
+        say(name)
+        run.write_lines(name, lines)
+    run.record_result({"verdict": result["verdict"], "totals": result["totals"]})
+    return result
+
+
+def judged(run: Run) -> tuple[dict[str, Any], Any]:
+    """The result document of a stored run, and the summary it was made from; nothing is written."""
+    from surgeline.analysis import details
+    from surgeline.analysis.summary import summarise
+    from surgeline.findings import judge
+    from surgeline.report import document
+
+    seen = details.look(run.rows(details.COLUMNS))
+    summary = summarise(run.meta.raw, run.measurement(), seen)
+    return document.result_document(summary, judge(summary)), summary
+
+
+def _tables(run: Run, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
+    from surgeline.report import tables
+
+    yield "endpoints.csv", tables.endpoints_csv(summary)
+    yield "timeline.csv", tables.timeline_csv(summary)
+    yield from tables.locust_csvs(summary, run.measurement())
+    stored = run.meta.stored
+    if stored is not None and int(stored.get("rows", 0)) <= MOST_ROWS_AS_CSV:
+        yield "requests.csv", tables.requests_csv(run.rows())
+
+
+def read_document(run: Run) -> Mapping[str, Any]:
+    """The result document of a run: the stored one, or judged anew where there is none that this version can read."""
+    from surgeline.report import document
+
+    try:
+        stored = json.loads((run.path / "result.json").read_bytes())
+    except (OSError, ValueError):
+        stored = None
+    if isinstance(stored, dict) and stored.get("format") == document.FORMAT:
+        return stored
+    return judged(run)[0]
+
+
+def files_of(run: Run, names: Sequence[str] = ("summary.md", "report.html", "requests.csv")) -> list[Path]:
+    """Those of the files that the run has."""
+    return [run.path / name for name in names if (run.path / name).exists()]
