@@ -32,7 +32,12 @@ def main() -> NoReturn:
     from surgeline.locust.orders import Orders
     from surgeline.locust.plugin import install
 
-    install(Orders.receive())
+    orders = Orders.receive()
+    plugin = install(orders)
+    if orders is not None and orders.plan is not None:
+        from surgeline.locust import lane
+
+        lane.install(orders, plugin)
     locust.main.main()  # type: ignore[no-untyped-call]  # Locust's own entry point is not annotated
     sys.exit(0)
 

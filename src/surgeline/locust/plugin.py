@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -68,8 +69,8 @@ class Plugin:
         self.runner: Runner | None = None
         self.environment: Environment | None = None
         self.watch = Watch(self._welcome, self._cut_off)
-        self.readings: dict[str, float] = {}
-        """Further health readings that whoever hosts a plan puts here before each flush."""
+        self.more_readings: Callable[[], dict[str, float]] | None = None
+        """The health readings of whoever hosts a plan, instead of those of Locust's users."""
         self._run_id = orders.run_id if orders else ""
         self._directory: RunDirectory | None = None
         self._handing_over: gevent.Greenlet | None = None
@@ -127,7 +128,8 @@ class Plugin:
                 runner.register_message(MESSAGE, self.on_run_told)
         if self.orders is not None:
             self._open(self.orders.journal, self.orders.monotonic_ns)
-            gevent.spawn(self._obey, self.orders)
+            if self.orders.plan is None:  # else the lane obeys
+                gevent.spawn(self._obey, self.orders)
         atexit.register(self._leave)
         gevent.spawn(self._beat)
         gevent.spawn(self._meter)
@@ -184,7 +186,7 @@ class Plugin:
     def _obey(self, orders: Orders) -> None:
         while True:
             for order in orders.fresh():
-                if order["do"] == "stop" and orders.plan is None and self.main:
+                if order["do"] == "stop" and self.main:
                     gevent.spawn(self._quit, float(order["grace_s"]))
             gevent.sleep(0.05)
 
@@ -332,14 +334,16 @@ class Plugin:
         readings["rss_bytes"] = float(_rss_bytes())
         with suppress(OSError):
             readings["descriptors"] = float(len(os.listdir("/proc/self/fd")))
-        if not isinstance(self.runner, MasterRunner) and self.runner is not None:
-            readings["users"] = float(self.runner.user_count)
-            if self.orders is None or self.orders.plan is None:
-                readings["in_flight"] = float(self.watch.in_flight())
         lags, self._lags = sorted(self._lags), []
         if lags:
             readings.update(lag_readings(lags))
-        return readings | self.readings
+        if self.more_readings is not None:
+            for metric, value in self.more_readings().items():
+                readings[metric] = max(value, readings.get(metric, 0.0))
+        elif self.runner is not None and not isinstance(self.runner, MasterRunner):
+            readings["users"] = float(self.runner.user_count)
+            readings["in_flight"] = float(self.watch.in_flight())
+        return readings
 
     # --- runs by hand ------------------------------------------------------------------------------------------------
 
