@@ -375,18 +375,17 @@ def _rust(engine: Engine) -> int:
         _say(f"test: cargo: left out, {engine.why}")
         return 0
     env = engine.environment
-    cargo = ["cargo", "--quiet"]
     if _works(["cargo", "fmt", "--version"], env):
-        code = _step("cargo fmt: layout", [*cargo, "fmt", "--all", "--check"], **env)
+        code = _step("cargo fmt: layout", ["cargo", "fmt", "--all", "--check"], **env)
     else:
         code = 0
         _say("test: cargo fmt: left out, this Rust came without it")
     if code == 0 and _works(["cargo", "clippy", "--version"], env):
-        lint = [*cargo, "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]
+        lint = ["cargo", "clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]
         code = _step("cargo clippy: mistakes", lint, **env)
     elif code == 0:
         _say("test: cargo clippy: left out, this Rust came without it")
-    return code or _step("cargo test: the engine", [*cargo, "test", "--locked", "--workspace"], **env)
+    return code or _step("cargo test: the engine", ["cargo", "test", "--quiet", "--locked", "--workspace"], **env)
 
 
 def _pytest(what: str, arguments: list[str]) -> int:
