@@ -297,17 +297,23 @@ class Conversion:
                 f"coalesce(min({side}_min_ns) FILTER ({side}_min_ns >= 0), -1) AS {side}_min_ns",
                 f"max({side}_max_ns) AS {side}_max_ns",
             ]
-        lists = [
-            f"coalesce(list({column} ORDER BY bucket_index) FILTER (side = {number}), []) AS {side}_{part}"
+        # A bucket travels as index and count in one number: sorting those is twice as fast as ordering two lists.
+        packed = [
+            f"list_sort(list((bucket_index::UBIGINT << 32) | total) FILTER (side = {number})) AS {side}_packed"
             for number, side in enumerate(_SIDES)
-            for part, column in (("index", "bucket_index::UINTEGER"), ("count", "total::UINTEGER"))
+        ]
+        lists = [
+            f"list_transform({side}_packed, lambda bucket: {part}::UINTEGER) AS {side}_{name}"
+            for side in _SIDES
+            for name, part in (("index", "(bucket >> 32)"), ("count", "(bucket & 4294967295)"))
         ]
         self._copy(
             path,
             f"WITH sums AS (SELECT {key}, {', '.join(sums)} FROM windows GROUP BY {key}), "
-            f"merged AS (SELECT {key}, side, bucket_index, sum(bucket_count) AS total FROM buckets "
+            f"merged AS (SELECT {key}, side, bucket_index, sum(bucket_count)::UBIGINT AS total FROM buckets "
             f"WHERE bucket_count > 0 GROUP BY {key}, side, bucket_index), "
-            f"lists AS (SELECT {key}, {', '.join(lists)} FROM merged GROUP BY {key}) "
+            f"grouped AS (SELECT {key}, {', '.join(packed)} FROM merged GROUP BY {key}), "
+            f"lists AS (SELECT {key}, {', '.join(lists)} FROM grouped) "
             f"SELECT {self._texts(WINDOW_COLUMNS, ragged=True)} FROM sums LEFT JOIN lists USING ({key}) "
             f"ORDER BY second, stage, {self._text('endpoint')}, outcome",
         )
@@ -438,15 +444,19 @@ def read_measurement(
     rows_dropped: int,
 ) -> Measurement:
     """What the Parquet files of a closed run hold, but for the rows."""
-    return Measurement(
-        tuple(_read_windows(directory / WINDOWS)),
-        tuple(_read_counts(directory / COUNTS)),
-        tuple(_read_health(directory / HEALTH)),
-        events,
-        exchanges,
-        rows,
-        rows_dropped,
-    )
+    con = _connect(":memory:", directory)
+    try:
+        return Measurement(
+            tuple(_read_windows(con, directory / WINDOWS)),
+            tuple(Count(*line) for line in _read_lines(con, directory / COUNTS, COUNT_COLUMNS)),
+            tuple(Reading(*line) for line in _read_lines(con, directory / HEALTH, HEALTH_COLUMNS)),
+            events,
+            exchanges,
+            rows,
+            rows_dropped,
+        )
+    finally:
+        con.close()
 
 
 def read_rows(
@@ -532,30 +542,16 @@ def _selection(columns: Sequence[str] | None, where: Filter | None) -> tuple[lis
     return names, conditions, values
 
 
-def _read_windows(path: Path) -> Iterator[Window]:
-    con = _connect(":memory:", path.parent)
-    try:
-        plain = [name for name, kind in WINDOW_COLUMNS.items() if kind != "ragged"]
-        lengths = [f"len({side}_index) AS {side}_length" for side in _SIDES]
-        held = {
-            name: column.tolist()
-            for name, column in _query(
-                con, f"SELECT {', '.join(plain + lengths)} FROM read_parquet(?)", [_pattern(path)], path
-            )
-            .fetchnumpy()
-            .items()
-        }
-        flat = {}
-        for side in _SIDES:
-            found = _query(
-                con,
-                f"SELECT unnest({side}_index) AS i, unnest({side}_count) AS c FROM read_parquet(?)",
-                [_pattern(path)],
-                path,
-            ).fetchnumpy()
-            flat[side] = (found["i"].tolist(), found["c"].tolist())
-    finally:
-        con.close()
+def _read_windows(con: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[Window]:
+    plain = [name for name, kind in WINDOW_COLUMNS.items() if kind != "ragged"]
+    lengths = [f"len({side}_index) AS {side}_length" for side in _SIDES]
+    query = f"SELECT {', '.join(plain + lengths)} FROM read_parquet(?)"
+    held = {name: column.tolist() for name, column in _query(con, query, [_pattern(path)], path).fetchnumpy().items()}
+    flat = {}
+    for side in _SIDES:
+        query = f"SELECT unnest({side}_index) AS bucket, unnest({side}_count) AS total FROM read_parquet(?)"
+        found = _query(con, query, [_pattern(path)], path).fetchnumpy()
+        flat[side] = (found["bucket"].tolist(), found["total"].tolist())
     at = dict.fromkeys(_SIDES, 0)
     for row in range(len(held["second"])):
         histograms = []
@@ -563,15 +559,11 @@ def _read_windows(path: Path) -> Iterator[Window]:
             begin, end = at[side], at[side] + held[f"{side}_length"][row]
             at[side] = end
             indices, counts = flat[side]
-            histograms.append(
-                Histogram.from_parts(
-                    indices[begin:end],
-                    counts[begin:end],
-                    held[f"{side}_sum_ns"][row],
-                    held[f"{side}_min_ns"][row],
-                    held[f"{side}_max_ns"][row],
-                )
-            )
+            sums = (held[f"{side}_{name}"][row] for name in ("sum_ns", "min_ns", "max_ns"))
+            histogram = Histogram.from_parts((), (), *sums)
+            histogram.counts = dict(zip(indices[begin:end], counts[begin:end], strict=True))
+            histogram.count = sum(counts[begin:end])
+            histograms.append(histogram)
         yield Window(
             held["second"][row],
             held["stage"][row],
@@ -584,20 +576,11 @@ def _read_windows(path: Path) -> Iterator[Window]:
         )
 
 
-def _read_counts(path: Path) -> Iterator[Count]:
-    return (Count(*row) for row in _read_lines(path, COUNT_COLUMNS))
-
-
-def _read_health(path: Path) -> Iterator[Reading]:
-    return (Reading(*row) for row in _read_lines(path, HEALTH_COLUMNS))
-
-
-def _read_lines(path: Path, columns: Mapping[str, ColumnType]) -> list[tuple[Any, ...]]:
-    con = _connect(":memory:", path.parent)
-    try:
-        return _query(con, f"SELECT {', '.join(columns)} FROM read_parquet(?)", [_pattern(path)], path).fetchall()
-    finally:
-        con.close()
+def _read_lines(
+    con: "duckdb.DuckDBPyConnection", path: Path, columns: Mapping[str, ColumnType]
+) -> list[tuple[Any, ...]]:
+    query = f"SELECT {', '.join(columns)} FROM read_parquet(?)"
+    return _query(con, query, [_pattern(path)], path).fetchall()
 
 
 # --- DuckDB ----------------------------------------------------------------------------------------------------------
