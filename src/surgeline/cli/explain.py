@@ -1,0 +1,35 @@
+"""`surgeline explain`: what a finding means and how it is judged, offline."""
+
+import difflib
+
+import click
+
+from surgeline.cli import EXIT_USAGE, Refused
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("finding", required=False)
+def explain(finding: str | None) -> None:
+    """What FINDING (its id, as on a page) means; without one, the list of all."""
+    from surgeline.findings import RULES
+
+    rules = {rule.id: rule for rule in RULES}
+    if finding is None:
+        for rule in rules.values():
+            click.echo(f"{rule.id:<26} {rule.title}")
+        return
+    if finding not in rules:
+        near = difflib.get_close_matches(finding, rules, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; `surgeline explain` lists them"
+        raise Refused(f"There is no finding {finding}{hint}", EXIT_USAGE)
+    rule = rules[finding]
+    click.echo(f"{rule.id}: {rule.title}\n")
+    for label, text in (
+        ("It asks", rule.question),
+        ("Statistic", rule.statistic),
+        ("Threshold", rule.threshold),
+        ("Guard", rule.guard),
+        ("Why", rule.why),
+        ("Next", rule.next_step),
+    ):
+        click.echo(click.wrap_text(f"{label + ':':<11}{text}", 100, subsequent_indent=" " * 11))

@@ -1,0 +1,509 @@
+"""`surgeline run`: whatever the user has, stressed, and what came of it."""
+
+import hashlib
+import http.client
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from surgeline import environment, preflight, runner, units, workload
+from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_UNREACHABLE, EXIT_USAGE, Refused, live, style
+from surgeline.cli.stored import index
+from surgeline.engines import Engine, Script, Settings, Subject, preferred
+from surgeline.plan import evaluate, sources
+from surgeline.plan.model import Plan, WorkloadPart
+from surgeline.store.rundir import DEFAULT_ROOT
+
+_DEFAULT_DURATION = "30s"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of `run`, as they were given; None where they were not."""
+
+    target: str | None = None
+    users: int | None = None
+    rate: str | None = None
+    duration: str | None = None
+    stages: str | None = None
+    ramp: str | None = None
+    spawn_rate: float | None = None
+    arrivals: str | None = None
+    seed: int | None = None
+    slo: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    timeout: str | None = None
+    insecure: bool = False
+    engine: str = "auto"
+    workers: int = 1
+    max_in_flight: int | None = None
+    name: str | None = None
+    out: Path = DEFAULT_ROOT
+    user_agent: str | None = None
+    abort: bool = True
+    authorized: bool = False
+    look_first: bool = True
+    anyway: bool = False
+    ui: str = "auto"
+    as_json: bool = False
+    ascii_only: bool = False
+    locust_arguments: tuple[str, ...] = ()
+    source: str | None = None
+    """What the run says it came from, where that is not the kind of its subject."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("subject", metavar="URL|PLAN|OPENAPI|LOCUSTFILE")
+@click.option("--target", help="Base URL to test; replaces the one in a plan or document.")
+@click.option("-u", "--users", type=click.IntRange(min=1), help="Closed load: this many users who wait for answers.")
+@click.option("-r", "--rate", help="Open load: requests due per second, as in 200/s or '50/s -> 300/s'.")
+@click.option("-t", "--duration", help=f"How long, as in 90s or 5m; {_DEFAULT_DURATION} with -u or -r.")
+@click.option("--ramp", help="Time over which -u or -r is reached first, as in 30s.")
+@click.option("--stages", help="Several stages, as in '10 for 30s, 10 -> 100 for 2m' (users) or '50/s for 30s' (rate).")
+@click.option("--spawn-rate", type=float, help="Users started per second; for locustfiles.")
+@click.option("--arrivals", type=click.Choice(["poisson", "uniform"]), help="Spacing of an open load.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same schedule.")
+@click.option("--slo", multiple=True, help="Objective, as in 'p95<300ms, errors<1%' or 'GET /search: p99<800ms'.")
+@click.option("-H", "--header", "headers", multiple=True, help="Header of every request, as in curl.")
+@click.option("--timeout", help="From start to last byte; 30s by default.")
+@click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")
+@click.option("--engine", type=click.Choice(["auto", "native", "locust"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that send.")
+@click.option("--max-in-flight", type=click.IntRange(min=1), help="Requests in flight at once; 10,000 by default.")
+@click.option("--name", help="What the run is called; by default the target's host.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_ROOT, show_default=True)
+@click.option("--user-agent", help="Replaces surgeline's own, which carries the run's id.")
+@click.option(
+    "--no-abort", "abort", is_flag=True, default=True, flag_value=False, help="Go on whatever the target does."
+)
+@click.option("--authorized", is_flag=True, help="I may put load on this target, though it is not a private address.")
+@click.option("--no-preflight", "look_first", is_flag=True, default=True, flag_value=False, help="Do not look first.")
+@click.option("--anyway", is_flag=True, help="Start although the look beforehand found that it makes no sense.")
+@click.option(
+    "--ui", type=click.Choice(["auto", "live", "plain", "none"]), default="auto", help="What is shown meanwhile."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result document instead of the summary.")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Print nothing but ASCII.")
+@click.argument("locust_arguments", nargs=-1, metavar="[-- LOCUST OPTIONS]")
+def run(subject: str, **options: Any) -> int:
+    """Stress-test a URL, a plan, an OpenAPI document or a locustfile.
+
+    With nothing but a URL: safe methods only, the page itself plus what an OpenAPI document or links on the same origin
+    reveal, in closed steps of 1, 2, 4 … 64 users, 8 s each. Results are kept in a directory of their own and summed up
+    on one page.
+    """
+    wanted = Wanted(**options)
+    order = order_from(subject, wanted)
+    return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only)
+
+
+# --- From what the user has to an order ------------------------------------------------------------------------------
+
+
+def order_from(text: str, wanted: Wanted) -> runner.Order:
+    """What is to be run, agreed and looked at beforehand; says on standard error what it is going to do."""
+    kind, content, where = _read(text)
+    if kind == "script":
+        return _script_order(Path(where), wanted)
+    changes = _changes(wanted)
+    found = _plan(kind, content, where, wanted)
+    notes, plan = found.notes, _changed(found.plan, changes, wanted)
+    addresses, authorized = _agree(plan.target, wanted)
+    secrets = _secrets(plan)
+    for note in notes:
+        style.note(note)
+    if wanted.look_first:
+        addresses = _look(plan, addresses, secrets, wanted)
+    load = plan.load()
+    engine = _engine(plan, wanted, load)
+    order = runner.Order(
+        subject=plan,
+        source={"kind": wanted.source or kind, "location": where},
+        name=wanted.name or plan.title,
+        engine=engine,
+        root=wanted.out,
+        workload=load,
+        addresses=addresses,
+        user_agent=wanted.user_agent,
+        secrets=secrets,
+        max_in_flight=_most_in_flight(wanted),
+        workers=wanted.workers,
+        abort=wanted.abort,
+        target=plan.target,
+        command=tuple(sys.argv),
+        notes=tuple(notes),
+        authorized=authorized,
+    )
+    _announce(order, plan)
+    return order
+
+
+def _read(text: str) -> tuple[str, str, str]:
+    """Its kind (url, plan, openapi, script), its content where it is a file, and where it came from."""
+    path = Path(text)
+    if re.match(r"https?://", text, re.IGNORECASE):
+        return "url", "", text
+    if not path.exists():
+        if re.fullmatch(r"(localhost|[\w.-]+\.\w+|\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:]+\])?(:\d+)?(/\S*)?", text) and (
+            ":" in text or "/" in text or text == "localhost"
+        ):
+            return "url", "", f"http://{'localhost' if text.startswith(':') else ''}{text}"
+        raise Refused(f"There is no file {text}, and it is not a URL either; a URL begins with http://", EXIT_USAGE)
+    if path.is_dir():
+        raise Refused(f"{text} is a directory; name a plan, an OpenAPI document or a locustfile in it", EXIT_USAGE)
+    if path.suffix == ".py":
+        return "script", "", text
+    from surgeline.plan.text import decode
+
+    try:
+        content = decode(path.read_bytes(), text)
+    except OSError as error:
+        raise Refused(f"{text} cannot be read: {error.strerror}", EXIT_USAGE) from error
+    kind = sources.recognise(content, text)
+    if kind not in ("plan", "openapi"):
+        raise Refused(f"{text} is neither a plan nor an OpenAPI document nor a locustfile", EXIT_USAGE)
+    return kind, content, text
+
+
+def _plan(kind: str, content: str, where: str, wanted: Wanted) -> sources.Sourced:
+    if kind == "plan":
+        from surgeline.plan.text import parse_plan
+
+        return sources.Sourced(parse_plan(content, where))
+    if kind == "openapi":
+        from surgeline.plan.sources.openapi import plan_from_openapi, read_openapi
+
+        return plan_from_openapi(read_openapi(content, where), base_url=wanted.target)
+    from surgeline.plan.sources.url import plan_from_url
+
+    addresses, _ = _agree(where, wanted)
+    usable = preflight.reachable(where, addresses)
+    return plan_from_url(where, _fetcher(where, usable, wanted))
+
+
+def _fetcher(url: str, addresses: tuple[str, ...], wanted: Wanted) -> Callable[[str], Any]:
+    """A function that gets pages of one origin, for discovery: one at a time, never elsewhere."""
+    from surgeline.plan.sources.url import Fetched
+
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    client = preflight.Client(origin, addresses, wanted.insecure)
+    headers = tuple(_header(text) for text in wanted.headers)
+
+    def fetch(address: str) -> Fetched:
+        there = urlsplit(address)
+        if f"{there.scheme}://{there.netloc}" != origin:
+            return Fetched(0, (), b"", address, "another origin")
+        path = (there.path or "/") + (f"?{there.query}" if there.query else "")
+        try:
+            answer = client.send(evaluate.Request("", "GET", path, headers, None))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return Fetched(0, (), b"", address, str(error) or type(error).__name__)
+        return Fetched(answer.status, tuple(answer.headers), answer.body, address, "")
+
+    return fetch
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
+        raise Refused(f"{text!r} is not a header; write it as in -H 'Accept: application/json'", EXIT_USAGE)
+    if "\n" in value or "\r" in value:
+        raise Refused(f"the header {name} holds a line break, which no header can", EXIT_USAGE)
+    return name.strip(), value.strip()
+
+
+def _changes(wanted: Wanted) -> dict[str, Any]:
+    """What the command line says otherwise than a plan, in the plan language; wrong values are refused here."""
+    from surgeline.plan.objective import parse_objectives
+
+    changes: dict[str, Any] = {}
+    for key, value in (("target", wanted.target), ("timeout", wanted.timeout), ("name", wanted.name)):
+        if value:
+            changes[key] = value
+    if wanted.timeout:
+        units.parse_duration_ns(wanted.timeout)
+    if wanted.insecure:
+        changes["insecure"] = True
+    if wanted.slo:
+        for text in wanted.slo:
+            parse_objectives(text)
+        changes["slo"] = list(wanted.slo)
+    if wanted.headers:
+        changes["headers"] = dict(_header(text) for text in wanted.headers)
+    load = load_from(wanted)
+    if load is not None:
+        changes["workload"] = WorkloadPart.of(load).model_dump(mode="json", by_alias=True)
+    return changes
+
+
+def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
+    from surgeline.plan.text import plan_from_data
+
+    data = plan.dump()
+    if "workload" not in changes and (wanted.seed is not None or wanted.arrivals):
+        part = (plan.workload or WorkloadPart.of(plan.load())).model_dump(mode="json", by_alias=True)
+        given = {"seed": wanted.seed, "arrivals": wanted.arrivals}
+        data["workload"] = {**part, **{key: value for key, value in given.items() if value is not None}}
+    headers = {**plan.headers, **changes.get("headers", {})}
+    merged = {**data, **changes, **({"headers": headers} if headers else {})}
+    return plan if merged == plan.dump() else plan_from_data(merged, "the command line")
+
+
+def load_from(wanted: Wanted) -> workload.Workload | None:
+    """The load that the options ask for; None where they ask for none. Raises Refused where they contradict."""
+    given = [name for name, value in (("-u", wanted.users), ("-r", wanted.rate), ("--stages", wanted.stages)) if value]
+    if len(given) > 1:
+        raise Refused(f"{' and '.join(given)} each say what the load is; give one of them", EXIT_USAGE)
+    seed, arrivals = wanted.seed if wanted.seed is not None else 1, wanted.arrivals or "poisson"
+    if wanted.stages:
+        if wanted.duration or wanted.ramp:
+            raise Refused("--stages says how long each stage lasts; -t and --ramp go with -u or -r", EXIT_USAGE)
+        return _stages(wanted.stages, seed, arrivals)
+    if not given:
+        if wanted.duration or wanted.ramp:
+            raise Refused("-t and --ramp need a load: add -u USERS or -r RATE", EXIT_USAGE)
+        return None
+    duration_ns = units.parse_duration_ns(wanted.duration or _DEFAULT_DURATION)
+    if duration_ns <= 0:
+        raise Refused("a run must last longer than nothing; write for example -t 30s", EXIT_USAGE)
+    if wanted.users:
+        start, end, make = float(wanted.users), float(wanted.users), workload.closed_stage
+    else:
+        ends = [units.parse_rate_per_s(part.strip()) for part in re.split("->|→", wanted.rate or "")]
+        if len(ends) > 2 or max(ends) <= 0:
+            raise Refused(f"{wanted.rate!r} is not a rate; write for example 200/s or '50/s -> 300/s'", EXIT_USAGE)
+        start, end, make = ends[0], ends[-1], workload.open_stage
+    stages = [make(start, end, duration_ns)]
+    if wanted.ramp:
+        ramp_ns = units.parse_duration_ns(wanted.ramp)
+        if ramp_ns > 0:
+            stages.insert(0, make(1.0 if wanted.users else 0.0, start, ramp_ns))
+    return workload.Workload("closed" if wanted.users else "open", tuple(stages), arrivals, seed)  # type: ignore[arg-type]  # click.Choice allows no other arrivals
+
+
+def _stages(text: str, seed: int, arrivals: str) -> workload.Workload:
+    """The workload in `10 for 30s, 10 -> 100 for 2m` or `50/s for 30s`."""
+    parts = []
+    for part in text.split(","):
+        level, found, duration = part.partition(" for ")
+        if not found:
+            raise Refused(
+                f"{part.strip()!r} is not a stage; write for example '10 for 30s' or '50/s for 30s'", EXIT_USAGE
+            )
+        key = "rate" if "/" in level else "users"
+        parts.append({key: level.strip(), "for": duration.strip()})
+    model = "open" if "rate" in parts[0] else "closed"
+    from surgeline.plan.text import workload_from_data
+
+    return workload_from_data({"model": model, "stages": parts, "seed": seed, "arrivals": arrivals}, "--stages").value()
+
+
+def _agree(target: str, wanted: Wanted) -> tuple[tuple[str, ...], str]:
+    """The target's addresses, and why load on them is allowed. Asks where they are neither loopback nor private."""
+    addresses = preflight.resolve(target)
+    strange = preflight.foreign(addresses)
+    if not strange:
+        return addresses, "own address"
+    host = urlsplit(target).hostname
+    if wanted.authorized:
+        return addresses, "--authorized"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Refused(
+            f"{host} ({strange[0]}) is neither on this machine nor in a private network. "
+            "Load on it needs its owner's consent: if you have that, add --authorized",
+            EXIT_USAGE,
+        )
+    if not click.confirm(f"{host} ({strange[0]}) is a public address. May you put load on it?", err=True):
+        raise Refused(f"No load was put on {host}.", EXIT_USAGE)
+    return addresses, "asked"
+
+
+def _secrets(plan: Plan) -> Mapping[str, str]:
+    names = evaluate.environment_names(plan)
+    missing = sorted(name for name in names if name not in os.environ)
+    if missing:
+        raise Refused(
+            f"The plan uses {', '.join('{{env.' + name + '}}' for name in missing)}, "
+            f"which the environment does not have; set it as in {missing[0]}=… surgeline run …",
+            EXIT_USAGE,
+        )
+    return {name: os.environ[name] for name in names}
+
+
+def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wanted: Wanted) -> tuple[str, ...]:
+    found = preflight.check(plan, addresses, secrets)
+    style.say("Check", found.sentence)
+    for problem in found.problems:
+        style.warn(problem.sentence)
+    fatal = [problem for problem in found.problems if problem.fatal]
+    if fatal and not wanted.anyway:
+        raise Refused("Nothing was measured. To measure it all the same, add --anyway.", EXIT_UNREACHABLE)
+    return found.addresses
+
+
+def _most_in_flight(wanted: Wanted) -> int:
+    from surgeline.engines.native import most_in_flight
+
+    most = most_in_flight(environment.raise_descriptor_limit())
+    if wanted.max_in_flight is None:
+        return most
+    if wanted.max_in_flight > most:
+        style.warn(f"This process may open no more than {most:,} connections; --max-in-flight is taken as that.")
+    return min(wanted.max_in_flight, most)
+
+
+def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None) -> Engine:
+    """The engine asked for, or the first that takes the subject; says so loudly where that is the slower one."""
+    from surgeline.engines.locust import LocustEngine
+    from surgeline.engines.native import NativeEngine, available
+
+    engines: list[Engine] = [NativeEngine(), LocustEngine()]
+    if wanted.engine != "auto":
+        engines = [engine for engine in engines if engine.name == wanted.engine]
+    chosen, refusals = preferred(engines, subject, Settings("", 0, load))
+    if chosen is None:
+        raise Refused(f"No engine can run this. {' '.join(refusals)}", EXIT_USAGE)
+    if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto":
+        missing = available()
+        style.warn(
+            f"NO NATIVE ENGINE: {missing}. Locust sends instead: the same numbers, a fraction of the load."
+            if missing
+            else f"Locust sends this plan: {refusals[0]}"
+        )
+    return chosen
+
+
+def _announce(order: runner.Order, plan: Plan) -> None:
+    """What is going to happen, before it does; every line of it can be changed by an option."""
+    timeout, wait = units.format_duration(plan.timeout), order.max_in_flight
+    style.say("Plan", f"{order.name}: {_count(plan.endpoints)} → {plan.target}")
+    style.say("Load", workload.describe(order.workload) if order.workload else "as the script says")
+    style.say("Limits", f"timeout {timeout}, at most {wait:,} in flight, {_abort_words(order.abort)}")
+    style.say("Engine", f"{order.engine.name}, user agent and X-Surgeline-Run carry the run's id")
+
+
+def _count(endpoints: Sequence[str]) -> str:
+    return f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"
+
+
+def _abort_words(abort: bool) -> str:
+    if not abort:
+        return "never aborted (--no-abort)"
+    return "aborted when the target is gone or over half of the requests fail for 10 s (--no-abort keeps on)"
+
+
+def _script_order(path: Path, wanted: Wanted) -> runner.Order:
+    """A locustfile: Locust decides the load, from its own options and ours."""
+    if wanted.rate:
+        raise Refused(
+            "-r is the arrival rate, and in a locustfile users decide when they send; "
+            "for users started per second use --spawn-rate",
+            EXIT_USAGE,
+        )
+    for name, value in (("--stages", wanted.stages), ("--ramp", wanted.ramp), ("--arrivals", wanted.arrivals)):
+        if value:
+            raise Refused(f"{name} shapes plans; a locustfile has -u, -t, --spawn-rate or a LoadTestShape", EXIT_USAGE)
+    if wanted.headers:
+        raise Refused("-H is a header of a plan's requests; in a locustfile, set headers in its client", EXIT_USAGE)
+    if wanted.engine == "native":
+        raise Refused("Scripts are run by the locust engine; leave --engine out", EXIT_USAGE)
+    addresses: tuple[str, ...] = ()
+    authorized = "the script's own host"
+    if wanted.target:
+        addresses, authorized = _agree(wanted.target, wanted)
+        if wanted.look_first:
+            addresses = preflight.reachable(wanted.target, addresses)
+    users = wanted.users or 1
+    arguments = ["-u", str(users), "-r", f"{wanted.spawn_rate or users:g}"]
+    seconds = units.parse_duration_ns(wanted.duration or _DEFAULT_DURATION) // units.NS_PER_S
+    arguments += ["-t", f"{max(seconds, 1)}s"]
+    if wanted.target:
+        arguments += ["-H", wanted.target]
+    if wanted.workers > 1:
+        arguments += ["--processes", str(wanted.workers)]
+    script = Script(path, hashlib.sha256(path.read_bytes()).hexdigest(), (*arguments, *wanted.locust_arguments))
+    order = runner.Order(
+        subject=script,
+        source={"kind": "script", "location": str(path)},
+        name=wanted.name or path.stem,
+        engine=_engine(script, wanted, None),
+        root=wanted.out,
+        workload=None,
+        addresses=addresses,
+        user_agent=wanted.user_agent,
+        workers=wanted.workers,
+        abort=wanted.abort,
+        target=wanted.target or "",
+        command=tuple(sys.argv),
+        authorized=authorized,
+    )
+    style.say("Script", f"{path}{' → ' + wanted.target if wanted.target else ''}")
+    style.say("Load", f"{users} users, {wanted.spawn_rate or users:g} started per second, {seconds} s")
+    style.say("Limits", _abort_words(order.abort))
+    style.say("Engine", "locust; response time is service time there: Locust knows no due moments")
+    return order
+
+
+# --- Carrying it out -------------------------------------------------------------------------------------------------
+
+
+def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool) -> int:
+    """Runs the order, shows it meanwhile, prints what came of it; the exit code."""
+    with stopping() as stop, live.observer(ui) as observer:
+        finished = runner.carry_out(order, observer, stop)
+    index(order.root).record(finished.run)
+    show(finished.run.path, finished.document, as_json, ascii_only)
+    return exit_code(finished.document)
+
+
+def show(path: Path, document: Mapping[str, Any], as_json: bool, ascii_only: bool) -> None:
+    """The result on standard output: the summary for people, or the whole document."""
+    from surgeline.report import document as documents
+    from surgeline.report import terminal
+
+    if as_json:
+        click.echo(documents.dump(document), nl=False)
+        return
+    plain = ascii_only or not style.takes_unicode(sys.stdout)
+    click.echo(terminal.render(document, style.takes_colour(sys.stdout), plain), color=True)
+    click.echo(style.places(path, plain))
+
+
+def exit_code(document: Mapping[str, Any]) -> int:
+    """0, or what the objectives say: missed, or asked for and not measurable."""
+    verdict = document["verdict"]
+    if not document["objectives"]:
+        return 0
+    if verdict["validity"] == "invalid":
+        return EXIT_INVALID
+    return EXIT_MISSED if verdict["slo"] == "missed" else 0
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second leaves at once."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: Any) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        style.warn("Stopping; what was measured is kept. Once more to leave at once.")
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

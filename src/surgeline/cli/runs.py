@@ -1,0 +1,89 @@
+"""`surgeline runs`: what is stored, shown, removed, and closed after a crash."""
+
+import json
+from pathlib import Path
+
+import click
+
+from surgeline import runner
+from surgeline.cli import style
+from surgeline.cli.run import show
+from surgeline.cli.stored import ROOT_OPTION, found, index
+from surgeline.store.rundir import Run, recover
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def runs() -> None:
+    """List, show, remove and recover stored runs.
+
+    RUN is an id, the beginning of one, `last`, `last~1`, or a run's directory.
+    """
+
+
+@runs.command("list")
+@ROOT_OPTION
+@click.option("-n", "--most", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_runs(root: Path, most: int, as_json: bool) -> None:
+    """The stored runs, newest first."""
+    from surgeline.report import terminal
+
+    entries = index(root).runs(most)
+    if as_json:
+        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False))
+    elif not entries:
+        click.echo(f"There are no runs in {root} yet. `surgeline demo` makes one.", err=True)
+    else:
+        import sys
+
+        click.echo(
+            terminal.render_runs([entry.as_dict() for entry in entries], ascii=not style.takes_unicode(sys.stdout))
+        )
+
+
+@runs.command("show")
+@click.argument("run", default="last")
+@ROOT_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print the result document.")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Print nothing but ASCII.")
+def show_run(run: str, root: Path, as_json: bool, ascii_only: bool) -> None:
+    """What came of a run."""
+    stored = found(run, root)
+    show(stored.path, runner.read_document(stored), as_json, ascii_only)
+
+
+@runs.command("rm")
+@click.argument("run", nargs=-1, required=True)
+@ROOT_OPTION
+@click.option("--force", is_flag=True, help="Also where a baseline is made of it.")
+def remove(run: tuple[str, ...], root: Path, force: bool) -> None:
+    """Remove runs with everything in their directories."""
+    for reference in run:
+        stored = found(reference, root)
+        index(root).remove(stored.id, force=force)
+        click.echo(f"removed {stored.id}")
+
+
+@runs.command("recover")
+@click.argument("run", required=False)
+@ROOT_OPTION
+def recover_run(run: str | None, root: Path) -> None:
+    """Close what a killed run left behind, and report it.
+
+    At most the last second is missing; requests that were due and have no answer are counted as aborted. Without RUN,
+    every run that was left open.
+    """
+    paths = [found(run, root).path] if run else index(root).left_open()
+    if not paths:
+        click.echo("No run was left open.", err=True)
+    for path in paths:
+        closing = recover(path)
+        stored = Run(path)
+        document = runner.conclude(stored)
+        index(root).record(stored)
+        click.echo(
+            f"recovered {stored.id}: {closing.rows:,} rows, {closing.aborted:,} requests counted as aborted", err=True
+        )
+        if closing.bytes_left_out:
+            style.warn(f"{closing.bytes_left_out:,} bytes at the end of its journal could not be read")
+        show(stored.path, document, False, False)

@@ -1,0 +1,71 @@
+"""How the command line speaks on standard error: labelled lines, notes, warnings; colour only where it is wanted."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+_LABEL_WIDTH = 8
+
+
+def takes_colour(stream: TextIO) -> bool:
+    """Whether the stream shows colour: FORCE_COLOR wins, then NO_COLOR and TERM=dumb, then being a terminal."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("NO_COLOR") or os.environ.get("SURGELINE_NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def takes_unicode(stream: TextIO) -> bool:
+    """Whether the stream's encoding has the signs we use."""
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def say(label: str, text: str) -> None:
+    """A labelled line."""
+    _err(f"{click.style(label.ljust(_LABEL_WIDTH), bold=True)} {text}")
+
+
+def note(text: str) -> None:
+    """Something worth knowing that changes nothing."""
+    _err(f"{' ' * _LABEL_WIDTH} {text}")
+
+
+def warn(text: str) -> None:
+    """Something that may change what the numbers mean."""
+    sign = "!" if not takes_colour(sys.stderr) else click.style("!", fg="yellow", bold=True)
+    _err(f"{sign} {text}")
+
+
+def _err(text: str) -> None:
+    if not takes_unicode(sys.stderr):
+        text = text.replace("→", "->").replace("…", "...").replace("–", "-").replace("×", "x")
+        text = text.encode("ascii", "replace").decode()
+    click.echo(text, err=True, color=takes_colour(sys.stderr))
+
+
+def places(path: Path, plain: bool = False) -> str:
+    """Where a run's files are, and what to do next: the last lines of every run."""
+    shown = shown_path(path)
+    lines = [
+        ("Page", f"{shown / 'summary.md'}"),
+        ("Report", f"{shown / 'report.html'}"),
+        (
+            "Raw data",
+            f"{shown / 'requests.csv'}" if (path / "requests.csv").exists() else f"surgeline export {path.name}",
+        ),
+        ("Next", "surgeline baseline save main      keeps this run to compare with"),
+        ("", "surgeline compare main last       after your next change"),
+    ]
+    return "\n".join(f" {label:<{_LABEL_WIDTH + 1}} {text}".rstrip() for label, text in lines)
+
+
+def shown_path(path: Path) -> Path:
+    """The path as short as it is unambiguous: relative where it lies below the working directory."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
