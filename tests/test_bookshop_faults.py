@@ -11,6 +11,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ from surgeline.demo.shop.app import (
     PAYMENT_S,
     RATING_EVERY,
     RATING_TIMEOUT_S,
+    REPORT,
+    REPORT_SCANNING,
     ROUND_TRIP_S,
+    SCAN_S,
     SEARCH_S,
     SMALL_POOL,
     Bookshop,
     token,
 )
+from surgeline.demo.shop.database import open_sales
 from surgeline.demo.shop.faults import FAULTS, choose
 from surgeline.demo.shop.server import STALL_EVERY_S, STALL_S, next_stall, stall_for_ever
 
@@ -229,6 +234,19 @@ def test_missing_cache_counts_again_for_every_request(enter: Enter) -> None:
     assert "server-timing" not in right.headers
     assert healthy.waits == []
     assert {answer.body for answer in answers} == {right.body}
+
+
+def test_full_scan_reads_all_orders_for_a_few_days(enter: Enter, folder: Path) -> None:
+    """A wait for the disk before each report, and SQLite says that it scans the orders where it would search them."""
+    faulty, healthy = enter("full_scan"), enter()
+    assert faulty.ask("/report?days=7").json == healthy.ask("/report?days=7").json
+    assert (faulty.waits, healthy.waits) == ([SCAN_S, LAYOUT_S], [LAYOUT_S])
+    with closing(open_sales(folder / stock.SALES, folder / stock.CATALOGUE)) as db:
+        ways = [
+            db.execute(f"EXPLAIN QUERY PLAN {sql}", (1, 2)).fetchone()[3].split()[0]
+            for sql in (REPORT_SCANNING, REPORT)
+        ]
+    assert ways == ["SCAN", "SEARCH"]
 
 
 def test_contention_500_fails_who_pays_while_the_stock_changes(enter: Enter) -> None:

@@ -48,6 +48,12 @@ FAULTS = (
         "an endpoint slower than its kind",
     ),
     Fault(
+        "full_scan",
+        "The report reads all orders ever made to find the days it is asked for.",
+        "GET /report",
+        "an endpoint slower than its kind",
+    ),
+    Fault(
         "contention_500",
         "A checkout answers 500 when another one changed the same book's stock while it was being paid for.",
         "POST /checkout",
