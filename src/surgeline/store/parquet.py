@@ -17,6 +17,7 @@ Texts come out as texts; inside, those that repeat travel as numbers.
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -444,7 +445,7 @@ def read_measurement(
     rows_dropped: int,
 ) -> Measurement:
     """What the Parquet files of a closed run hold, but for the rows."""
-    con = _connect(":memory:", directory)
+    con = _connect(":memory:", Path(tempfile.gettempdir()))
     try:
         return Measurement(
             tuple(_read_windows(con, directory / WINDOWS)),
@@ -468,7 +469,7 @@ def read_rows(
     """
     path = directory / SAMPLES
     names, conditions, values = _selection(columns, where)
-    con = _connect(":memory:", directory)
+    con = _connect(":memory:", Path(tempfile.gettempdir()))
     try:
         starts = [
             int(row[0])
