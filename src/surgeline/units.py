@@ -68,9 +68,9 @@ def parse_duration_ns(text: str | int | float) -> int:
         if not 0 <= number < math.inf:
             raise wrong
         return _within_a_year(Decimal(number if isinstance(number, int) else repr(number)) * NS_PER_S, text)
-    if not isinstance(text, str):
+    if not _is_short_text(text):
         raise wrong
-    compact = text.replace(" ", "")
+    compact = str(text).replace(" ", "")
     if _NUMBER.fullmatch(compact):
         return _within_a_year(Decimal(compact) * NS_PER_S, text)
     total, at = Decimal(0), 0
@@ -87,6 +87,11 @@ def parse_duration_ns(text: str | int | float) -> int:
 def _number(value: object) -> int | float | None:
     """The value where it is a number, and true and false are none."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _is_short_text(value: object) -> bool:
+    """Whether the value is a text that could be a quantity; a longer one is not even looked at."""
+    return isinstance(value, str) and len(value) <= 500
 
 
 def _cited(value: object) -> str:
@@ -111,9 +116,7 @@ def parse_rate_per_s(text: str | int | float) -> float:
     wrong = UnitError(f"{_cited(text)} is not a rate; write for example 200/s, 12k/m or 0.5/s")
     number = _number(text)
     if number is None:
-        if not isinstance(text, str):
-            raise wrong
-        match = _RATE.fullmatch(text.strip().removesuffix("rps").strip())
+        match = _RATE.fullmatch(str(text).strip().removesuffix("rps").strip()) if _is_short_text(text) else None
         if not match:
             raise wrong
         number = float(match[1]) * _SCALE[match[2]] / _RATE_SECONDS[match[3] or "s"]
@@ -127,7 +130,7 @@ def parse_size_bytes(text: str | int) -> int:
     wrong = UnitError(f"{_cited(text)} is not a size; write for example 512, 10kB or 4MiB")
     if isinstance(text, int) and not isinstance(text, bool) and 0 <= text <= LARGEST_BYTES:
         return text
-    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _SIZE.fullmatch(str(text).strip()) if _is_short_text(text) else None
     if not match:
         raise wrong
     value = Decimal(match[1]) * _SIZE_BYTES[match[2]]
@@ -139,7 +142,7 @@ def parse_size_bytes(text: str | int) -> int:
 def parse_ratio(text: str | float) -> float:
     """The ratio in `1%`, `0.5 %` or `0.01`. Raises UnitError for anything outside 0 to 100 %."""
     number = _number(text)
-    match = _RATIO.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _RATIO.fullmatch(str(text).strip()) if _is_short_text(text) else None
     if match:
         number = float(match[1]) / (100.0 if match[2] else 1.0)
     if number is None or not 0.0 <= number <= 1.0:

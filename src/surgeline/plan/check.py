@@ -7,12 +7,17 @@ that the plan does not have, a header that would break the request. It sends not
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 from surgeline.plan.evaluate import GENERATORS
 from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step
 from surgeline.plan.objective import parse_objectives
-from surgeline.plan.problem import Fault, Loc, did_you_mean, path_text, printable, quoted
+from surgeline.plan.problem import MOST_COLLECTED, Fault, Loc, did_you_mean, path_text, printable, quoted
+
+_MOST_WORDS = 200
+"""Variables among which the one that was meant is looked for."""
 
 _WITH_ARGUMENTS = ("int", "choice")
 _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\((.*)\)", re.DOTALL)
@@ -22,16 +27,46 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+@dataclass(slots=True)
+class _Scope:
+    """What the templates of some part of a plan may name, and what to say about those that they may not.
+
+    `known` are constants and what was extracted so far, `later` is what a later step extracts, with that step's number,
+    `elsewhere` whatever any scenario extracts, with that scenario's name. `scenario` is None for what holds for every
+    request.
+    """
+
+    known: set[str]
+    elsewhere: Mapping[str, str]
+    scenario: str | None = None
+    later: Mapping[str, int] = field(default_factory=dict)
+
+    def unknown(self, name: str) -> str:
+        """Why a name means nothing here."""
+        if name in self.later:
+            return f"{_shown(name)} is not known here: it is extracted later, by step {self.later[name]}"
+        if name in self.elsewhere:
+            if self.scenario is None:
+                reason = "the first request has it not yet; put it in the headers of later steps"
+            else:
+                reason = f"it is extracted in scenario {quoted(self.elsewhere[name])}, and a flow sees its own only"
+            return f"{_shown(name)} is not known here: {reason}"
+        words = (*sorted(self.known)[:_MOST_WORDS], *GENERATORS, *self.later)
+        where = "the plan" if self.scenario is None else f"scenario {quoted(self.scenario)}"
+        return f"nothing in {where} defines {_shown(name)}{did_you_mean(name, words, '{{{}}}')}"
+
+
 def faults(plan: Plan) -> list[Fault]:
-    """Everything that does not hang together, in the order of the plan; nothing when all is well."""
+    """What does not hang together, in the order of the plan, the first 200 of it; nothing when all is well."""
     extracted = {variable: name for name, step in plan.steps() for variable in step.extract}
-    return [
-        *_target(plan),
-        *_of_all_requests(plan, extracted),
-        *_constants(plan),
-        *(fault for name, scenario in plan.scenarios.items() for fault in _flow(plan, name, scenario, extracted)),
-        *_objectives(plan),
-    ]
+    found = chain(
+        _target(plan),
+        _of_all_requests(plan, extracted),
+        _constants(plan),
+        chain.from_iterable(_flow(plan, name, scenario, extracted) for name, scenario in plan.scenarios.items()),
+        _objectives(plan),
+    )
+    return list(islice(found, MOST_COLLECTED))
 
 
 def _target(plan: Plan) -> Iterator[Fault]:
@@ -40,17 +75,16 @@ def _target(plan: Plan) -> Iterator[Fault]:
 
 
 def _of_all_requests(plan: Plan, extracted: Mapping[str, str]) -> Iterator[Fault]:
-    known = set(plan.variables)
-    hints = dict.fromkeys(extracted, "the first request has it not yet; put it in the headers of later steps")
+    scope = _Scope(set(plan.variables), extracted)
     yield from _headers(plan.headers, ("headers",))
     yield from _headers(plan.auth.header, ("auth", "header"))
     texts: list[tuple[Loc, str]] = [(("headers", name), value) for name, value in plan.headers.items()]
     texts += [(("auth", word), text) for word in ("bearer", "basic") if (text := getattr(plan.auth, word)) is not None]
     texts += [(("auth", "header", name), value) for name, value in plan.auth.header.items()]
     for loc, text in texts:
-        if loc[0] == "auth" and _CONTROL.search(text):
+        if loc in (("auth", "bearer"), ("auth", "basic")) and _CONTROL.search(text):
             yield Fault(loc, f"{path_text(loc)}: a line break or control character cannot be sent")
-        yield from _templates(text, loc, known, hints, "the plan")
+        yield from _templates(text, loc, scope)
 
 
 def _constants(plan: Plan) -> Iterator[Fault]:
@@ -73,23 +107,16 @@ def _taken(name: str) -> str | None:
 
 
 def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str]) -> Iterator[Fault]:
-    """`extracted`: every variable that a step of any scenario extracts, and one such scenario."""
-    known = set(plan.variables)
-    hints = {
-        variable: f"it is extracted in scenario {quoted(other)}, and a flow sees its own only"
-        for variable, other in extracted.items()
+    later = {
+        variable: number for number, step in reversed(list(enumerate(scenario.steps, 1))) for variable in step.extract
     }
-    hints |= {
-        variable: f"it is extracted later, by step {index + 1}"
-        for index, step in reversed(list(enumerate(scenario.steps)))
-        for variable in step.extract
-    }
+    scope = _Scope(set(plan.variables), extracted, name, later)
     for index, step in enumerate(scenario.steps):
         loc: Loc = ("scenarios", name, "steps", index)
         yield from _step(step, loc)
         for part, text in _texts(step, loc):
-            yield from _templates(text, part, known, hints, f"scenario {quoted(name)}")
-        known |= step.extract.keys()
+            yield from _templates(text, part, scope)
+        scope.known |= step.extract.keys()
 
 
 def _step(step: Step, loc: Loc) -> Iterator[Fault]:
@@ -145,17 +172,18 @@ def _headers(headers: Mapping[str, str], loc: Loc) -> Iterator[Fault]:
 def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
     """Every text of a step in which templates are filled in."""
     yield (*loc, step.method.lower()), step.path
-    for key in ("query", "headers", "form"):
+    for key in ("query", "form"):
         for name, value in (getattr(step, key) or {}).items():
+            yield (*loc, key, name), name
             if isinstance(value, str):
                 yield (*loc, key, name), value
+    for name, value in step.headers.items():
+        yield (*loc, "headers", name), value
     if step.body is not None:
         yield (*loc, "body"), step.body
     yield from _strings(step.json_, (*loc, "json"))
     if step.check.body is not None:
         yield (*loc, "check", "body"), step.check.body
-    yield from _strings(step.check.json_, (*loc, "check", "json"))
-    yield from _strings(step.check.header, (*loc, "check", "header"))
 
 
 def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
@@ -163,33 +191,33 @@ def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
         yield loc, value
     elif isinstance(value, Mapping):
         for key, child in value.items():
+            yield (*loc, key), key
             yield from _strings(child, (*loc, key))
     elif isinstance(value, list | tuple):
         for index, child in enumerate(value):
             yield from _strings(child, (*loc, index))
 
 
-def _templates(text: str, loc: Loc, known: set[str], hints: Mapping[str, str], scope: str) -> Iterator[Fault]:
+def _templates(text: str, loc: Loc, scope: _Scope) -> Iterator[Fault]:
+    if "{{" not in text:
+        return
     for found in TEMPLATE.finditer(text):
-        wrong = _template_fault(found[1], known, hints, scope)
+        wrong = _template_fault(found[1], scope)
         if wrong:
             yield Fault(loc, f"{path_text(loc)}: {wrong}")
     if "{{" in TEMPLATE.sub("", text):
         yield Fault(loc, f"{path_text(loc)}: a template opens with {{{{ and is not closed with }}}}")
 
 
-def _template_fault(name: str, known: set[str], hints: Mapping[str, str], scope: str) -> str | None:
-    if name in known or (name in GENERATORS and name not in _WITH_ARGUMENTS) or _ENV.fullmatch(name):
+def _template_fault(name: str, scope: _Scope) -> str | None:
+    if name in scope.known or (name in GENERATORS and name not in _WITH_ARGUMENTS) or _ENV.fullmatch(name):
         return None
     if name.startswith("env."):
         return f"{_shown(name)} is not the name of an environment variable; use letters, digits and _"
     call = _CALL.fullmatch(name)
     if call or name in _WITH_ARGUMENTS:
         return _call_fault(call[1] if call else name, call[2] if call else "")
-    if name in hints:
-        return f"{_shown(name)} is not known here: {hints[name]}"
-    hint = did_you_mean(name, [*sorted(known), *GENERATORS, *hints], "{{{}}}")
-    return f"nothing in {scope} defines {_shown(name)}{hint}"
+    return scope.unknown(name)
 
 
 def _call_fault(name: str, arguments: str) -> str | None:
@@ -210,13 +238,13 @@ def _shown(name: str) -> str:
 
 
 def _objectives(plan: Plan) -> Iterator[Fault]:
-    endpoints = plan.endpoints
+    endpoints = dict.fromkeys(plan.endpoints)
     for index, text in enumerate(plan.slo):
         for objective in parse_objectives(text):
-            if objective.endpoint is not None and objective.endpoint not in endpoints:
-                hint = did_you_mean(objective.endpoint, endpoints)
-                more = "" if hint else f"; it has {', '.join(quoted(name) for name in endpoints[:5])}"
-                more += ", …" if not hint and len(endpoints) > 5 else ""
-                yield Fault(
-                    ("slo", index), f"slo[{index}]: the plan has no endpoint {quoted(objective.endpoint)}{hint}{more}"
-                )
+            if objective.endpoint is None or objective.endpoint in endpoints:
+                continue
+            hint = did_you_mean(objective.endpoint, endpoints)
+            if not hint:
+                more = ", …" if len(endpoints) > 5 else ""
+                hint = f"; it has {', '.join(quoted(name) for name in islice(endpoints, 5))}{more}"
+            yield Fault(("slo", index), f"slo[{index}]: the plan has no endpoint {quoted(objective.endpoint)}{hint}")

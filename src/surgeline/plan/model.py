@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -32,10 +33,16 @@ from surgeline.workload import Stage, Workload, closed_stage, default_steps, ope
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 SAFE_METHODS = ("get", "head", "options")
-TEMPLATE = re.compile(r"\{\{\s*(.+?)\s*\}\}")
+TEMPLATE = re.compile(r"\{\{[ \t]*([^{}\s](?:[^{}\n]{0,198}[^{}\s])?)[ \t]*\}\}")
+"""`{{id}}`: a variable or a generator, up to 200 characters without braces; its group is without the spaces around."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 LONGEST_NAME = 200
 """Characters in the name of anything that a page shows."""
+
+
+LONGEST_PATH = 8192
+"""Characters; what common servers accept in a request line."""
 
 
 class Misplaced(ValueError):
@@ -83,8 +90,9 @@ def _duration_text(value_ns: int) -> str:
 
 Duration = Annotated[
     int,
-    BeforeValidator(lambda value: units.parse_duration_ns(value), json_schema_input_type=str | float),
+    BeforeValidator(lambda value: units.parse_duration_ns(value)),
     PlainSerializer(_duration_text, return_type=str),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["30s", "1m30s", "250ms"]}),
 ]
 """Nanoseconds; written as `30s`, `1m30s`, `250ms`."""
 
@@ -103,13 +111,9 @@ def _parse_pause(value: Any) -> tuple[int, int]:
 
 Pause = Annotated[
     tuple[int, int],
-    BeforeValidator(_parse_pause, json_schema_input_type=str | float),
-    PlainSerializer(
-        lambda pair: (
-            _duration_text(pair[0]) if pair[0] == pair[1] else f"{_duration_text(pair[0])}..{_duration_text(pair[1])}"
-        ),
-        return_type=str,
-    ),
+    BeforeValidator(_parse_pause),
+    PlainSerializer(lambda pair: "..".join(_duration_text(end) for end in dict.fromkeys(pair)), return_type=str),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["1s", "1s..3s"]}),
 ]
 """Shortest and longest pause in ns, drawn evenly between; written as `1s` or `1s..3s`."""
 
@@ -121,6 +125,8 @@ Scalar = str | int | float | bool
 def _path(text: str) -> str:
     if not text.startswith(("/", "http://", "https://")):
         raise ValueError(f"the path {text[:60]!r} must start with a slash, as in /{text[:60].lstrip('/')}")
+    if len(text) > LONGEST_PATH:
+        raise ValueError(f"the path has {len(text):,} characters; servers take {LONGEST_PATH:,} at most")
     return text
 
 
@@ -167,10 +173,30 @@ def _status_texts(ranges: tuple[tuple[int, int], ...]) -> int | str | list[int |
     return alone if len(texts) == 1 and not isinstance(alone, list) else texts
 
 
+_STATUS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5](xx|[0-9]{2})$"}]}
+
 Statuses = Annotated[
     tuple[tuple[int, int], ...],
-    BeforeValidator(_status_ranges, json_schema_input_type=int | str | list[int | str]),
+    BeforeValidator(_status_ranges),
     PlainSerializer(_status_texts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                *_STATUS_SCHEMA["anyOf"],
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "anyOf": [
+                            *_STATUS_SCHEMA["anyOf"],
+                            {"type": "array", "items": _STATUS_SCHEMA, "minItems": 2, "maxItems": 2},
+                        ]
+                    },
+                },
+            ],
+            "examples": [200, "2xx", [200, 304], [[200, 206]]],
+        }
+    ),
 ]
 """Accepted statuses as ranges, both ends included; written as `200`, `2xx` or `[200, 304]`."""
 
@@ -184,8 +210,9 @@ def _time_limit(value: Any) -> int:
 
 TimeLimit = Annotated[
     int,
-    BeforeValidator(_time_limit, json_schema_input_type=str),
+    BeforeValidator(_time_limit),
     PlainSerializer(lambda value_ns: f"< {_duration_text(value_ns)}", return_type=str),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["< 300ms"]}),
 ]
 """Nanoseconds; written as `< 300ms`."""
 
@@ -193,8 +220,10 @@ TimeLimit = Annotated[
 class Check(_Part):
     """What makes an answer right. A failed check makes the request a failure; it is never sent again."""
 
-    status: Statuses | None = Field(None, description="Accepted statuses; without it 2xx and 3xx are right.")
-    time: TimeLimit | None = Field(None, description="Longest service time, as in `< 300ms`.")
+    status: Statuses | None = Field(
+        None, description="Accepted statuses, a range as a pair; without it 2xx and 3xx are right."
+    )
+    time: TimeLimit | None = Field(None, description="Longest service time.")
     body: str | None = Field(None, description="A text the body must contain.")
     json_: dict[str, Json] = Field({}, alias="json", description="JSONPath to the value it must have.")
     header: dict[str, str] = Field({}, description="Header to a text its value must contain.")
@@ -246,8 +275,17 @@ class Extract(_Part):
         return "cookie", self.cookie or ""
 
 
+def _one_of(words: Sequence[str], *apart: str) -> dict[str, Any]:
+    """In JSON Schema: exactly one of `words` is there, and no two of `apart`."""
+    schema: dict[str, Any] = {"oneOf": [{"required": [word]} for word in words]}
+    pairs = [[one, other] for index, one in enumerate(apart) for other in apart[index + 1 :]]
+    return {**schema, **({"not": {"anyOf": [{"required": pair} for pair in pairs]}} if pairs else {})}
+
+
 class Step(_Part):
     """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of(METHODS, "json", "form", "body"))
 
     get: Path | None = Field(None, description="The path of a GET request; a template, with or without a query.")
     post: Path | None = Field(None, description="The path of a POST request.")
@@ -313,7 +351,11 @@ class Scenario(_Part):
     weight: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = Field(
         1, description="How often it is picked, relative to the others."
     )
-    think_time: Pause = Field((0, 0), description="Pause between an answer and the next request: `1s` or `1s..3s`.")
+    think_time: Pause = Field(
+        (0, 0),
+        description="Pause between an answer and the next request; a range is drawn from evenly.",
+        json_schema_extra={"default": "0s"},
+    )
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] = Field(description="Its requests, in order.")
 
 
@@ -349,26 +391,29 @@ def _exact(level: float) -> str:
 
 Rate = Annotated[
     tuple[float, float],
-    BeforeValidator(lambda value: _ramp(value, units.parse_rate_per_s), json_schema_input_type=str | float),
+    BeforeValidator(lambda value: _ramp(value, units.parse_rate_per_s)),
     PlainSerializer(lambda pair: _ramp_text(pair, "/s")),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["50/s", "50/s -> 300/s", "12k/m"]}),
 ]
+"""Arrivals per second at the beginning and at the end."""
+
 Users = Annotated[
     tuple[float, float],
-    BeforeValidator(lambda value: _ramp(value, _users), json_schema_input_type=str | int),
+    BeforeValidator(lambda value: _ramp(value, _users)),
     PlainSerializer(lambda pair: _ramp_text(pair, "")),
+    WithJsonSchema({"type": ["string", "integer"], "examples": [32, "1 -> 64"]}),
 ]
+"""Users at the beginning and at the end."""
 
 
 class StagePart(_Part):
     """A straight line of load: `rate` (open model) or `users` (closed model), for a time."""
 
-    rate: Rate | None = Field(None, description="Requests due per second: `50/s` or `50/s -> 300/s`.")
-    users: Users | None = Field(None, description="Active users: `32` or `1 -> 64`.")
-    for_: Annotated[
-        int,
-        BeforeValidator(lambda value: units.parse_duration_ns(value), json_schema_input_type=str | float),
-        PlainSerializer(_duration_text, return_type=str),
-    ] = Field(alias="for", description="How long: `30s`.")
+    model_config = ConfigDict(json_schema_extra=_one_of(("rate", "users")))
+
+    rate: Rate | None = Field(None, description="Requests due per second, flat or from one end to the other.")
+    users: Users | None = Field(None, description="Active users, flat or from one end to the other.")
+    for_: Duration = Field(alias="for", description="How long.")
     name: Name | None = Field(None, description="What a page calls the stage.")
 
     @model_validator(mode="after")
@@ -448,6 +493,11 @@ def _objectives(text: str) -> str:
 
 ObjectiveText = Annotated[str, AfterValidator(_objectives)]
 
+_TEXT_OR_TEXTS: dict[str, Any] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    "examples": ["p95 < 300ms", ["p95 < 300ms", "POST /checkout: p99 < 800ms", "errors < 1%"]],
+}
+
 
 class Plan(_Part):
     """What is tested. `target` and `scenarios` with their steps are required; the rest has a default."""
@@ -457,7 +507,11 @@ class Plan(_Part):
     headers: dict[str, str] = Field({}, description="Headers of every request.")
     auth: Auth = Field(Auth.model_validate({}), description="How requests prove who sends them.")
     variables: dict[Variable, str | int | float] = Field({}, description="Constants for templates.")
-    timeout: Duration = Field(30 * units.NS_PER_S, description="From the actual start to the last byte.")
+    timeout: Duration = Field(
+        30 * units.NS_PER_S,
+        description="Longest time from the actual start to the last byte.",
+        json_schema_extra={"default": "30s"},
+    )
     redirects: Annotated[int, Field(ge=0, le=20, strict=True)] = Field(
         5, description="Most redirects followed; 0 follows none."
     )
@@ -468,8 +522,8 @@ class Plan(_Part):
     workload: WorkloadPart | None = Field(
         None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each."
     )
-    slo: tuple[ObjectiveText, ...] = Field(
-        (), description="Objectives, as in `p95 < 300ms` or `POST /checkout: p99 < 800ms`."
+    slo: Annotated[tuple[ObjectiveText, ...], WithJsonSchema(_TEXT_OR_TEXTS)] = Field(
+        (), description="What would be good enough, of every endpoint together or of one."
     )
 
     @field_validator("target")

@@ -11,6 +11,7 @@ Several may stand in one text, separated by commas.
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from surgeline import units
@@ -21,6 +22,9 @@ _ONE = re.compile(
     r"(?P<metric>p\d+(?:\.\d+)?|mean|max|errors|rate|apdex\s*\(\s*(?P<t>[^)]+?)\s*\))"
     r"\s*(?P<op><=|>=|<|>)\s*(?P<limit>[^<>=]+)"
 )
+LONGEST_TEXT = 1000
+"""Characters of a text with objectives; an endpoint's name has up to 200."""
+
 _LOWER_IS_BETTER = ("quantile", "mean", "max", "errors")
 
 
@@ -52,6 +56,8 @@ class ObjectiveError(ValueError):
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
     """The objectives in a text, in order. Raises ObjectiveError with the part that is wrong, also for an empty text."""
+    if len(text) > LONGEST_TEXT:
+        raise ObjectiveError(f"an objective is one line of at most {LONGEST_TEXT} characters")
     found = tuple(_parse_one(part.strip()) for part in _split(text))
     if not found:
         raise ObjectiveError("an objective is missing; write for example `p95 < 300ms` or `errors < 1%`")
@@ -59,8 +65,17 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 
 
 def _split(text: str) -> list[str]:
-    """At commas that are followed by a metric or an endpoint with a colon, never inside of parentheses."""
-    return [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+    """At commas outside of parentheses; a part that compares nothing is the beginning of an endpoint's name."""
+    parts: list[str] = []
+    held = ""
+    for part in re.split(r",(?![^()]*\))", text):
+        held += part
+        if re.search("[<>]", part):
+            parts.append(held)
+            held = ""
+        elif held.strip():
+            held += ","
+    return [*parts, held.rstrip(", ")] if held.strip(", ") else parts
 
 
 def _parse_one(text: str) -> Objective:
@@ -78,7 +93,7 @@ def _parse_one(text: str) -> Objective:
         if word.startswith("p"):
             metric, quantile, value = (
                 "quantile",
-                float(word[1:]) / 100,
+                float(Decimal(word[1:]) / 100),
                 float(units.parse_duration_ns(_with_unit(limit))),
             )
             if not 0 < quantile < 1:
@@ -91,11 +106,12 @@ def _parse_one(text: str) -> Objective:
                 float(units.parse_duration_ns(_with_unit(limit))),
             )
         elif word == "errors":
-            metric, value = "errors", units.parse_ratio(limit)
+            metric, value = "errors", _share_of_errors(limit)
         elif word == "rate":
             metric, value = "rate", units.parse_rate_per_s(limit)
         else:
-            metric, value, apdex_ns = "apdex", units.parse_ratio(limit), units.parse_duration_ns(match["t"])
+            metric, value = "apdex", units.parse_ratio(limit)
+            apdex_ns = units.parse_duration_ns(_with_unit(match["t"]))
     except units.UnitError as error:
         raise ObjectiveError(f"{text!r}: {error}") from error
     objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns)
@@ -109,3 +125,11 @@ def _with_unit(limit: str) -> str:
     if re.fullmatch(r"\d+(\.\d+)?", limit):
         raise units.UnitError(f"{limit!r} has no unit; write for example {limit}ms or {limit}s")
     return limit
+
+
+def _share_of_errors(limit: str) -> float:
+    """A share; `1` without a percent sign would be all of them, and is meant as 1 % far more often."""
+    ratio = units.parse_ratio(limit)
+    if ratio >= 1 and "%" not in limit:
+        raise units.UnitError(f"{limit!r} is every request; write for example {limit}% or 0.01")
+    return ratio

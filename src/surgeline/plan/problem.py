@@ -9,12 +9,19 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 Loc = tuple[str | int, ...]
 """A path of keys and list positions from the top of a plan: `("scenarios", "browse", "steps", 0, "get")`."""
 
 MOST_PROBLEMS = 20
 """As many are listed; the others are counted. Beyond it a list no longer helps (taste)."""
+
+MOST_COLLECTED = 200
+"""Whoever finds problems may stop at so many."""
+
+_MOST_CANDIDATES = 500
+"""Words among which the nearest is looked for."""
 
 _EXCERPT_WIDTH = 100
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*:)([^\s/@]+)(?=@)")
@@ -85,7 +92,8 @@ class PlanError(ValueError):
         shown = [str(problem) for problem in self.problems[:MOST_PROBLEMS]]
         more = len(self.problems) - len(shown)
         if more:
-            shown.append(f"… and {more} more problem{'s' if more > 1 else ''}")
+            least = "at least " if len(self.problems) >= MOST_COLLECTED else ""
+            shown.append(f"… and {least}{more} more problem{'s' if more > 1 else ''}")
         return "\n".join(shown)
 
 
@@ -115,7 +123,7 @@ def printable(text: str) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The word that was probably meant; None where none is near."""
-    known = {candidate.lower(): candidate for candidate in words}
+    known = {candidate.lower(): candidate for candidate in islice(words, _MOST_CANDIDATES)}
     close = difflib.get_close_matches(word.lower()[:100], known, n=1, cutoff=0.6)
     return known[close[0]] if close else None
 

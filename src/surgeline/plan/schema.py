@@ -4,6 +4,8 @@ Both are made from the model, so neither can say anything else than what a plan 
 the schema, the reference shows the table, and complaints about unknown keys look up their neighbours here.
 """
 
+import copy
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -11,24 +13,101 @@ from typing import Any
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import Loc
 
-SCHEMA_ID = "https://surgeline.dev/schema/plan-1.json"
+SCHEMA_ID = "urn:surgeline:schema:plan:1"
+"""1: first version."""
+
+PARTS = {
+    "Plan": "",
+    "Auth": "auth",
+    "Scenario": "scenarios.NAME",
+    "Step": "scenarios.NAME.steps[N]",
+    "Check": "scenarios.NAME.steps[N].check",
+    "Extract": "scenarios.NAME.steps[N].extract.VARIABLE",
+    "WorkloadPart": "workload",
+    "StagePart": "workload.stages[N]",
+}
+"""Each kind of part of a plan, and where it stands, in the order of the language."""
 
 
 @lru_cache(maxsize=1)
 def _schema() -> dict[str, Any]:
-    schema = Plan.model_json_schema(by_alias=True)
+    made: dict[str, Any] = _tidy(Plan.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        **schema,
+        "title": "Surgeline plan",
+        **made,
     }
+
+
+def _tidy(schema: Any) -> Any:
+    """Without titles that repeat the key, without "or null", and without defaults that are nothing."""
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    tidied = {
+        key: {name: _tidy(part) for name, part in value.items()} if key in ("properties", "$defs") else _tidy(value)
+        for key, value in schema.items()
+        if key != "title" and not (key == "default" and (isinstance(value, dict | list) or value is None))
+    }
+    branches = tidied.get("anyOf")
+    if isinstance(branches, list) and len(branches) == 1:
+        del tidied["anyOf"]
+        tidied = {**branches[0], **tidied}
+    return tidied
 
 
 def plan_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the plan language, as `docs/reference/plan.schema.json` publishes it."""
-    import copy
-
     return copy.deepcopy(_schema())
+
+
+def key_tables() -> str:
+    """Every key of the language as Markdown, one table for each kind of part; the reference shows them."""
+    defs = {"Plan": _schema(), **_schema()["$defs"]}
+    tables = []
+    for name, place in PARTS.items():
+        part = defs[name]
+        required = part.get("required", ())
+        rows = [
+            f"| `{key}` | {_value(child)} | {_default(child, key in required)} | {child.get('description', '')} |"
+            for key, child in part["properties"].items()
+        ]
+        title = f"### `{place}`" if place else "### The top"
+        head = "| key | value | default | meaning |\n| --- | --- | --- | --- |"
+        tables.append("\n".join([title, "", *([part["description"], ""] if place else []), head, *rows]))
+    return "\n\n".join(tables) + "\n"
+
+
+def _default(part: dict[str, Any], required: bool) -> str:
+    if required:
+        return "required"
+    if "default" not in part:
+        return ""
+    return f"`{part['default'] if isinstance(part['default'], str) else json.dumps(part['default'])}`"
+
+
+_WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list"}
+
+
+def _value(part: dict[str, Any]) -> str:
+    """What stands behind a key, in a word or by examples."""
+    if "examples" in part:
+        shown = (example if isinstance(example, str) else json.dumps(example) for example in part["examples"])
+        return ", ".join(f"`{example}`" for example in shown)
+    if "enum" in part:
+        return " or ".join(f"`{word}`" for word in part["enum"])
+    if "$ref" in part:
+        return f"keys of `{PARTS[part['$ref'].rpartition('/')[2]]}`"
+    inner = part.get("items") or part.get("additionalProperties")
+    if isinstance(inner, dict):
+        frame = "list of {}" if "items" in part else "names, each with {}"
+        return frame.format(_value(inner))
+    if "anyOf" in part:
+        words = list(dict.fromkeys(_value(branch) for branch in part["anyOf"]))
+        return " or ".join(word for word in words if not (word == "whole number" and "number" in words))
+    return _WORDS.get(part.get("type", ""), "anything" if "type" not in part else "names, each with anything")
 
 
 def keys_at(loc: Loc) -> tuple[str, ...]:

@@ -8,13 +8,24 @@ it finds, not the first thing only. Reading the file is the caller's.
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from surgeline.plan.check import faults
 from surgeline.plan.model import Misplaced, Plan, WorkloadPart
-from surgeline.plan.problem import Fault, Loc, PlanError, did_you_mean, nearest, path_text, printable, quoted
+from surgeline.plan.problem import (
+    MOST_COLLECTED,
+    Fault,
+    Loc,
+    PlanError,
+    did_you_mean,
+    nearest,
+    path_text,
+    printable,
+    quoted,
+)
 from surgeline.plan.schema import keys_at, owner_of
 from surgeline.plan.tree import Tree, decode, read_tree
 
@@ -120,7 +131,7 @@ def _faults_of(error: ValidationError, data: Any) -> list[Fault]:
     not because its entries are wrong.
     """
     places: dict[tuple[Loc, bool], list[Any]] = {}
-    for item in error.errors(include_url=False):
+    for item in islice(error.errors(include_url=False), MOST_COLLECTED):
         loc = _place(item, data)
         about_key = item["type"] in ("missing", "extra_forbidden")
         places.setdefault((loc, about_key), []).append(item)

@@ -429,6 +429,9 @@ def _yaml_error(lines: Lines, error: Any) -> PlanError:
         return lines.error("in double quotes \\ begins an escape; use single quotes, or \\\\", at)
     if "could not find expected ':'" in problem:
         return lines.error("a key needs a colon and its value, as in `name: shop`", opened)
+    if "expected the node content" in problem:
+        end = "stream end" in problem
+        return lines.error("the text ends inside of brackets" if end else "a value is missing before this", at)
     if "expected ',' or" in problem:
         return _inside_brackets(lines, at, opened, problem)
     if _GOT_TEXT_AFTER.search(problem):

@@ -18,7 +18,7 @@ Kind = Literal["url", "plan", "openapi", "script"]
 
 
 MOST_NOTES = 12
-"""Sentences that a user is shown about a plan that was made from something else (taste)."""
+"""Sentences, and names in a sentence, that a user is shown about a plan made from something else (taste)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,19 @@ class Sourced:
         by_reason: dict[str, list[str]] = {}
         for part in self.left_out:
             by_reason.setdefault(part.reason, []).append(part.name)
-        sentences = [f"{these(names, 'is', 'are')} left out: {reason}" for reason, names in by_reason.items()]
+        sentences = [
+            f"{these(names, 'is', 'are', MOST_NOTES)} left out: {reason}" for reason, names in by_reason.items()
+        ]
         shown = [*self.remarks, *sentences]
         if len(shown) <= MOST_NOTES:
             return tuple(shown)
         return (*shown[: MOST_NOTES - 1], f"more is left out, for {len(shown) - MOST_NOTES + 1} other reasons")
 
 
-def these(names: Sequence[str], one: str, many: str) -> str:
+def these(names: Sequence[str], one: str, many: str, most: int = 3) -> str:
     """`A is`, `A, B are`, `A, B, C and 7 more are`."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more} {one if len(names) == 1 else many}"
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more} {one if len(names) == 1 else many}"
 
 
 _URL = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
@@ -71,7 +73,7 @@ _OTHER_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _OPENAPI_KEY = re.compile(r"""^[ \t{]*["']?(openapi|swagger)["']?\s*:\s*["']?[23]""", re.MULTILINE)
 _PLAN_KEY = re.compile(r"""^["']?(target|scenarios)["']?\s*[:=]|^\[\[?scenarios""", re.MULTILINE)
 _JSON_PLAN_KEY = re.compile(r'"(target|scenarios)"\s*:')
-_LOCUST = re.compile(r"^\s*(from\s+locust\b|import\s+locust\b)", re.MULTILINE)
+_LOCUST = re.compile(r"^[ \t]*(from\s+locust\b|import\s+locust\b)", re.MULTILINE)
 _NOT_YET = (
     (re.compile(r'"log"\s*:\s*\{[^{}]*"(version|creator|entries)"'), "a HAR recording"),
     (re.compile(r'"schema"\s*:\s*"https://schema\.(getpostman|postman)\.com'), "a Postman collection"),

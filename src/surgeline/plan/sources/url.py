@@ -215,7 +215,7 @@ class _Look:
 
     def places(self, parts: SplitResult, first: Fetched) -> list[str]:
         """Where a document may be: what the page says itself, then where frameworks put it."""
-        named = [urljoin(first.final_url, found[1]) for found in _SERVICE_DESC.finditer(first.header("link"))]
+        named = [urljoin(first.final_url, found[1]) for found in _SERVICE_DESC.finditer(first.header("link")[:4096])]
         if "html" in first.header("content-type").lower():
             named += [link.url for link in links_in(first) if link.is_document]
         named += [self.origin + path for path in DOCUMENT_PATHS]

@@ -1,0 +1,223 @@
+"""The published schema and the reference page say what the model says, and the schema takes what the reader takes."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import pytest
+
+from surgeline.plan.evaluate import GENERATORS
+from surgeline.plan.model import Plan
+from surgeline.plan.objective import parse_objectives
+from surgeline.plan.problem import PlanError
+from surgeline.plan.schema import PARTS, keys_at, owner_of, plan_schema
+from surgeline.plan.sources.openapi import MOST_JSON_BYTES, MOST_YAML_BYTES
+from surgeline.plan.sources.url import MOST_ENDPOINTS, MOST_FETCHES
+from surgeline.plan.text import parse_plan
+from surgeline.plan.tree import MOST_ALIAS_NODES, MOST_BYTES, MOST_DEPTH, read_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The script that writes the reference."""
+    spec = importlib.util.spec_from_file_location("plan_reference", ROOT / "scripts" / "plan_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The reference page."""
+    return (REFERENCE / "plan.md").read_text(encoding="utf-8")
+
+
+def _takes(data: Any) -> bool:
+    """Whether the published schema takes plain data."""
+    return bool(jsonschema.Draft202012Validator(plan_schema()).is_valid(data))
+
+
+def test_the_published_schema_is_the_models(script: ModuleType) -> None:
+    """After a change of the model, `scripts/plan_reference.py` writes it anew."""
+    assert (REFERENCE / "plan.schema.json").read_text(encoding="utf-8") == script.schema_text()
+    jsonschema.Draft202012Validator.check_schema(plan_schema())
+
+
+def test_the_tables_of_the_page_are_the_models(script: ModuleType, page: str) -> None:
+    """Every key has its row, with what it means."""
+    assert script.with_tables(page) == page
+    for line in page.splitlines():
+        if re.match(r"\| `[a-z_]+` \|.*\|.*\|.*\|$", line):
+            assert line.split("|")[-2].strip(), f"no meaning: {line}"
+    assert PARTS.keys() == {"Plan", *plan_schema()["$defs"]}
+
+
+def test_every_generator_has_its_row(page: str) -> None:
+    """In the table of templates, and none that does not exist."""
+    section = page.partition("## Templates")[2].partition("\n## ")[0]
+    shown = {name.partition("(")[0] for name in re.findall(r"\{\{([a-z_]+(?:\([^)]*\))?)\}\}", section)}
+    assert shown == set(GENERATORS)
+
+
+def test_every_objective_of_the_page_is_one(page: str) -> None:
+    """And each kind of objective is on the page."""
+    section = page.partition("## Objectives")[2].partition("\n## ")[0]
+    texts = re.findall(r"`([^`]* [<>] [^`]+)`", section)
+    assert {objective.metric for text in texts for objective in parse_objectives(text)} == {
+        *("quantile", "mean", "max", "errors", "rate", "apdex"),
+    }
+
+
+def test_the_bounds_on_the_page_are_those_of_the_code(page: str) -> None:
+    """Numbers in prose drift first."""
+    words = " ".join(page.split())
+    for bound in (
+        f"up to {MOST_ALIAS_NODES:,} parts",
+        f"at most {MOST_BYTES >> 20} MiB and is at most {MOST_DEPTH} levels deep",
+        f"up to {MOST_JSON_BYTES >> 20} MiB of JSON or {MOST_YAML_BYTES >> 20} MiB of YAML",
+        f"at most {MOST_ENDPOINTS} endpoints, found with at most {MOST_FETCHES} requests",
+    ):
+        assert bound in words
+
+
+def test_the_complaint_on_the_page_is_the_real_one(page: str) -> None:
+    """Word for word."""
+    text = "target: http://127.0.0.1:1\nscenarios:\n  a: {steps: [{get: /}]}\nworkload:\n  model: open\n  stages:\n"
+    with pytest.raises(PlanError) as caught:
+        parse_plan(text + "  - rate: 5/s\n    durations: 3s\n", "plan.yaml")
+    assert str(caught.value) in page
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_every_plan_in_the_docs_is_a_plan(path: Path) -> None:
+    """Each YAML block with a target and scenarios is read without complaint."""
+    if not path.exists():
+        pytest.skip("not written yet")
+    for block in re.findall(r"```yaml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        if re.search(r"^target:", block, re.MULTILINE) and "scenarios:" in block:
+            assert parse_plan(block, str(path))
+
+
+_WHOLE: dict[str, Any] = {
+    "target": "https://shop.test:8443/v1",
+    "name": "shop",
+    "headers": {"accept": "application/json"},
+    "auth": {"bearer": "{{env.TOKEN}}", "header": {"x-key": "{{env.KEY}}"}},
+    "variables": {"shelf": "novels", "page": 3, "ratio": 0.5},
+    "timeout": "10s",
+    "redirects": 0,
+    "insecure": True,
+    "scenarios": {
+        "browse": {
+            "weight": 3,
+            "think_time": "1s..3s",
+            "steps": [
+                {
+                    "get": "/products",
+                    "name": "list",
+                    "query": {"q": "{{shelf}}", "n": 3, "x": 1.5, "all": False},
+                    "headers": {"x-a": "b"},
+                    "check": {
+                        "status": [200, "3xx", [400, 404]],
+                        "time": "< 300ms",
+                        "body": "x",
+                        "json": {"$.a": [1, None, {"b": True}]},
+                        "header": {"content-type": "json"},
+                    },
+                    "extract": {
+                        "id": "$.items[0].id",
+                        "csrf": {"regex": 'name="csrf" value="([^"]+)"'},
+                        "next": {"header": "location"},
+                        "session": {"cookie": "sid"},
+                    },
+                    "timeout": "2s",
+                    "think_time": 0,
+                },
+                {"post": "/a", "json": {"id": "{{id}}", "n": [1, None]}},
+                {"put": "/a", "form": {"a": 1, "b": "{{csrf}}"}},
+                {"patch": "/a", "body": "raw {{session}}"},
+                {"delete": "/a/{{id}}"},
+                {"head": "/a"},
+                {"options": "/a"},
+            ],
+        },
+        "idle": {"steps": [{"get": "/health"}]},
+    },
+    "workload": {
+        "model": "open",
+        "arrivals": "uniform",
+        "seed": 7,
+        "stages": [{"rate": "5/s -> 50/s", "for": "10s", "name": "warm up"}, {"rate": 50, "for": 5}],
+    },
+    "slo": ["p95 < 300ms", "list: errors < 1%"],
+}
+
+
+def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
+    """As it is written, and as it is dumped; and the example does use every key."""
+    plan = Plan.model_validate(_WHOLE)
+    assert _takes(_WHOLE)
+    assert _takes(plan.dump())
+    used = {
+        *keys_at(()),
+        *keys_at(("scenarios", "a")),
+        *keys_at(("scenarios", "a", "steps", 0)),
+        *keys_at(("scenarios", "a", "steps", 0, "check")),
+        *keys_at(("workload",)),
+    }
+    assert all(f'"{word}":' in json.dumps(_WHOLE) for word in used)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": None},
+        {"tagret": "x"},
+        {"scenarios": {}},
+        {"scenarios": {"a": {"steps": []}}},
+        {"scenarios": {"a": {"steps": [{"name": "x"}]}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "post": "/"}]}}},
+        {"scenarios": {"a": {"steps": [{"post": "/", "json": 1, "body": "x"}]}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "check": {"status": "20x"}}]}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "extract": {"a": {"regex": "a", "cookie": "b"}}}]}}},
+        {"scenarios": {"a": {"weight": 0, "steps": [{"get": "/"}]}}},
+        {"workload": {"model": "half", "stages": [{"rate": 1, "for": 1}]}},
+        {"workload": {"model": "open", "stages": [{"rate": 1, "users": 1, "for": 1}]}},
+        {"workload": {"model": "open", "stages": [{"rate": 1}]}},
+        {"insecure": "yes"},
+        {"redirects": 21},
+    ],
+    ids=json.dumps,
+)
+def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
+    """An editor shows the mistake before a run does."""
+    data = {**_WHOLE, **change}
+    with pytest.raises(PlanError):
+        parse_plan(json.dumps(data), "plan.json")
+    assert not _takes({key: value for key, value in data.items() if value is not None})
+
+
+def test_the_bookshops_plan_fits_the_schema() -> None:
+    """The demo's plan is what newcomers copy."""
+    path = ROOT / "src" / "surgeline" / "demo" / "plan.yaml"
+    assert _takes(read_tree(path.read_bytes(), path.name).value)
+
+
+def test_keys_are_found_by_their_path() -> None:
+    """What an unknown key is compared with, and where it would belong."""
+    assert keys_at(("workload", "stages", 3)) == ("rate", "users", "for", "name")
+    assert keys_at(("headers",)) == ()
+    assert keys_at(("nowhere", 5)) == ()
+    assert owner_of(("scenarios", "a", "steps", 0), "status") == "check"
+    assert owner_of((), "nothing") is None
