@@ -143,6 +143,10 @@ def test_an_odd_path_is_no_pattern(tmp_path: Path) -> None:
     assert _rows(Run(run.path)) == measured
 
 
+def _keys(measured: recorded.Rows) -> list[tuple[Any, ...]]:
+    return list(zip(measured["endpoint"], measured["outcome"], strict=True))
+
+
 def test_a_frame_that_is_no_table_is_left_out_and_counted(tmp_path: Path) -> None:
     """A whole frame with a payload that its kind does not promise costs itself and nothing else."""
     run = RunDirectory.create(tmp_path, "odd", {})
@@ -153,8 +157,14 @@ def test_a_frame_that_is_no_table_is_left_out_and_counted(tmp_path: Path) -> Non
         segment.append(Frame.WINDOWS, lacking)
         segment.append(Frame.EVENT, b"{not json")
         recorded.journal(segment, good)
+        odd = encode_table(
+            recorded.WINDOW_COLUMNS, {**recorded.fold_rows(good), "outcome": [99] * len(set(_keys(good)))}
+        )
+        segment.append(Frame.WINDOWS, odd)
+    before = Run(run.path).measurement()
     closing = run.close("finished")
-    assert (closing.rows, closing.bytes_left_out) == (10, len(b"no table") + len(lacking))
+    assert (closing.rows, closing.bytes_left_out) == (10, len(b"no table") + len(lacking) + len(odd))
+    assert Run(run.path).measurement() == before
     assert len(Run(run.path).measurement().events) == 1
 
 
@@ -217,6 +227,24 @@ def test_a_closing_that_was_cut_short_comes_to_the_same_end(tmp_path: Path, agai
         assert {entry.name for entry in run.path.iterdir()} == {*FILES, "run.json"}
         recover(run.path)
         assert Run(run.path).measurement() == expected
+
+
+@pytest.mark.slow
+def test_a_closing_that_was_killed_comes_to_the_same_end(tmp_path: Path) -> None:
+    """Killed with SIGKILL before each step in turn, with whatever lies around then, recover still brings all of it."""
+    script = """
+        import os, sys
+        from surgeline.store.rundir import recover
+        recover(sys.argv[1], step=lambda name: os.kill(os.getpid(), 9) if name == sys.argv[2] else None)
+        """
+    for name in _steps_of(tmp_path / "steps"):
+        run, measured = _record(tmp_path / name, seconds=2, rows=25)
+        run.release()
+        arguments = [sys.executable, "-c", textwrap.dedent(script), str(run.path), name]
+        assert subprocess.run(arguments, timeout=60).returncode == -signal.SIGKILL
+        recover(run.path)
+        assert _rows(Run(run.path)) == measured
+        assert {entry.name for entry in run.path.iterdir()} == {*FILES, "run.json"}
 
 
 WRITER = """

@@ -138,9 +138,8 @@ class Conversion:
         waiting: dict[Frame, list[Table]] = {kind: [] for kind in _WANTED}
         rows: dict[Frame, int] = dict.fromkeys(_WANTED, 0)
         for _, kind, payload in journal.frames(*_WANTED):
-            try:
-                table = _checked(decode_table(payload), _WANTED[kind])
-            except SampleError:
+            table = table_of(kind, payload)
+            if table is None:
                 self.bytes_left_out += len(payload)
                 continue
             waiting[kind].append(table)
@@ -414,17 +413,23 @@ def _arrays(values: Mapping[str, list[int]], kinds: Mapping[str, ColumnType]) ->
     return {name: np.array(column, dtype=_NUMPY_TYPES.get(kinds[name], "i4")) for name, column in values.items()}
 
 
-def _checked(table: Table, columns: Mapping[str, ColumnType]) -> Table:
-    """The table, if it has all the columns, each of its sort. Raises SampleError."""
-    for name, kind in columns.items():
+def table_of(kind: Frame, payload: bytes) -> Table | None:
+    """The table in a frame; None where it is not what the frame's kind promises."""
+    columns = _WANTED[kind]
+    try:
+        table = decode_table(payload)
+    except SampleError:
+        return None
+    for name, sort in columns.items():
         column = table.columns.get(name)
-        sort = {"str": Texts, "ragged": Ragged}.get(kind)
-        if column is None or (isinstance(column, Texts | Ragged) if sort is None else not isinstance(column, sort)):
-            raise SampleError(f"a table lacks the column {name}, or it is no {kind}")
-    for side in _SIDES if "response_index" in columns else ():
-        index, count = table[f"{side}_index"], table[f"{side}_count"]
-        if (index.offsets != count.offsets).any():
-            raise SampleError(f"a window's {side} histogram has not one count for each bucket")
+        made = {"str": Texts, "ragged": Ragged}.get(sort)
+        if column is None or (isinstance(column, Texts | Ragged) if made is None else not isinstance(column, made)):
+            return None
+    if table.rows and "outcome" in columns and int(table["outcome"].max()) > max(Outcome):
+        return None
+    for side in _SIDES if kind == Frame.WINDOWS else ():
+        if (table[f"{side}_index"].offsets != table[f"{side}_count"].offsets).any():
+            return None
     return table
 
 
@@ -504,9 +509,8 @@ def journal_rows(
 
     names, _, _ = _selection(columns, where)
     for _, _, payload in journal.frames(Frame.ROWS):
-        try:
-            table = _checked(decode_table(payload), ROW_COLUMNS)
-        except SampleError:
+        table = table_of(Frame.ROWS, payload)
+        if table is None:
             continue
         kept = np.ones(table.rows, dtype=bool)
         for name, values in (where or {}).items():

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgeline.samples import Frame, Measurement, Merger, Reading, Table, decode_table, encode_object, windows_of
+from surgeline.samples import Frame, Measurement, Merger, Reading, Table, encode_object, windows_of
 from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, Foreign, Misused, StoreError, from_os, shown
 from surgeline.store.journal import Journal, Segment, Tail, open_segments
@@ -374,19 +374,24 @@ def recover(path: Path | str, *, step: Callable[[str], None] = lambda name: None
 
 
 def measurement_of(journal: Journal) -> Measurement:
-    """What a journal holds so far: windows and counts merged, the rest in order of time."""
-    merger, readings, rows = Merger(), [], 0
-    for _, kind, payload in journal.frames(Frame.WINDOWS, Frame.COUNTS, Frame.HEALTH):
-        table = decode_table(payload)
-        if kind == Frame.WINDOWS:
+    """What a journal holds so far: windows and counts merged, the rest by time; what is no table is left out."""
+    from surgeline.store.parquet import table_of
+
+    merger, rows = Merger(), 0
+    readings: list[Reading] = []
+    for _, kind, payload in journal.frames(Frame.ROWS, Frame.WINDOWS, Frame.COUNTS, Frame.HEALTH):
+        table = table_of(kind, payload)
+        if table is None:
+            continue
+        if kind == Frame.ROWS:
+            rows += table.rows
+        elif kind == Frame.WINDOWS:
             for window in windows_of(table):
                 merger.add_window(window)
         elif kind == Frame.COUNTS:
             merger.add_counts(table)
         else:
             readings.extend(readings_of(table))
-    for _, _, payload in journal.frames(Frame.ROWS):
-        rows += int.from_bytes(payload[:4], "little")
     readings.sort(key=lambda reading: reading.at_ns)
     return Measurement(
         merger.windows(),
