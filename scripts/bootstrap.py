@@ -435,8 +435,10 @@ def _run(command: list[str], failure: str, environment: dict[str, str] | None = 
 
 
 def _end_of_log() -> str:
-    lines = LOG.read_text(errors="replace").strip().splitlines()[-12:]
-    return "\n".join(f"    {line[:200]}" for line in lines)
+    """The last lines that the last command wrote about its own failure, without what pip says about pip."""
+    last = LOG.read_text(errors="replace").rpartition("\n$ ")[2].partition("[end of output]")[0]
+    lines = [line for line in last.splitlines() if line.strip()][-12:]
+    return "\n".join(f"    {line.strip()[:200]}" for line in lines)
 
 
 if __name__ == "__main__":
