@@ -133,6 +133,7 @@ class Lane:
         self._alarm = Alarm()
         self._drained = gevent.event.Event()
         self._changed = gevent.event.Event()
+        self._exhausted = gevent.event.Event()
         self._going = gevent.event.Event()
         self._going.set()
         self._plugin.more_readings = self._readings
@@ -159,6 +160,8 @@ class Lane:
         gevent.spawn(self._conduct)
         if self.open and self._sends:
             gevent.spawn(self._dispatch)
+        else:
+            self._exhausted.set()
 
     def _conduct(self) -> None:
         """Walks through the stages, then waits for what is in flight, then ends what is still there."""
@@ -171,6 +174,7 @@ class Lane:
             begin = self.now_ns() if self._ends() else self.timeline.stage_end_ns(index)
             self._mark("stage_ended", begin, stage=index)
             index += 1
+        self._exhausted.wait()
         self._stop(self._grace_ns)
         deadline = self.now_ns() + self._grace_ns
         self._await(deadline if self._sends else deadline + SETTLE_NS)
@@ -215,6 +219,7 @@ class Lane:
             return
         self._draining, self._grace_ns = True, grace_ns
         self._begun.set()
+        self._exhausted.set()
         self._going.set()
         self._change()
 
@@ -319,14 +324,19 @@ class Lane:
         return None
 
     def _dispatch(self) -> None:
-        """The open model: an iteration for each arrival, at its moment."""
+        """The open model: an iteration for each arrival, at its moment or, where this process is late, after it.
+
+        `_exhausted` says that none is left: the last arrival is due with the end of the last stage, not after it.
+        """
         number = self._index
         arrivals = self.timeline.arrivals(0)
         while not self._draining:
             changed = self._changed
             due = next(arrivals, None)
             if due is None:
+                self._exhausted.set()
                 changed.wait()
+                self._exhausted.clear()
             elif self._sleep_until(due):
                 gevent.spawn(self._arrive, number, due)
                 number += self._of
@@ -335,9 +345,10 @@ class Lane:
 
     def _arrive(self, number: int, due: int) -> None:
         iteration = self._iteration(number, number, {}, self._pool)
+        first, *_ = iteration.scenario.steps
         for step in iteration.scenario.steps:
             self._sleep(due)
-            if self._ends():
+            if self._ends() and step is not first:
                 return
             end, goes_on = self._request(iteration, step, due)
             if not goes_on:

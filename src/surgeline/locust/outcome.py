@@ -43,6 +43,7 @@ _CONNECTING = frozenset(
 )
 _READING_HEAD = frozenset({"_read_headers", "getresponse", "begin", "_read_status"})
 _SENDING = frozenset({"sendall", "send", "sendfile"})
+_NOT_SENT = frozenset({"client_ports", "client_fds"})
 _PORTS = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 _DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
@@ -68,7 +69,7 @@ def outcome_of(exception: object, status: int) -> tuple[Outcome, str]:
         return Outcome.TIMEOUT, _timeout_kind(chain, passed)
     kind = next((kind for link in reversed(chain) if (kind := _kind(link, passed))), None)
     if kind is not None:
-        return Outcome.ERROR, kind
+        return (Outcome.NOT_SENT if kind in _NOT_SENT else Outcome.ERROR), kind
     return (Outcome.FAILURE if status else Outcome.ERROR), text_of(exception)
 
 
@@ -158,7 +159,7 @@ def _kind(link: BaseException, passed: set[str]) -> str | None:
         case OSError() if link.errno in _DESCRIPTORS:
             return "client_fds"
         case OSError() if link.errno in _UNREACHABLE:
-            return "connect_unreachable"
+            return "connect_refused"
     return None
 
 

@@ -222,7 +222,8 @@ class Plugin:
             outcome, error = outcome_of(exception, status)
             endpoint = endpoint_of(str(request_type), str(name))
             user = current_user()
-            recorder.count(start, 0, endpoint, due=1, sent=1, hops=_hops(response))
+            unsent = outcome is Outcome.NOT_SENT
+            recorder.count(start, 0, endpoint, due=1, sent=0 if unsent else 1, hops=_hops(response))
             recorder.add(
                 Row(
                     endpoint,
@@ -233,8 +234,8 @@ class Plugin:
                     str(request_type),
                     str(url if url is not None else name),
                     start,
-                    start,
-                    end,
+                    -1 if unsent else start,
+                    -1 if unsent else end,
                     status=status,
                     outcome=int(outcome),
                     error=error,

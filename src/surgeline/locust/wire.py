@@ -299,7 +299,10 @@ class Connection:
             return False
 
     def exchange(self, request: bytes, reader: AnswerReader, timing: Timing, deadline_ns: int) -> bool:
-        """Sends the request and reads the answer; whether the connection may be used again. Raises Broken."""
+        """Sends the request and reads the answer; whether the connection may be used again. Raises Broken.
+
+        Status and protocol in `timing` become this answer's, phases and bytes are added.
+        """
         timing.reused = 1 if self.served else 0
         began = time.monotonic_ns()
         written = self._write(request, timing, deadline_ns)
@@ -321,8 +324,8 @@ class Connection:
         finally:
             now = time.monotonic_ns()
             timing.add("wait_ns" if first < 0 else "receive_ns", now - (sent if first < 0 else first))
-            timing.status = reader.status or timing.status
-            timing.protocol = f"http/1.{reader.minor}" if reader.status else timing.protocol
+            timing.status = reader.status
+            timing.protocol = f"HTTP/1.{reader.minor}" if reader.status else ""
         self.served += 1
         return written and reader.keep_alive and not reader.extra
 

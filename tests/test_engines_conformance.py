@@ -1,0 +1,480 @@
+"""The same plans through every engine that sends: the same outcomes, the same books, the same requests at the target.
+
+The target breaks by path, in every way that an engine has a word for. What it remembers is compared with what the
+engine says it did.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surgeline.engines import Ending, Engine, Settings
+from surgeline.engines.locust import LocustEngine
+from surgeline.engines.native import NativeEngine, available
+from surgeline.plan.model import Plan
+from surgeline.samples import Frame, Merger, Outcome, Texts, decode_table, fold_rows, windows_of
+from surgeline.store.journal import Segment, read_all
+from targets.faulty import Faulty
+
+RUN = "2026-11-23-conformance-abc"
+OK, FAILURE, ERROR, TIMEOUT = Outcome.OK, Outcome.FAILURE, Outcome.ERROR, Outcome.TIMEOUT
+NEVER_REACHED = {"connect_refused", "connect_timeout", "connect_reset", "dns", "tls_handshake", "tls_certificate"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+needs_native = pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
+ENGINES = [pytest.param(LocustEngine, id="locust"), pytest.param(NativeEngine, id="native", marks=needs_native)]
+
+
+@dataclass
+class Told:
+    """What an engine wrote."""
+
+    ending: Ending
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    due: int = 0
+    sent: int = 0
+    hops: int = 0
+    windows: Merger = field(default_factory=Merger)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+    metrics: set[str] = field(default_factory=set)
+
+    def of(self, endpoint: str) -> list[dict[str, Any]]:
+        """The rows of one endpoint."""
+        return [row for row in self.rows if row["endpoint"] == endpoint]
+
+
+def run(
+    engine: Engine,
+    plan: dict[str, Any],
+    place: Path,
+    control: Callable[[Any], None] = lambda running: None,
+    **settings: Any,
+) -> Told:
+    """A whole run, and all that it left in its journal."""
+    journal = place / "journal"
+    journal.mkdir(parents=True)
+    with Segment(journal) as sink:
+        running = engine.start(
+            Plan.model_validate(plan),
+            Settings(
+                run_id=RUN,
+                monotonic_ns=time.monotonic_ns(),
+                workload=None,
+                user_agent="surgeline/test",
+                headers=(("x-surgeline-run", RUN),),
+                **{"grace_ns": 1_000_000_000, **settings},
+            ),
+            sink,
+        )
+        control(running)
+        ending = running.wait(60)
+    assert ending is not None, "the engine has not ended after a minute"
+    told = Told(ending)
+    for _, kind, payload in read_all(journal).frames():
+        if kind is Frame.ROWS:
+            told.rows += _rows(decode_table(payload).columns)
+        elif kind is Frame.COUNTS:
+            table = decode_table(payload)
+            told.due += int(table["due"].sum())
+            told.sent += int(table["sent"].sum())
+            told.hops += int(table["hops"].sum())
+        elif kind is Frame.WINDOWS:
+            for window in windows_of(decode_table(payload)):
+                told.windows.add_window(window)
+        elif kind is Frame.HEALTH:
+            told.metrics |= set(decode_table(payload)["metric"])
+        else:
+            (told.events if kind is Frame.EVENT else told.exchanges).append(json.loads(payload))
+    return told
+
+
+def _rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    plain = [list(column) if isinstance(column, Texts) else column.tolist() for column in columns.values()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*plain, strict=True)]
+
+
+def assert_books_balance(told: Told, target: Faulty) -> None:
+    """Rows are due, due is sent and not sent, and the target has seen every request that reached it, and every hop."""
+    outcomes = Counter(row["outcome"] for row in told.rows)
+    assert len(told.rows) == told.due == told.sent + outcomes[Outcome.NOT_SENT]
+    assert told.sent == sum(count for outcome, count in outcomes.items() if outcome != Outcome.NOT_SENT)
+    reached = told.sent - sum(row["error"] in NEVER_REACHED for row in told.rows)
+    assert len(target.of_run(RUN)) == reached + told.hops
+    assert all(row["start_ns"] >= row["intended_ns"] for row in told.rows if row["start_ns"] >= 0)
+
+
+# --- one flow of everything -------------------------------------------------------------------------------------------
+
+Case = tuple[str, dict[str, Any], set[tuple[Outcome, str, int]]]
+
+NOTHING: dict[str, Any] = {}
+AFRESH: Case = ("closes, so that the next is on a new connection", {"get": "/until-close"}, {(OK, "", 200)})
+
+FLOW: list[Case] = [
+    ("plain", {"get": "/ok"}, {(OK, "", 200)}),
+    ("not found", {"get": "/nothing-here"}, {(FAILURE, "status 404", 404)}),
+    ("server error", {"get": "/status/503"}, {(FAILURE, "status 503", 503)}),
+    ("wanted error", {"get": "/status/503", "check": {"status": [503]}}, {(OK, "", 503)}),
+    ("unwanted success", {"get": "/ok", "check": {"status": "4xx"}}, {(FAILURE, "status 200", 200)}),
+    ("no content", {"delete": "/status/204"}, {(OK, "", 204)}),
+    ("not modified", {"get": "/status/304"}, {(OK, "", 304)}),
+    ("head", {"head": "/ok"}, {(OK, "", 200)}),
+    ("interim answer", {"get": "/interim"}, {(OK, "", 200)}),
+    ("chunked", {"get": "/chunked", "check": {"json": {"$.a": 12}}}, {(OK, "", 200)}),
+    ("json right", {"get": "/ok", "check": {"json": {"$.items[0].id": 7, "$.ok": True}}}, {(OK, "", 200)}),
+    ("json wrong", {"get": "/ok", "check": {"json": {"$.text": "bye"}}}, {(FAILURE, "check json $.text", 200)}),
+    ("json absent", {"get": "/ok", "check": {"json": {"$.none": 1}}}, {(FAILURE, "check json $.none", 200)}),
+    ("body right", {"get": "/ok", "check": {"body": "hello"}}, {(OK, "", 200)}),
+    ("header right", {"get": "/echo", "check": {"header": {"content-type": "json"}}}, {(OK, "", 200)}),
+    ("header wrong", {"get": "/echo", "check": {"header": {"x-none": "1"}}}, {(FAILURE, "check header x-none", 200)}),
+    ("too slow", {"get": "/slow/60", "check": {"time": "< 20ms"}}, {(FAILURE, "check time", 200)}),
+    ("redirected", {"get": "/redirect/1"}, {(OK, "", 200)}),
+    ("redirect loop", {"get": "/loop"}, {(FAILURE, "redirect_loop", 301)}),
+    ("redirect away", {"get": "/elsewhere"}, {(FAILURE, "redirect_refused", 302)}),
+    ("redirect to nowhere", {"get": "/no-location"}, {(OK, "", 302)}),
+    ("slow after a redirect", {"get": "/to-slow/600", "timeout": "200ms"}, {(TIMEOUT, "total_timeout", 0)}),
+    AFRESH,
+    ("late head", {"get": "/slow/600", "timeout": "150ms"}, {(TIMEOUT, "header_timeout", 0)}),
+    ("late body", {"get": "/slow-body/600", "timeout": "150ms"}, {(TIMEOUT, "body_timeout", 200)}),
+    AFRESH,
+    ("reset", {"get": "/reset"}, {(ERROR, "reset_before_headers", 0)}),
+    ("closed unanswered", {"get": "/close"}, {(ERROR, "reset_before_headers", 0)}),
+    ("reset within the body", {"get": "/reset-mid-body"}, {(ERROR, "reset_mid_body", 200)}),
+    ("short body", {"get": "/short"}, {(ERROR, "short_body", 200)}),
+    ("bad chunk", {"get": "/bad-chunk"}, {(ERROR, "bad_chunk", 200)}),
+    ("not http", {"get": "/garbage"}, {(ERROR, "invalid_http", 0)}),
+    ("endless head", {"get": "/long-head"}, {(ERROR, "header_too_large", 0)}),
+    ("new before it dies", {"get": "/ok"}, {(OK, "", 200)}),
+    ("dies when reused", {"get": "/dies-when-reused"}, {(ERROR, "stale_connection", 0)}),
+]
+
+USING: list[Case] = [
+    (
+        "gives",
+        {
+            "get": "/echo",
+            "extract": {
+                "agent": "$.headers['user-agent']",
+                "kind": {"header": "content-type"},
+                "verb": {"regex": '"method": "([A-Z]+)"'},
+            },
+        },
+        {(OK, "", 200)},
+    ),
+    ("sets a cookie", {"get": "/cookie?value=s3", "extract": {"session": {"cookie": "session"}}}, {(OK, "", 200)}),
+    (
+        "uses all",
+        {
+            "post": "/echo/{{session}}/a%2Fb",
+            "query": {"agent": "{{agent}}", "const": "a b"},
+            "headers": {"x-kind": "{{kind}}"},
+            "json": {"verb": "{{verb}}", "quote": "{{quote}}"},
+            "check": {"json": {"$.headers.cookie": "session=s3; other=1"}},
+        },
+        {(OK, "", 200)},
+    ),
+    (
+        "sends a form",
+        {"put": "/echo", "form": {"a": "{{quote}}", "b": "x y"}},
+        {(OK, "", 200)},
+    ),
+    (
+        "becomes a get",
+        {"post": "/see-other", "json": {"x": 1}, "check": {"json": {"$.method": "GET", "$.body": ""}}},
+        {(OK, "", 200)},
+    ),
+    (
+        "stays a post",
+        {"post": "/keep-method", "json": {"x": 1}, "check": {"json": {"$.method": "POST", "$.body": '{"x":1}'}}},
+        {(OK, "", 200)},
+    ),
+    ("drops the cookie", {"get": "/cookie"}, {(OK, "", 200)}),
+    ("is without it", {"get": "/echo", "check": {"json": {"$.headers.cookie": "other=1"}}}, {(OK, "", 200)}),
+    ("finds nothing", {"get": "/ok", "extract": {"gone": "$.none"}}, {(FAILURE, "extract_missing", 200)}),
+    ("is never due", {"get": "/echo/{{gone}}"}, set()),
+]
+
+EXPECTED = {name: found for name, _, found in [*FLOW, *USING]}
+
+
+def everything(url: str) -> dict[str, Any]:
+    """One user goes through every case, again and again."""
+    return {
+        "target": url,
+        "timeout": "5s",
+        "redirects": 3,
+        "headers": {"x-plan": "yes"},
+        "variables": {"quote": '"&='},
+        "scenarios": {
+            "faults": {"steps": [{**step, "name": name} for name, step, _ in FLOW]},
+            "uses": {"steps": [{**step, "name": name} for name, step, _ in USING]},
+        },
+        "workload": {"model": "closed", "seed": 3, "stages": [{"users": 2, "for": "2s"}, {"users": 1, "for": "3s"}]},
+    }
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def flow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, list[Any], Faulty]:
+    """The flow of everything, run once with each engine."""
+    with Faulty() as target:
+        told = run(request.param(), everything(target.url), tmp_path_factory.mktemp("run"))
+        return told, target.of_run(RUN), target
+
+
+def test_each_fault_has_its_outcome_and_its_word(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """Whatever the target does, the row says what it was: the same on every engine."""
+    told = flow[0]
+    assert told.ending.reason == "finished"
+    found = {name: {(Outcome(r["outcome"]), r["error"], r["status"]) for r in told.of(name)} for name in EXPECTED}
+    whole = {name: outcomes - {(Outcome.ABORTED, "", 0)} for name, outcomes in found.items()}
+    assert whole == EXPECTED
+
+
+def test_the_books_balance_with_the_targets_own_log(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """Every due request is one row; every sent one that could reach the target is in its log, and every hop."""
+    assert_books_balance(flow[0], flow[2])
+    assert len(flow[0].rows) > 2 * len(FLOW), "the flow did not come round twice"
+
+
+def test_windows_are_the_folded_rows(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """What is judged and what can be looked up are the same requests."""
+    told = flow[0]
+    columns = {name: [row[name] for row in told.rows] for name in told.rows[0]}
+    folded = fold_rows(columns)
+    keys = list(zip(*(folded[name] for name in ("second", "stage", "endpoint", "outcome")), strict=True))
+    held = {(w.second, w.stage, w.endpoint, int(w.outcome)): w for w in told.windows.windows()}
+    assert sorted(held) == sorted(keys)
+    for index, key in enumerate(keys):
+        window = held[key]
+        assert (window.count, window.bytes_in, window.bytes_out) == tuple(
+            folded[name][index] for name in ("count", "bytes_in", "bytes_out")
+        )
+        for side, histogram in (("response", window.response), ("service", window.service)):
+            assert histogram.sparse() == (folded[f"{side}_index"][index], folded[f"{side}_count"][index])
+            assert histogram.sum_ns == folded[f"{side}_sum_ns"][index]
+
+
+def test_requests_look_the_same_to_the_target(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """Templates are filled in and encoded for where they stand: path, query, header, JSON, form."""
+    seen = flow[1]
+    assert {request.headers["user-agent"] for request in seen} == {"surgeline/test"}
+    assert {request.headers["x-plan"] for request in seen} == {"yes"}
+    whole = next(request for request in seen if request.path.startswith("/echo/s3"))
+    assert whole.path == "/echo/s3/a%2Fb?agent=surgeline%2Ftest&const=a%20b"
+    assert whole.headers["x-kind"] == "application/json"
+    assert json.loads(whole.body) == {"verb": "GET", "quote": '"&='}
+    form = next(request for request in seen if request.method == "PUT")
+    assert form.body == b"a=%22%26%3D&b=x%20y"
+    assert form.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_rows_say_where_time_and_bytes_went(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """Of an answered request every byte is counted and its phases add up to its service time."""
+    told = flow[0]
+    for row in told.rows:
+        if row["outcome"] == Outcome.OK:
+            assert row["bytes_in"] > 0 and row["bytes_out"] > 0
+            assert row["protocol"] == "HTTP/1.1" and row["reused"] in (0, 1)
+            parts = [row[name] for name in ("dns_ns", "connect_ns", "tls_ns", "send_ns", "wait_ns", "receive_ns")]
+            service = row["end_ns"] - row["start_ns"]
+            assert sum(part for part in parts if part > 0) <= service
+            assert (row["connect_ns"] >= 0) == (row["reused"] == 0) or "redirect" in row["endpoint"]
+    new = {row["reused"] for row in told.of("reset")}
+    assert new == {0}, "a server that closes its connection gets a new one"
+    assert {row["server_timing"] for row in told.of("header right")} == {"db;dur=1.5"}
+    assert {row["scenario"] for row in told.of("plain")} == {"faults"}
+    first = told.of("plain")[0]
+    assert first["url"].endswith("/ok") and first["method"] == "GET" and first["iteration"] >= 0
+
+
+def test_stages_begin_and_end_in_order(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """Each stage says when it began and ended, and rows belong to the stage they were due in."""
+    marks = [event for event in flow[0].events if event["kind"].startswith("stage_")]
+    assert [(event["kind"], event["stage"]) for event in marks] == [
+        ("stage_started", 0),
+        ("stage_ended", 0),
+        ("stage_started", 1),
+        ("stage_ended", 1),
+    ]
+    begin, change, _, end = (event["at_ns"] for event in marks)
+    assert change - begin == pytest.approx(2e9, abs=5e7) and end - change == pytest.approx(3e9, abs=5e7)
+    for row in flow[0].rows:
+        assert begin <= row["intended_ns"] <= end
+        assert row["stage"] == int(row["intended_ns"] >= change)
+
+
+def test_health_is_read_each_second(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """What validity is judged by is there."""
+    assert {"lag_p50_ns", "lag_p99_ns", "lag_max_ns", "in_flight", "users", "connections"} <= flow[0].metrics
+
+
+def test_exchanges_are_kept_and_redacted(flow: tuple[Told, list[Any], Faulty]) -> None:
+    """The first of each endpoint and failed ones are kept whole; cookies never are."""
+    told = flow[0]
+    assert {exchange["endpoint"] for exchange in told.exchanges if exchange["why"] == "first"} >= {"plain", "uses all"}
+    assert any(exchange["why"] == "failed" for exchange in told.exchanges)
+    assert any(exchange["why"] == "slowest" for exchange in told.exchanges)
+    setting = next(e for e in told.exchanges if e["endpoint"] == "sets a cookie")
+    assert "s3" not in json.dumps(setting["answer"]["headers"])
+
+
+# --- single claims ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine that sends."""
+    chosen: Engine = request.param()
+    return chosen
+
+
+def test_an_open_schedule_does_not_wait_for_answers(engine: Engine, tmp_path: Path) -> None:
+    """Arrivals come as planned while every answer takes longer than the time between two of them."""
+    with Faulty() as target:
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {"s": {"steps": [{"get": "/slow/300"}]}},
+                "workload": {"model": "open", "arrivals": "uniform", "stages": [{"rate": "40/s", "for": "2s"}]},
+            },
+            tmp_path,
+        )
+        assert_books_balance(told, target)
+    begin = next(event["at_ns"] for event in told.events if event["kind"] == "stage_started")
+    due = sorted(row["intended_ns"] - begin for row in told.rows)
+    assert due == pytest.approx([(n + 1) * 25e6 for n in range(80)], abs=2)
+    assert {row["outcome"] for row in told.rows} == {Outcome.OK}
+    assert len({row["user"] for row in told.rows}) == 80, "each arrival is a new user"
+    assert min(row["end_ns"] - row["intended_ns"] for row in told.rows) >= 300e6
+
+
+def test_what_is_due_beyond_the_limit_is_not_sent(engine: Engine, tmp_path: Path) -> None:
+    """With two in flight and no more allowed, every further arrival is a row that says so, and reaches nobody."""
+    with Faulty() as target:
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {"s": {"steps": [{"get": "/slow/400"}]}},
+                "workload": {"model": "open", "stages": [{"rate": "50/s", "for": "1s"}]},
+            },
+            tmp_path,
+            max_in_flight=2,
+        )
+        assert_books_balance(told, target)
+    refused = [row for row in told.rows if row["outcome"] == Outcome.NOT_SENT]
+    assert {row["error"] for row in refused} == {"in_flight_limit"}
+    assert {(row["start_ns"], row["end_ns"], row["status"]) for row in refused} == {(-1, -1, 0)}
+    assert len(refused) > len(told.rows) / 2
+
+
+def test_what_is_in_flight_at_the_end_is_aborted(engine: Engine, tmp_path: Path) -> None:
+    """Answers may still come for the grace; what has none then is aborted, and counted as sent."""
+    with Faulty() as target:
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {"s": {"steps": [{"get": "/slow/30000"}]}},
+                "workload": {"model": "closed", "stages": [{"users": 3, "for": "500ms"}]},
+            },
+            tmp_path,
+            grace_ns=300_000_000,
+        )
+        assert_books_balance(told, target)
+    assert [(row["outcome"], row["end_ns"]) for row in told.rows] == [(Outcome.ABORTED, -1)] * 3
+
+
+def test_a_stop_keeps_what_was_measured(engine: Engine, tmp_path: Path) -> None:
+    """Asked to stop in the middle of a minute, an engine ends at once and its books balance."""
+    with Faulty() as target:
+
+        def stop_soon(running: Any) -> None:
+            assert running.wait(1.5) is None
+            running.stop(1.0)
+            running.stop(1.0)
+
+        begun = time.monotonic()
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {"s": {"think_time": "10ms", "steps": [{"get": "/ok"}]}},
+                "workload": {"model": "closed", "stages": [{"users": 3, "for": "60s"}]},
+            },
+            tmp_path,
+            stop_soon,
+        )
+        assert time.monotonic() - begun < 30
+        assert_books_balance(told, target)
+    assert told.ending.reason == "stopped"
+    assert len(told.rows) > 10
+
+
+def test_nobody_listening_is_a_refused_connection(engine: Engine, tmp_path: Path) -> None:
+    """Each request is sent, fails at once, and reaches nobody."""
+    with Faulty() as target:
+        url = target.url
+    told = run(
+        engine,
+        {
+            "target": url,
+            "scenarios": {"s": {"think_time": "50ms", "steps": [{"get": "/ok"}]}},
+            "workload": {"model": "closed", "stages": [{"users": 2, "for": "500ms"}]},
+        },
+        tmp_path,
+    )
+    assert {(row["outcome"], row["error"], row["status"]) for row in told.rows} == {(ERROR, "connect_refused", 0)}
+    assert len(told.rows) == told.due == told.sent >= 4
+
+
+def test_processes_share_a_plan_without_overlap(tmp_path: Path) -> None:
+    """Two Locust processes send each arrival of the schedule once."""
+    with Faulty() as target:
+        told = run(
+            LocustEngine(),
+            {
+                "target": target.url,
+                "scenarios": {"s": {"steps": [{"get": "/ok"}]}},
+                "workload": {"model": "open", "arrivals": "uniform", "stages": [{"rate": "50/s", "for": "1s"}]},
+            },
+            tmp_path,
+            workers=2,
+        )
+        assert_books_balance(told, target)
+    assert sorted(row["iteration"] for row in told.rows) == list(range(50))
+    assert {row["worker"] for row in told.rows} == {"worker-0", "worker-1"}
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_a_load_can_be_scaled_while_it_runs(engine: Engine, tmp_path: Path, factor: float) -> None:
+    """From the moment of the order on, arrivals come as many times as often."""
+    with Faulty() as target:
+
+        def scale(running: Any) -> None:
+            assert running.wait(1.5) is None
+            running.scale(factor)
+
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {"s": {"steps": [{"get": "/ok"}]}},
+                "workload": {"model": "open", "arrivals": "uniform", "stages": [{"rate": "100/s", "for": "4s"}]},
+            },
+            tmp_path,
+            scale,
+        )
+        assert_books_balance(told, target)
+    begin = next(event["at_ns"] for event in told.events if event["kind"] == "stage_started")
+    last_second = sum(3e9 < row["intended_ns"] - begin <= 4e9 for row in told.rows)
+    assert last_second == pytest.approx(100 * factor, abs=2)
