@@ -22,6 +22,10 @@ pub const VERSION: u32 = 1;
 /// Stages that a run may have, appended ones included; the windows' keys have room for no more.
 pub const MOST_STAGES: usize = 8000;
 
+/// With a grace of at least the timeout, requests in flight at the end still end by their own timeout, also one that was
+/// started a little late.
+const TIMEOUT_MARGIN: Ns = SECOND;
+
 /// The plan as it comes in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -317,7 +321,7 @@ impl Plan {
             share: (index, of),
             max_redirects: self.max_redirects,
             max_in_flight: self.max_in_flight,
-            grace: self.grace_ns.min(self.timeout_ns),
+            grace: self.grace_ns,
             max_body: self.max_body_bytes,
             anchor: self.clock_monotonic_ns,
             scenarios: Vec::new(),
@@ -344,6 +348,8 @@ impl Plan {
                 .map_err(|error| format!("scenario '{}', {error}", scenario.name))?;
         }
         demand(total > 0.0, || "at least one scenario must have a weight above 0".into())?;
+        let longest = program.steps.iter().map(|step| step.timeout).max().unwrap_or(0);
+        program.grace = program.grace.min(longest.saturating_add(TIMEOUT_MARGIN));
         Ok(program)
     }
 }

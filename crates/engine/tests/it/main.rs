@@ -1,0 +1,10 @@
+//! The engine against servers that do what a test tells them to, over real sockets on loopback.
+
+mod answers;
+mod books;
+mod control;
+mod reading;
+mod scenarios;
+mod server;
+mod tls;
+mod workloads;
