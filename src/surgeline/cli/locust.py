@@ -1,10 +1,6 @@
 """`surgeline locust`: Locust with exactly its own options, and the run kept."""
 
-import sys
-
 import click
-
-from surgeline.cli import style
 
 
 @click.command(
@@ -14,15 +10,6 @@ from surgeline.cli import style
 @click.pass_context
 def locust(context: click.Context) -> int:
     """Run stock Locust with exactly its own options (`-f -u -r -t -H --processes …`); what it measures is kept."""
-    from surgeline import runner
-    from surgeline.cli.stored import index
-    from surgeline.engines.locust import run_locust
-    from surgeline.store.rundir import Run
+    from surgeline.locust.door import main
 
-    code, path = run_locust(list(context.args))
-    if path is not None:
-        stored = Run(path)
-        runner.conclude(stored)
-        index(path.parent).record(stored)
-        click.echo(style.places(path, not style.takes_unicode(sys.stderr)), err=True)
-    return code
+    return main(context.args)

@@ -2,8 +2,8 @@
 
     high     the interval of the effect excludes the threshold at 99 %, three or more independent stages (or cycles)
              agree, there are enough samples, and no stage it rests on is doubtful
-    medium   95 %, one stage or one run, enough samples
-    low      the pattern is there, but samples are too few or a stage it rests on is doubtful
+    medium   95 %, one stage or one run, enough samples; or high, but for a stage that is degraded
+    low      the pattern is there, but samples are too few
 
 What is low is a question: it moves to what to explore next, and its sentence says what it is that is not known.
 """
@@ -20,13 +20,13 @@ AGREEING = 3
 
 def confidence(sure_99: bool, agreeing: int, enough: bool = True, doubtful: bool = False) -> Confidence:
     """From whether the effect excludes its threshold at 99 %, and how many stages or cycles agree."""
-    if doubtful or not enough:
+    if not enough:
         return "low"
-    return "high" if sure_99 and agreeing >= AGREEING else "medium"
+    return "high" if sure_99 and agreeing >= AGREEING and not doubtful else "medium"
 
 
 def doubtful(stages: Sequence[StageFigures]) -> bool:
-    """Whether any of the stages is not valid."""
+    """Whether any of the stages is not valid. Invalid ones are no evidence at all; rules leave them out beforehand."""
     return any(stage.validity != "valid" for stage in stages)
 
 
