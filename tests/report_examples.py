@@ -18,6 +18,7 @@ from surgeline.analysis.model import (
     Estimate,
     GeneratorHealth,
     ObjectiveResult,
+    PeriodicStall,
     Saturation,
     Second,
     StageFigures,
@@ -274,7 +275,8 @@ def judged(summary: Summary, slo: str) -> Summary:
             )
             return None if value is None else value >= it.limit
 
-        words = [missed(stage.total, stage.endpoints) for stage in summary.stages if stage.validity != "invalid"]
+        valid = [stage for stage in summary.stages if stage.validity != "invalid"]
+        words = [missed(stage.total, stage.endpoints) for stage in valid]
         first = next((index for index, word in enumerate(words) if word), None)
         whole = summary.total.error_ratio if objective.metric == "errors" else None
         if whole is None:
@@ -283,7 +285,7 @@ def judged(summary: Summary, slo: str) -> Summary:
         by_stage = {index: {True: "missed", False: "met", None: "no data"}[w] for index, w in enumerate(words)}
         results.append(ObjectiveResult(objective, word, whole, first, "", by_stage))  # type: ignore[arg-type]
     firsts = [r.first_missed_stage for r in results if r.first_missed_stage is not None]
-    holds = (min(firsts) if firsts else len(summary.stages)) - 1
+    holds = (min(firsts) if firsts else sum(stage.validity != "invalid" for stage in summary.stages)) - 1
     return replace(summary, objectives=tuple(results), holds=holds if holds >= 0 else None)
 
 
@@ -483,3 +485,78 @@ def with_names(summary: Summary, rename: dict[str, str]) -> Summary:
             for second in summary.seconds
         ),
     )
+
+
+def open_shop() -> Summary:
+    """The shop under nine rates from 50 to 450 a second, of which the last two were too much for the generator."""
+    levels = tuple(range(50, 451, 50))
+    made: list[Row] = []
+    for stage, rate in enumerate(levels):
+        made += [
+            (at - (at // S) * S + (at // S % 10 + stage * 10) * S, stage, name, outcome, error, time, size)
+            for at, _, name, outcome, error, time, size in rows(
+                (rate * 0.032 * (1.0 if rate <= 300 else 1.4),), 10, stage
+            )
+        ]
+    summary = summary_of(sorted(made), levels, 10, "p95 < 300ms", "open")
+    reason = "the generator used 97 % of the CPU it can use, and beyond 95 % it is slow itself"
+    stages = tuple(
+        replace(stage, validity="invalid", validity_reasons=(reason,)) if stage.index >= 7 else stage
+        for stage in summary.stages
+    )
+    flat = saturation(stages[:7])
+    summary = replace(summary, stages=stages, objectives=(), holds=None, validity="degraded", saturation=flat)
+    return judged(summary, "p95 < 300ms")
+
+
+def one_load() -> Summary:
+    """The shop under one load of 16 users, without objectives."""
+    return summary_of(rows((16,), 60), (16,), 60)
+
+
+def invalid_shop() -> Summary:
+    """A run of which no stage says anything about the server."""
+    summary = shop()
+    reason = "the generator used 98 % of the CPU it can use, and beyond 95 % it is slow itself"
+    return replace(
+        summary,
+        stages=tuple(replace(stage, validity="invalid", validity_reasons=(reason,)) for stage in summary.stages),
+        validity="invalid",
+        validity_reasons=(f"the generator was the limit throughout: {reason}",),
+        holds=None,
+        response_is_service=True,
+        saturation=None,
+        books=("due 11,369 is not sent 11,360 + not sent 0",),
+    )
+
+
+def dead_target() -> Summary:
+    """A target that refused every connection."""
+    made = [(at, stage, name, Outcome.ERROR, "connect_refused", 90_000, 0) for at, stage, name, *_ in rows((1, 2), 4)]
+    return summary_of(made, (1, 2), 4, "p95 < 300ms")
+
+
+def wide_shop(endpoints: int = 40) -> Summary:
+    """The shop with more endpoints than a page lists."""
+    names = [f"GET /things/{number:02}/{{id}}" for number in range(endpoints)]
+    made = [
+        (at, stage, names[(at // 1000) % endpoints], outcome, error, time, size)
+        for at, stage, _, outcome, error, time, size in rows(LEVELS, 8)
+    ]
+    return summary_of(made, LEVELS, 8, "p95 < 300ms")
+
+
+def long_run() -> Summary:
+    """Half an hour at a light load, with a regular stall."""
+    summary = summary_of(rows((1, 2, 4), 600), (1, 2, 4), 600, "p95 < 300ms")
+    stall = PeriodicStall(
+        12 * S, 290 * MS, 149, 149, 7 * S, 1795 * S, 2100, 0.021, 300 * S, ("GET /books", "GET /"), 9, 1e-9
+    )
+    return replace(summary, stalls=(stall,))
+
+
+def hostile_shop() -> Summary:
+    """The shop with names and errors that want to be markup."""
+    summary = with_names(shop(), {"GET /search": HOSTILE, "GET /books": "<img src=x onerror=alert(1)>" * 40})
+    groups = tuple(replace(group, kind='"><svg onload=alert(1)>\x1b[2J') for group in summary.errors)
+    return replace(summary, errors=groups)

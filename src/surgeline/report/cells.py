@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from surgeline import units
-from surgeline.report.text import plural
+from surgeline.report.text import plural, shown
 
 Document = Mapping[str, Any]
 Node = Mapping[str, Any]
@@ -48,7 +48,9 @@ def status(document: Document) -> Status:
 
 
 def validity(document: Document) -> str:
-    """`measurement valid`."""
+    """`measurement valid`; nothing where nothing was measured."""
+    if document["verdict"]["basis"] in ("nothing measured", "nothing answered"):
+        return ""
     return f"measurement {document['verdict']['validity']}"
 
 
@@ -178,3 +180,39 @@ def change(ratio: float | None) -> str:
     if ratio == 0:
         return "±0 %"
     return ("+" if ratio > 0 else "−") + units.format_ratio(abs(ratio), 2 if abs(ratio) < 0.1 else 3)
+
+
+def evidence(key: str, value: Any) -> str:
+    """A value of a finding's evidence, printed by the unit that its key ends in."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return flat(value)
+    for suffix, show in (
+        ("_ns", units.format_duration),
+        ("_per_s", units.format_rate),
+        ("_ratio", units.format_ratio),
+        ("share", units.format_ratio),
+        ("_bytes", units.format_size),
+    ):
+        if key.endswith(suffix):
+            return show(value)
+    if key.endswith("_s"):
+        return units.format_duration(value * units.NS_PER_S)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def flat(value: Any) -> str:
+    """Free-form data as one line: `cores 8, cpu EPYC`; nested parts in parentheses."""
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{shown(key)} ({flat(item)})" if isinstance(item, Mapping) and item else f"{shown(key)} {flat(item)}"
+            for key, item in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return ", ".join(flat(item) for item in value)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return shown(value)

@@ -20,7 +20,10 @@ from itertools import islice
 from typing import Any
 
 from surgeline import __version__, units
+from surgeline.analysis.compare import compare
 from surgeline.analysis.model import (
+    Change,
+    Comparison,
     EndpointFigures,
     ErrorGroup,
     Estimate,
@@ -548,13 +551,10 @@ def _stall(stall: PeriodicStall) -> dict[str, Any]:
 
 # --- findings, health, next ------------------------------------------------------------------------------------------
 
-_CONFIDENCE = {"high": 0, "medium": 1, "low": 2}
-
 
 def _box(kind: str, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings of one kind, by time lost, then confidence, then as they came."""
+    """The findings of one kind, in the order in which they come: the costliest first."""
     chosen = [finding for finding in findings if finding.kind == kind]
-    chosen.sort(key=lambda finding: (-finding.impact_s, _CONFIDENCE[finding.confidence]))
     return {
         "items": [_finding(finding) for finding in chosen],
         "shown": min(len(chosen), BOX_LINES),
@@ -590,16 +590,14 @@ def _health(health: GeneratorHealth, shares_machine: bool) -> dict[str, Any]:
 
 def _next(summary: Summary) -> list[dict[str, str]]:
     """What to type next, each command with what it is good for."""
-    identity = shown(summary.run.get("id", "")) or "last"
+    identity = shlex.quote(shown(summary.run.get("id") or "last"))
     source = _mapping(summary.run.get("source"))
     location = str(source.get("location") or "")
     steps = []
     if summary.total.tally.answered == 0:
-        steps.append(("surgeline runs show " + shlex.quote(identity), "what was tried, and what came back"))
+        steps.append(("surgeline runs show " + identity, "what was tried, and what came back"))
         return [{"command": command, "why": why} for command, why in steps]
-    steps.append(
-        (f"surgeline baseline save main {shlex.quote(identity)}", "keep this run as what later ones are held against")
-    )
+    steps.append((f"surgeline baseline save main {identity}", "keep this run as what later ones are held against"))
     steps.append(("surgeline compare main last", "after the next change: p50 and p95 side by side"))
     if not summary.objectives and location and shown(location) == location and source.get("kind") != "demo":
         steps.append(
@@ -608,7 +606,7 @@ def _next(summary: Summary) -> list[dict[str, str]]:
                 "say what would be good enough, and get a verdict",
             )
         )
-    steps.append((f"surgeline runs show {shlex.quote(identity)}", "this page again, in the terminal"))
+    steps.append((f"surgeline runs show {identity}", "this page again, in the terminal"))
     return [{"command": command, "why": why} for command, why in steps]
 
 
@@ -617,36 +615,48 @@ def _next(summary: Summary) -> list[dict[str, str]]:
 MOST_COMPARED = 100
 """Endpoints in a comparison."""
 
+_SEVERITY = {"regressed": 0, "improved": 1, "inconclusive": 2, "unchanged": 3, None: 4}
+
 
 def comparison_document(
     base: Summary, candidate: Summary, base_label: str = "base", candidate_label: str = "candidate"
 ) -> dict[str, Any]:
-    """Two runs side by side: p50, p95, errors and goodput of everything together and of each endpoint.
+    """Two runs side by side: p50, p95 and errors of everything together and of each endpoint that both have.
 
-    `change` is candidate over base minus one; None where a side is missing or the base is 0. `intervals` says whether
-    the two 95 % intervals are `apart`, `overlap`, or are not both there (`unknown`). One run stands on each side, so
-    the comparison is *indicative* and passes no verdict. Rows: everything first, then by size of the change of p95.
+    Everything together comes first, then what regressed, improved, is inconclusive, is unchanged, the greatest change
+    first. One run stands on each side, so every word is *indicative*; where the two are not alike there are no words.
     """
-    theirs = {figures.name: figures for figures in candidate.endpoints}
-    mine = {figures.name: figures for figures in base.endpoints}
-    rows = [_compared(name, mine[name], theirs[name]) for name in mine if name in theirs]
-    rows.sort(key=lambda row: (-abs(row["p95"]["change"] or 0.0), row["name"]))
-    total = _compared("all endpoints", base.total, candidate.total)
-    obstacles = _obstacles(base, candidate, bool(rows))
+    found = compare(base, candidate)
+    groups: dict[str, dict[str, Change]] = {}
+    for change in found.changes:
+        groups.setdefault(change.endpoint, {})[change.metric] = change
+    rows = [_compared(changes) for changes in groups.values()]
+    total, rest = rows[:1], rows[1:]
+    rest.sort(key=lambda row: (_SEVERITY[row["word"]], -abs(row["p95"]["change"] or 0.0), row["name"]))
+    lonely = [
+        *(f"{shown(name)} is only in {shown(base_label, 40)}" for name in found.only_base[:MOST_LONELY]),
+        *(f"{shown(name)} is only in {shown(candidate_label, 40)}" for name in found.only_candidate[:MOST_LONELY]),
+    ]
     return {
         "document": "surgeline-comparison",
         "format": FORMAT,
-        "sentence": _comparison_sentence(total, base_label, candidate_label, obstacles),
-        "comparable": not obstacles,
-        "obstacles": obstacles,
-        "mark": "indicative",
-        "mark_sentence": "Indicative: one run on each side. Runs differ by luck; a verdict needs several runs of each.",
+        "sentence": _comparison_sentence(found, total[0], base_label, candidate_label),
+        "comparable": found.comparable,
+        "obstacles": [shown(reason) for reason in found.unlike],
+        "word": found.word,
+        "counts": {word: sum(row["word"] == word for row in rest) for word in _SEVERITY if word is not None},
+        "indicative": found.indicative,
+        "mark_sentence": _mark_sentence(found),
         "base": _side(base, base_label),
         "candidate": _side(candidate, candidate_label),
-        "notes": _comparison_notes(base, candidate, sorted(set(mine) ^ set(theirs))),
-        "rows": [total, *rows[:MOST_COMPARED]],
-        "rows_left_out": max(len(rows) - MOST_COMPARED, 0),
+        "differences": [shown(reason) for reason in found.differences] + lonely,
+        "rows": total + rest[:MOST_COMPARED],
+        "rows_left_out": max(len(rest) - MOST_COMPARED, 0),
     }
+
+
+MOST_LONELY = 5
+"""Endpoints of one side only that are named, on each side."""
 
 
 def _side(summary: Summary, label: str) -> dict[str, Any]:
@@ -663,76 +673,48 @@ def _side(summary: Summary, label: str) -> dict[str, Any]:
     }
 
 
-def _compared(name: str, base: EndpointFigures, candidate: EndpointFigures) -> dict[str, Any]:
+def _compared(changes: Mapping[str, Change]) -> dict[str, Any]:
+    """One row: the changes of one endpoint. Its word is regressed if any of them is, else that of p95, else of p50."""
+    words = {metric: change.word for metric, change in changes.items()}
+    word = "regressed" if "regressed" in words.values() else words["p95"] or words["p50"] or words["errors"]
     return {
-        "name": shown(name),
-        "p50": _pair(base.response.quantiles[0.5], candidate.response.quantiles[0.5]),
-        "p95": _pair(base.response.quantiles[0.95], candidate.response.quantiles[0.95]),
-        "errors": {"base": _number(base.error_ratio.value), "candidate": _number(candidate.error_ratio.value)},
-        "goodput_per_s": {"base": _number(base.goodput_per_s), "candidate": _number(candidate.goodput_per_s)},
-        "n": {"base": base.tally.due, "candidate": candidate.tally.due},
+        "name": shown(next(iter(changes.values())).endpoint),
+        "word": word,
+        **{metric: _change(change) for metric, change in changes.items()},
     }
 
 
-def _pair(base: Estimate, candidate: Estimate) -> dict[str, Any]:
-    change = None
-    if base.value and candidate.value is not None:
-        change = _number(candidate.value / base.value - 1)
-    intervals = "unknown"
-    if None not in (base.value, base.low, base.high, candidate.value, candidate.low, candidate.high):
-        apart = (base.high or 0) < (candidate.low or 0) or (candidate.high or 0) < (base.low or 0)
-        intervals = "apart" if apart else "overlap"
+def _change(change: Change) -> dict[str, Any]:
+    is_time = change.metric != "errors"
     return {
-        "base": _estimate(base, True),
-        "candidate": _estimate(candidate, True),
-        "change": change,
-        "intervals": intervals,
+        "base": _estimate(change.base, is_time),
+        "candidate": _estimate(change.candidate, is_time),
+        "change": _number(change.change),
+        "low": _number(change.low),
+        "high": _number(change.high),
+        "word": change.word,
+        "reason": shown(change.reason),
     }
 
 
-def _comparison_sentence(
-    total: Mapping[str, Any], base_label: str, candidate_label: str, obstacles: Sequence[str]
-) -> str:
-    p95 = total["p95"]
+def _comparison_sentence(found: Comparison, total: Mapping[str, Any], base_label: str, candidate_label: str) -> str:
     names = f"{shown(candidate_label, 40)} against {shown(base_label, 40)}"
-    if obstacles:
-        return f"{names}: not comparable. {obstacles[0]}"
+    if not found.comparable:
+        return f"{names}: not comparable, {shown(found.unlike[0])}."
+    p95 = total["p95"]
+    word = f"{found.word}, indicative" if found.indicative else found.word
     if p95["change"] is None:
-        return f"{names}: p95 cannot be compared, one side has none."
+        return f"{names}: {word}; p95 is not known on both sides."
     before, after = (units.format_duration(p95[side]["value"]) for side in ("base", "candidate"))
-    how = {"apart": "the intervals are apart", "overlap": "the intervals overlap", "unknown": "without intervals"}
-    return f"{names}: p95 {after} instead of {before}; {how[p95['intervals']]}. Indicative."
+    return f"{names}: {word}. p95 of everything is {after} instead of {before}."
 
 
-def _obstacles(base: Summary, candidate: Summary, shared: bool) -> list[str]:
-    """Why the two cannot be held against each other at all; empty where they can."""
-    found = []
-    for side, summary in (("base", base), ("candidate", candidate)):
-        if summary.validity == "invalid":
-            found.append(f"The measurement of the {side} is invalid: it says nothing about the server.")
-    loads = describe_load(base), describe_load(candidate)
-    if loads[0] != loads[1]:
-        found.append(f"The load differs: {loads[0]}, and {loads[1]}.")
-    if base.response_is_service != candidate.response_is_service:
-        found.append("Only one side counts response time from when a request was due.")
-    if not shared:
-        found.append("They have no endpoint in common.")
-    return found
-
-
-def _comparison_notes(base: Summary, candidate: Summary, lonely: Sequence[str]) -> list[str]:
-    """What makes the two less comparable than they look."""
-    notes = []
-    for side, summary in (("base", base), ("candidate", candidate)):
-        if summary.validity == "degraded":
-            notes.append(f"The measurement of the {side} is degraded.")
-    if base.run.get("engine") != candidate.run.get("engine"):
-        engines = (shown(summary.run.get("engine", "")) for summary in (base, candidate))
-        notes.append(f"The engines differ: {' and '.join(engines)}.")
-    places = [_sorted(_mapping(summary.run.get("environment")).get("machine")) for summary in (base, candidate)]
-    if places[0] != places[1]:
-        notes.append("The machines differ.")
-    if lonely:
-        more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
-        notes.append(f"Only on one side: {', '.join(shown(name, 60) for name in lonely[:3])}{more}.")
-    return notes
+def _mark_sentence(found: Comparison) -> str:
+    if not found.indicative:
+        return ""
+    noise = units.format_ratio(found.noise_ratio)
+    how = "measured" if found.noise_learned else "assumed, not measured"
+    return (
+        f"Indicative: one run on each side. Runs of one and the same server differ by about {noise} ({how}); "
+        "a verdict without this mark needs several runs of each."
+    )

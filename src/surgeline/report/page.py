@@ -36,7 +36,7 @@ def _lines(document: Document) -> Iterator[str]:
     status = cells.status(document)
     yield f"# {status.mark} {escaped(document['verdict']['sentence'])}"
     yield ""
-    yield f"**{status.word}** · {cells.validity(document)} · {' · '.join(cells.books(document))}"
+    yield " · ".join(filter(None, (f"**{status.word}**", cells.validity(document), *cells.books(document))))
     yield f"{' · '.join(map(escaped, cells.setting(document)))} · run {escaped(document['run']['id'])}"
     if document["stages"]:
         yield ""

@@ -82,7 +82,7 @@ def _run(document: Document, pen: _Pen, width: int) -> Iterator[str]:
     )
     yield ""
     for line in (cells.setting(document), [cells.validity(document), *cells.books(document)]):
-        yield from _filled(" · ".join(shown(part) for part in line), "  ", width, pen, (), ("dim",))
+        yield from _filled(" · ".join(shown(part) for part in line if part), "  ", width, pen, (), ("dim",))
     for key, heading, mark, empty in cells.BOXES:
         yield ""
         yield pen(heading, "bold")
@@ -179,37 +179,46 @@ def render_comparison(document: Document, colour: bool = False, ascii: bool = Fa
     return _joined(_comparison(document, _Pen(colour), width), ascii)
 
 
+_WORDS = {
+    "regressed": "✗ regressed",
+    "improved": "✓ improved",
+    "unchanged": "= unchanged",
+    "inconclusive": "? inconclusive",
+}
+
+
 def _comparison(document: Document, pen: _Pen, width: int) -> Iterator[str]:
     base, candidate = document["base"], document["candidate"]
-    yield pen(shown(document["sentence"], 400), "bold")
+    yield from _filled(shown(document["sentence"], LONGEST_SENTENCE), "", width, pen, (), ("bold",))
+    counts = [f"{count} {word}" for word, count in document["counts"].items() if count]
+    if document["comparable"] and counts:
+        yield f"Endpoints: {', '.join(counts)}"
     yield ""
     for side, run in (("base", base), ("candidate", candidate)):
         facts = " · ".join(shown(part) for part in run["setting"])
         yield from _filled(facts, f"  {side:<10}", width, pen, ("dim",))
-    for note in document["notes"]:
-        yield from _filled(shown(note, 400), "  ~ ", width, pen, ("warn",))
+    for reason in document["obstacles"]:
+        yield from _filled(f"not comparable: {shown(reason)}", "  ✗ ", width, pen, ("warn",))
+    for reason in document["differences"]:
+        yield from _filled(shown(reason), "  ~ ", width, pen, ("dim",))
     yield ""
-    names = (shown(base["label"], 16), shown(candidate["label"], 16))
-    head = (
-        "endpoint",
-        *(f"p50 {name}" for name in names),
-        "change",
-        *(f"p95 {name}" for name in names),
-        "change",
-        "errors",
-        "",
-    )
+    names = (shown(base["label"], 14), shown(candidate["label"], 14))
+    head = ("endpoint", *(f"p50 {name}" for name in names), "change", *(f"p95 {name}" for name in names), "change")
+    head += ("errors", "")
     rows = [_compared(row) for row in document["rows"]]
+    tones = {"regressed": "bad", "improved": "good", "inconclusive": "plain"}
     for number, line in enumerate(table(head, "lrrrrrrrl", rows, width - 2, shrink=0)):
-        yield "  " + (pen(line, "dim") if number == 0 else line)
+        tone = tones.get(document["rows"][number - 1]["word"] or "", "") if number else "dim"
+        yield "  " + pen(line, tone)
     if document["rows_left_out"]:
         yield f"  +{document['rows_left_out']} more"
     yield ""
-    yield from _filled(shown(document["mark_sentence"], 400), "  ", width, pen, (), ("dim",))
+    yield from _filled(shown(document["mark_sentence"], LONGEST_SENTENCE), "  ", width, pen, (), ("dim",))
 
 
 def _compared(row: Node) -> tuple[str, ...]:
     p50, p95, errors = row["p50"], row["p95"], row["errors"]
+    before, after = (units.format_ratio(errors[side]["value"]) for side in ("base", "candidate"))
     return (
         shown(row["name"]),
         cells.duration(p50["base"]),
@@ -218,8 +227,8 @@ def _compared(row: Node) -> tuple[str, ...]:
         cells.duration(p95["base"]),
         cells.duration(p95["candidate"]),
         cells.change(p95["change"]),
-        f"{units.format_ratio(errors['base'])} → {units.format_ratio(errors['candidate'])}",
-        {"apart": "", "overlap": "~ overlap", "unknown": "? no interval"}[p95["intervals"]],
+        before if before == after else f"{before} → {after}",
+        _WORDS.get(row["word"] or "", "–"),
     )
 
 

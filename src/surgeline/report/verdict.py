@@ -222,7 +222,7 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
         assert missed is not None  # noqa: S101 - the case before this one
         return _missed_at_once(order, missed, slo)
     if missed is None:
-        return _held_to_the_end(order, held, within, slo)
+        return _held_to_the_end(summary, order, held, within, slo)
     result, stage = missed
     worst = _breaker(stage, result.objective)
     broken = objective_text(result.objective)
@@ -316,7 +316,9 @@ def _reading(objective: Objective, value: float | None) -> str:
     return units.format_rate(value)
 
 
-def _held_to_the_end(order: list[StageFigures], held: StageFigures, within: str, slo: Slo | None) -> Verdict:
+def _held_to_the_end(
+    summary: Summary, order: list[StageFigures], held: StageFigures, within: str, slo: Slo | None
+) -> Verdict:
     rate, at = _held_rate(held)
     later = order[order.index(held) + 1 :]
     if any(stage.validity == "invalid" for stage in later):
@@ -332,12 +334,37 @@ def _held_to_the_end(order: list[StageFigures], held: StageFigures, within: str,
         )
     else:
         most = ", the highest load tried" if len(order) > 1 else ", the only load tried"
+        worst = _alone(order, summary.objectives)
+        if worst is not None:
+            sentence = _shortest_that_fits(
+                f"Holds {rate}{at} within {within}{most}; {_name(worst)} alone misses it.",
+                f"Holds {rate} within {within}{most}; {_name(worst)} alone misses it.",
+                f"Holds {rate} within its objectives; {_name(worst)} alone misses them.",
+                f"Holds {rate} within its objectives{most}.",
+            )
+            return Verdict(sentence, "objectives", slo, held.index, None, worst)
         sentence = _shortest_that_fits(
             f"Holds {rate}{at} within {within}{most}.",
             f"Holds {rate} within {within}{most}.",
             f"Holds {rate} within its objectives{most}.",
         )
     return Verdict(sentence, "objectives", slo, held.index)
+
+
+def _alone(order: Sequence[StageFigures], results: Sequence[ObjectiveResult]) -> str | None:
+    """The endpoint that misses clearly, by the largest factor, what all together meet; None where none does."""
+    beyond = [
+        ((measured(figures, result.objective) or 0.0) / result.objective.limit, figures.name)
+        for stage in order
+        if stage.validity != "invalid"
+        for figures in stage.endpoints
+        for result in results
+        if result.objective.endpoint is None
+        and result.objective.upper
+        and result.objective.limit > 0
+        and against(figures, result.objective) == "missed"
+    ]
+    return max(beyond)[1] if beyond else None
 
 
 def _undecided(summary: Summary, within: str, slo: Slo | None) -> Verdict:
