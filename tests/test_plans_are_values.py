@@ -129,7 +129,7 @@ _PLANS = st.fixed_dictionaries(
 
 
 @given(_PLANS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_plan_is_the_same_after_a_round_trip(data: dict[str, Any]) -> None:
     """Through YAML, through JSON, and through plain data; with the same hash, and the same text again."""
     plan = plan_from_data(data, "data")

@@ -134,7 +134,7 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     number = 2
     free = name
     while free in taken:
-        free = f"{name} ({number})"
+        free = f"{name[: LONGEST_NAME - 8]} ({number})"
         number += 1
     return free
 
@@ -288,7 +288,9 @@ class _Reader:
 
     def _find(self, reference: str) -> Any:
         if not reference.startswith("#"):
-            raise _Left(f"it refers to {quoted(reference)}, which is not fetched; bundle the document into one file")
+            raise _Left(
+                f"it refers to {quoted(reference, 120)}, which is not fetched; bundle the document into one file"
+            )
         value: Any = self.document
         for part in reference[1:].split("/")[1:]:
             word = re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), part)
@@ -469,6 +471,8 @@ def _in_query(name: str, value: Any, parameter: Mapping[str, Any], old: bool) ->
     key = quote(name, safe="-._~[]")
     if not isinstance(value, list):
         return [f"{key}={quote(_text(name, value), safe='-._~')}"]
+    if any(isinstance(item, list) for item in value):
+        raise _Left(f"its parameter {quoted(name)} is a list of lists, which is not written out")
     texts = [quote(_text(name, item), safe="-._~") for item in value]
     if old:
         style = {"multi": "", "ssv": "%20", "tsv": "%09", "pipes": "%7C"}.get(
