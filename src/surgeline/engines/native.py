@@ -4,19 +4,25 @@ This is the only module outside of `locust/` that imports the compiled one. `com
 value, a JSON text, goes over; integers and bytes come back. The Global Interpreter Lock is not taken for any request.
 """
 
+import contextlib
 import importlib
 import json
+import os
+import resource
 import threading
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
 from surgeline.plan import evaluate
 from surgeline.plan.model import Plan, Scenario, Step
-from surgeline.samples import Frame
+from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -64,15 +70,16 @@ class NativeEngine(Engine):
             running = _module().start(text)
         except (ValueError, OSError, RuntimeError) as error:
             raise EngineError(f"the native engine did not start: {error}") from error
-        return NativeRunning(running, sink)
+        return NativeRunning(running, sink, settings.monotonic_ns)
 
 
 class NativeRunning(Running):
     """A run of the native engine: one thread carries frames from Rust to the sink until there are no more."""
 
-    def __init__(self, running: Any, sink: Sink) -> None:
+    def __init__(self, running: Any, sink: Sink, begin_ns: int) -> None:
         self._running = running
         self._sink = sink
+        self._meter = ProcessMeter(begin_ns)
         self._stopped = False
         self._error: Exception | None = None
         self._pump = threading.Thread(target=self._carry, name="surgeline-frames", daemon=True)
@@ -83,6 +90,9 @@ class NativeRunning(Running):
             while (frames := self._running.next(0.25)) is not None:
                 for kind, payload in frames:
                     self._sink.append(Frame(kind), payload)
+                readings = self._meter.read(time.monotonic_ns())
+                if readings:
+                    self._sink.append(Frame.HEALTH, readings)
         except Exception as error:  # whatever breaks here ends the run with its reason, not with a silent thread
             self._error = error
             self._running.stop(0.0)
@@ -120,6 +130,54 @@ class NativeRunning(Running):
     @override
     def append_stage(self, stage: Stage) -> None:
         self._running.append_stage(stage.duration_ns, stage.start, stage.end)
+
+
+class ProcessMeter:
+    """What this process costs its machine: CPU, memory, descriptors, threads, once a second as a table of health."""
+
+    def __init__(self, begin_ns: int) -> None:
+        self._begin_ns = begin_ns
+        self._last_ns = time.monotonic_ns()
+        self._cpu_s = self._cpu()
+
+    @staticmethod
+    def _cpu() -> float:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_utime + used.ru_stime
+
+    def read(self, now_ns: int) -> bytes | None:
+        """The encoded readings at `now_ns` (CLOCK_MONOTONIC); None less than a second after the last ones."""
+        passed_ns = now_ns - self._last_ns
+        if passed_ns < units.NS_PER_S:
+            return None
+        cpu_s = self._cpu()
+        values = {
+            "cpu_ratio": (cpu_s - self._cpu_s) / (passed_ns / units.NS_PER_S),
+            "threads": float(threading.active_count()),
+            **_memory_and_descriptors(),
+        }
+        self._last_ns, self._cpu_s = now_ns, cpu_s
+        count = len(values)
+        return encode_table(
+            HEALTH_COLUMNS,
+            {
+                "at_ns": [max(now_ns - self._begin_ns, 0)] * count,
+                "source": ["generator"] * count,
+                "worker": ["process"] * count,
+                "metric": list(values),
+                "value": list(values.values()),
+            },
+        )
+
+
+def _memory_and_descriptors() -> dict[str, float]:
+    """Resident bytes and open descriptors, where the system shows them (Linux)."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        found["rss_bytes"] = float(pages * resource.getpagesize())
+        found["descriptors"] = float(len(os.listdir("/proc/self/fd")))
+    return found
 
 
 def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
