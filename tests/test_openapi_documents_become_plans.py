@@ -142,20 +142,20 @@ def test_an_operations_parameters_replace_those_of_its_path() -> None:
 @pytest.mark.parametrize(
     ("parameter", "path", "reason"),
     [
-        (_query(), "/x", 'its query parameter "q" has no example, default or enum'),
-        (_query(schema={"type": "string"}), "/x", 'its query parameter "q" has no example, default or enum'),
-        (_query(schema={"enum": [None]}), "/x", 'its query parameter "q" has no example, default or enum'),
-        ({"name": "id", "in": "path"}, "/x/{id}", 'its path parameter "id" has no example, default or enum'),
-        (_query(example="a"), "/x/{id}", 'its path parameter "id" is not described'),
+        (_query(), "/x", 'the query parameter "q" has no example, default or enum'),
+        (_query(schema={"type": "string"}), "/x", 'the query parameter "q" has no example, default or enum'),
+        (_query(schema={"enum": [None]}), "/x", 'the query parameter "q" has no example, default or enum'),
+        ({"name": "id", "in": "path"}, "/x/{id}", 'the path parameter "id" has no example, default or enum'),
+        (_query(example="a"), "/x/{id}", 'the path parameter "id" is not described'),
         ({"name": "id", "in": "path", "example": ".."}, "/x/{id}", "which changes the path"),
         ({"name": "id", "in": "path", "example": ""}, "/x/{id}", "which changes the path"),
-        (_query(example={"a": 1}), "/x", 'its parameter "q" is an object, which is not written out'),
-        (_query(example=[[1]]), "/x", 'its parameter "q" is a list of lists, which is not written out'),
-        (_query(example=[{"a": 1}]), "/x", 'its parameter "q" is an object, which is not written out'),
-        ({"name": "X-A", "in": "header", "example": "a\nb"}, "/x", 'its header "X-A" cannot be sent'),
-        ({"name": "X-A", "in": "header", "example": "{{uuid}}"}, "/x", 'its header "X-A" cannot be sent'),
+        (_query(example={"a": 1}), "/x", 'the parameter "q" is an object, which is not written out'),
+        (_query(example=[[1]]), "/x", 'the parameter "q" is a list of lists, which is not written out'),
+        (_query(example=[{"a": 1}]), "/x", 'the parameter "q" is an object, which is not written out'),
+        ({"name": "X-A", "in": "header", "example": "a\nb"}, "/x", 'the header "X-A" cannot be sent'),
+        ({"name": "X-A", "in": "header", "example": "{{uuid}}"}, "/x", 'the header "X-A" cannot be sent'),
         ({"name": "X A", "in": "header", "example": "a"}, "/x", '"X A" is not the name of a header'),
-        (_query(schema={"$ref": "#/nowhere"}), "/x", 'its reference "#/nowhere" leads nowhere in the document'),
+        (_query(schema={"$ref": "#/nowhere"}), "/x", 'the reference "#/nowhere" leads nowhere in the document'),
         (_query(schema={"$ref": "#/../x"}), "/x", "leads nowhere"),
         (_query(schema={"$ref": "other.yaml#/a"}), "/x", 'it refers to "other.yaml#/a", which is not fetched'),
         (_query(schema={"$ref": "file:///etc/passwd"}), "/x", "which is not fetched"),
@@ -207,7 +207,7 @@ def test_a_document_without_anything_to_send_says_why() -> None:
         plan_from_openapi(_document(_query()), base_url=BASE, where="shop.json")
     assert str(caught.value) == (
         "shop.json  no operation of the document can be sent as it stands:\n"
-        '  GET /x is left out: its query parameter "q" has no example, default or enum'
+        '  GET /x is left out: the query parameter "q" has no example, default or enum'
     )
     with pytest.raises(PlanError, match="the document has no GET operation"):
         plan_from_openapi({"openapi": "3.0.0", "paths": {}}, base_url=BASE)

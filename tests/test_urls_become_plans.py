@@ -154,7 +154,7 @@ def test_a_document_is_found_where_frameworks_put_it(path: str) -> None:
     site = Site({"/shop/a": '<a href="/linked">', path: _openapi("/books", "/authors")})
     sourced = site.plan(f"{ORIGIN}/shop/a")
     assert sourced.plan.endpoints == ("GET /shop/a", "GET /books", "GET /authors")
-    assert sourced.notes == (f'endpoints come from the OpenAPI document at "{ORIGIN}{path}"',)
+    assert sourced.notes == (f'endpoints come from the OpenAPI document "{ORIGIN}{path}"; run that URL for all of it',)
     assert "/linked" not in site.asked
 
 

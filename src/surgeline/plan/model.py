@@ -29,7 +29,7 @@ from pydantic import (
 
 from surgeline import units
 from surgeline.plan.objective import parse_objectives
-from surgeline.workload import Stage, Workload, closed_stage, default_steps, open_stage
+from surgeline.workload import DEFAULT_SEED, Stage, Workload, closed_stage, default_steps, open_stage
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 SAFE_METHODS = ("get", "head", "options")
@@ -436,7 +436,7 @@ class WorkloadPart(_Part):
     )
     arrivals: Literal["poisson", "uniform"] = Field("poisson", description="How arrivals of an open load are spaced.")
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
-        1, description="The same seed gives the same schedule."
+        DEFAULT_SEED, description="The same seed gives the same schedule."
     )
 
     @model_validator(mode="after")

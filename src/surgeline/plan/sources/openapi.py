@@ -283,7 +283,7 @@ class _Reader:
             self._targets[reference] = self._find(reference)
         found = self._targets[reference]
         if found is _NONE:
-            raise _Left(f"its reference {quoted(reference)} leads nowhere in the document")
+            raise _Left(f"the reference {quoted(reference)} leads nowhere in the document")
         return found
 
     def _find(self, reference: str) -> Any:
@@ -325,7 +325,7 @@ class _Reader:
             else:
                 cookies.append(f"{quote(name, safe='-._~')}={quote(_text(name, value), safe='-._~')}")
         if missing := _PLACEHOLDER.search(path):
-            raise _Left(f"its path parameter {quoted(missing[1])} is not described")
+            raise _Left(f"the path parameter {quoted(missing[1])} is not described")
         if cookies:
             headers["cookie"] = "; ".join(cookies)
         path = quote(path, safe="/-._~!$&'()*+,;=:@%")
@@ -366,7 +366,7 @@ class _Reader:
             value = self._from_schema(parameter if self.old else self._schema(parameter))
             if value is _NONE:
                 raise _Left(
-                    f"its {parameter['in']} parameter {quoted(parameter['name'])} has no example, default or enum"
+                    f"the {parameter['in']} parameter {quoted(parameter['name'])} has no example, default or enum"
                 )
         return value
 
@@ -457,13 +457,13 @@ def _text(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ",".join(_text(name, item) for item in value)
-    raise _Left(f"its parameter {quoted(name)} is an object, which is not written out")
+    raise _Left(f"the parameter {quoted(name)} is an object, which is not written out")
 
 
 def _in_path(name: str, value: Any) -> str:
     text = _text(name, value)
     if text in ("", ".", ".."):
-        raise _Left(f"the value of its path parameter {quoted(name)} is {quoted(text)}, which changes the path")
+        raise _Left(f"the value of the path parameter {quoted(name)} is {quoted(text)}, which changes the path")
     return quote(text, safe="-._~,") if isinstance(value, list) else quote(text, safe="-._~")
 
 
@@ -472,7 +472,7 @@ def _in_query(name: str, value: Any, parameter: Mapping[str, Any], old: bool) ->
     if not isinstance(value, list):
         return [f"{key}={quote(_text(name, value), safe='-._~')}"]
     if any(isinstance(item, list) for item in value):
-        raise _Left(f"its parameter {quoted(name)} is a list of lists, which is not written out")
+        raise _Left(f"the parameter {quoted(name)} is a list of lists, which is not written out")
     texts = [quote(_text(name, item), safe="-._~") for item in value]
     if old:
         style = {"multi": "", "ssv": "%20", "tsv": "%09", "pipes": "%7C"}.get(
@@ -494,5 +494,5 @@ def _header_name(name: str) -> str:
 def _header_text(name: str, value: Any) -> str:
     text = _text(name, value)
     if not _HEADER_VALUE.fullmatch(text) or "{{" in text:
-        raise _Left(f"the value of its header {quoted(name)} cannot be sent as it stands")
+        raise _Left(f"the value of the header {quoted(name)} cannot be sent as it stands")
     return text

@@ -242,7 +242,10 @@ class _Look:
             elif path not in known:
                 self.steps.setdefault(name, {"get": path, **({"headers": step.headers} if step.headers else {})})
         self.left_out += sourced.left_out
-        return [f"endpoints come from the OpenAPI document at {quoted(url, 200)}", *sourced.remarks]
+        return [
+            f"endpoints come from the OpenAPI document {quoted(url, 200)}; run that URL for all of it",
+            *sourced.remarks,
+        ]
 
     # --- links ---
 
