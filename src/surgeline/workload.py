@@ -31,6 +31,9 @@ from surgeline import units
 Model = Literal["open", "closed"]
 Arrivals = Literal["poisson", "uniform"]
 
+DEFAULT_SEED = 42
+"""Of a load that names none. Any would do; with this one, short runs have close to as many arrivals as are expected."""
+
 _MASK = (1 << 64) - 1
 
 
@@ -68,7 +71,7 @@ class Workload:
     model: Model
     stages: tuple[Stage, ...]
     arrivals: Arrivals = "poisson"
-    seed: int = 1
+    seed: int = DEFAULT_SEED
 
     @property
     def duration_ns(self) -> int:

@@ -265,7 +265,7 @@ def load_from(wanted: Wanted) -> workload.Workload | None:
     given = [name for name, value in (("-u", wanted.users), ("-r", wanted.rate), ("--stages", wanted.stages)) if value]
     if len(given) > 1:
         raise Refused(f"{' and '.join(given)} each say what the load is; give one of them", EXIT_USAGE)
-    seed, arrivals = wanted.seed if wanted.seed is not None else 1, wanted.arrivals or "poisson"
+    seed, arrivals = wanted.seed if wanted.seed is not None else workload.DEFAULT_SEED, wanted.arrivals or "poisson"
     if wanted.stages:
         if wanted.duration or wanted.ramp:
             raise Refused("--stages says how long each stage lasts; -t and --ramp go with -u or -r", EXIT_USAGE)
