@@ -8,19 +8,19 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from surgeline.engines import Ending, Engine, Settings
+from surgeline.engines import Engine, Settings
 from surgeline.engines.locust import LocustEngine
 from surgeline.engines.native import NativeEngine, available
 from surgeline.plan.model import Plan
-from surgeline.samples import Frame, Merger, Outcome, Texts, decode_table, fold_rows, windows_of
-from surgeline.store.journal import Segment, read_all
+from surgeline.samples import Outcome, fold_rows
+from surgeline.store.journal import Segment
 from targets.faulty import Faulty
+from told import Told, told_by
 
 RUN = "2026-11-23-conformance-abc"
 OK, FAILURE, ERROR, TIMEOUT = Outcome.OK, Outcome.FAILURE, Outcome.ERROR, Outcome.TIMEOUT
@@ -30,25 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 needs_native = pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
 ENGINES = [pytest.param(LocustEngine, id="locust"), pytest.param(NativeEngine, id="native", marks=needs_native)]
-
-
-@dataclass
-class Told:
-    """What an engine wrote."""
-
-    ending: Ending
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    due: int = 0
-    sent: int = 0
-    hops: int = 0
-    windows: Merger = field(default_factory=Merger)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    exchanges: list[dict[str, Any]] = field(default_factory=list)
-    metrics: set[str] = field(default_factory=set)
-
-    def of(self, endpoint: str) -> list[dict[str, Any]]:
-        """The rows of one endpoint."""
-        return [row for row in self.rows if row["endpoint"] == endpoint]
 
 
 def run(
@@ -77,28 +58,7 @@ def run(
         control(running)
         ending = running.wait(60)
     assert ending is not None, "the engine has not ended after a minute"
-    told = Told(ending)
-    for _, kind, payload in read_all(journal).frames():
-        if kind is Frame.ROWS:
-            told.rows += _rows(decode_table(payload).columns)
-        elif kind is Frame.COUNTS:
-            table = decode_table(payload)
-            told.due += int(table["due"].sum())
-            told.sent += int(table["sent"].sum())
-            told.hops += int(table["hops"].sum())
-        elif kind is Frame.WINDOWS:
-            for window in windows_of(decode_table(payload)):
-                told.windows.add_window(window)
-        elif kind is Frame.HEALTH:
-            told.metrics |= set(decode_table(payload)["metric"])
-        else:
-            (told.events if kind is Frame.EVENT else told.exchanges).append(json.loads(payload))
-    return told
-
-
-def _rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    plain = [list(column) if isinstance(column, Texts) else column.tolist() for column in columns.values()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*plain, strict=True)]
+    return told_by(journal, ending)
 
 
 def assert_books_balance(told: Told, target: Faulty) -> None:
@@ -115,7 +75,6 @@ def assert_books_balance(told: Told, target: Faulty) -> None:
 
 Case = tuple[str, dict[str, Any], set[tuple[Outcome, str, int]]]
 
-NOTHING: dict[str, Any] = {}
 AFRESH: Case = ("closes, so that the next is on a new connection", {"get": "/until-close"}, {(OK, "", 200)})
 
 FLOW: list[Case] = [

@@ -42,7 +42,7 @@ _CONNECTING = frozenset(
     {"connect", "_connect_socket", "_create_socket", "create_connection", "_new_conn", "connect_ex"}
 )
 _READING_HEAD = frozenset({"_read_headers", "getresponse", "begin", "_read_status"})
-_SENDING = frozenset({"sendall", "send", "sendfile"})
+_SENDING = frozenset({"sendall", "sendfile"})
 _NOT_SENT = frozenset({"client_ports", "client_fds"})
 _PORTS = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 _DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -178,6 +178,4 @@ def _parse_kind(text: str, passed: set[str]) -> str:
         return "bad_chunk"
     if "before end of the headers" in text:
         return "reset_before_headers"
-    if "_read_headers" in passed:
-        return "invalid_http"
-    return "short_body" if "EOF" in text.upper() or "end" in text.lower() else "invalid_http"
+    return "short_body" if "incomplete" in text.lower() and "_read_headers" not in passed else "invalid_http"
