@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from surgeline.analysis.model import Saturation, StageFigures
 
-REACHES = 0.9
-"""A stage with this share of the highest throughput is on the plateau."""
+REACHES = 0.8
+"""A stage with this share of the highest throughput may be on the plateau: twice the load brings a quarter at most."""
 LOAD_GROWTH = 1.4
 """The load must have grown by this much beyond the plateau's first stage: less would be within its scatter."""
 EFFICIENCY = 0.35
@@ -49,25 +49,31 @@ def saturation(stages: Sequence[StageFigures]) -> Saturation | None:
         return None
     rates = [stage.total.goodput_per_s or 0.0 for stage in usable]
     top = max(rates)
-    first = next(index for index, rate in enumerate(rates) if rate >= REACHES * top)
     limited = any(stage.validity == "invalid" and load_of(stage) > load_of(usable[-1]) for stage in stages)
-    grown = load_of(usable[-1]) / max(load_of(usable[first]), 1e-9)
-    followed = (rates[-1] / rates[first] - 1.0) / max(grown - 1.0, 1e-9)
-    if grown < LOAD_GROWTH or followed > EFFICIENCY or not _waited(usable[first], usable[-1]):
+    first = next((index for index, rate in enumerate(rates) if rate >= REACHES * top and _level(usable, index)), None)
+    if first is None:
         highest = rates.index(top)
         return Saturation(False, top, top, top, None, usable[highest].index, 0.0, (usable[highest].index,), limited)
     plateau = [index for index in range(first, len(usable)) if rates[index] >= REACHES * top]
     return Saturation(
         reached=True,
-        throughput_per_s=sorted(rates[i] for i in plateau)[len(plateau) // 2],
+        throughput_per_s=top,
         low_per_s=min(rates[i] for i in plateau),
-        high_per_s=max(rates[i] for i in plateau),
+        high_per_s=top,
         before=usable[first - 1].index if first else None,
         stage=usable[first].index,
         fell=max(0.0, 1.0 - rates[-1] / top),
         stages=tuple(usable[i].index for i in plateau),
         generator=limited,
     )
+
+
+def _level(usable: Sequence[StageFigures], first: int) -> bool:
+    """Whether from the first stage to the last the load grew, throughput hardly followed, and requests waited."""
+    begin, end = usable[first], usable[-1]
+    grown = load_of(end) / max(load_of(begin), 1e-9)
+    followed = ((end.total.goodput_per_s or 0.0) / (begin.total.goodput_per_s or 1.0) - 1.0) / max(grown - 1.0, 1e-9)
+    return grown >= LOAD_GROWTH and followed <= EFFICIENCY and _waited(begin, end)
 
 
 def _piles_up(stage: StageFigures) -> bool:

@@ -22,14 +22,23 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SHORTEST_PERIOD_S = 0.8
 FEWEST_CYCLES = 6
+MOST_MOMENTS = 400
+LONGEST_SPAN_NS = 600 * units.NS_PER_S
+"""Of a longer run the first ten minutes are folded: what runs by the clock runs in them too."""
+PARTS = 25
+MOST_CANDIDATES = 60
+"""Periods that are looked at closely."""
 MOST_CHANCE = 1e-3
 """How likely chance alone may be to put this many moments in step, all periods that were tried counted."""
 LEAST_EXCESS_NS = 40 * units.NS_PER_MS
 """What is less above the usual time is scheduling noise on a busy machine: taste, checked on the demo shop."""
+VARIES = 2.0
+"""What is within this many times the upper quartile's distance from the median is how the endpoint varies."""
 FEWEST_IN_GROUP = 8
 """With fewer requests of an endpoint in a stage, its usual time is taken from all stages."""
 MOST_TRIES = 4
 """Stages that are left out at most, the highest loads first, less one."""
+FEWEST_REQUESTS = 50
 LONGEST_GAP_NS = 150 * units.NS_PER_MS
 """Slow requests whose moments are closer than this belong to one episode."""
 
@@ -42,7 +51,11 @@ def find(
     The columns are of one length, `endpoint` holding positions in `names`. Looks at the whole run, then without its
     last stages one after the other: queues under the highest loads hide what the lower ones show.
     """
-    if len(end_ns) < 50:
+    early = intended_ns < LONGEST_SPAN_NS
+    if not early.all():
+        stage, endpoint = stage[early], endpoint[early]
+        intended_ns, start_ns, end_ns = intended_ns[early], start_ns[early], end_ns[early]
+    if len(end_ns) < FEWEST_REQUESTS:
         return None
     usual = _usual_ns(stage, endpoint, end_ns - intended_ns)
     best: PeriodicStall | None = None
@@ -73,16 +86,22 @@ def _usual_ns(stage: Array, endpoint: Array, response_ns: Array) -> Array:
 
 
 def _slow(stage: Array, endpoint: Array, response_ns: Array, usual: Array) -> Array:
-    """Which requests took much longer than usual: by more than the usual time, and than four times the usual spread."""
+    """Which requests took much longer than usual: by more than the usual time, and than their endpoint often varies.
+
+    The upper quartile is out of reach of stalls that hit less than a quarter of the requests; an endpoint that is slow
+    for every third request anyway has its slowness in it.
+    """
     excess = response_ns - usual
     limit = np.maximum(LEAST_EXCESS_NS, usual)
     for name in np.unique(endpoint):
-        for level in np.unique(stage[endpoint == name]):
-            group = np.flatnonzero((endpoint == name) & (stage == level))
-            spread = float(np.quantile(response_ns[group], 0.75)) - float(np.quantile(response_ns[group], 0.25))
-            # One in four hit already widens the upper quartile: the lower half of the spread is the safer measure.
-            lower = 2.0 * (float(np.quantile(response_ns[group], 0.5)) - float(np.quantile(response_ns[group], 0.25)))
-            limit[group] = np.maximum(limit[group], 3.0 * min(spread, lower))
+        mine = endpoint == name
+        for level in np.unique(stage[mine]):
+            group = np.flatnonzero(mine & (stage == level))
+            if len(group) < FEWEST_IN_GROUP:
+                group_of = np.flatnonzero(mine)
+            else:
+                group_of = group
+            limit[group] = np.maximum(limit[group], VARIES * max(float(np.quantile(excess[group_of], 0.75)), 0.0))
     return np.asarray(excess > limit)
 
 
@@ -111,34 +130,68 @@ def _within(
     last = np.searchsorted(episode, np.arange(len(strength)), side="right") - 1
     # The end of a freeze is where most of its requests fall; the median is safe against one that came late.
     moment = np.array([np.median(part) for part in np.split(thaw, last[:-1] + 1)])
-    strong = _strong(strength, stage[slow[last]])
-    if int(strong.sum()) < FEWEST_CYCLES:
-        return None
+    hit_endpoints = np.array([len(np.unique(part)) for part in np.split(endpoint[slow], last[:-1] + 1)])
+    best: PeriodicStall | None = None
+    for strong in (
+        _strong(strength, stage[slow[last]], 0.8, 0.3),
+        # What hits everybody stands out of what is slow by itself, however often that is.
+        _strong(strength * hit_endpoints, stage[slow[last]], 1.0, 0.2),
+    ):
+        found = _in_step(strong, moment, span_s)
+        if found is None:
+            continue
+        in_step, figures = found
+        stall = _describe(
+            np.flatnonzero(strong)[in_step],
+            episode,
+            slow,
+            excess,
+            moment,
+            endpoint,
+            names,
+            intended_ns,
+            end_ns,
+            figures,
+        )
+        if best is None or stall.chance < best.chance:
+            best = stall
+    return best
+
+
+def _in_step(strong: Array, moment: Array, span_s: float) -> tuple[Array, tuple[float, int, int, float]] | None:
+    """Which of the strong moments are in step with one period, and period (s), cycles, cycles hit and chance.
+
+    Of all the periods on which many moments agree, the one that chance explains least; a fraction of the true period
+    agrees as well, but most of its cycles are empty.
+    """
     at_s = moment[strong] / units.NS_PER_S
-    period_s, phase_s, in_step = _best_period(at_s, span_s)
-    if period_s == 0.0:
+    if len(at_s) > MOST_MOMENTS:
+        return None  # Almost everything is slow almost always: a period would mean nothing.
+    if len(at_s) < FEWEST_CYCLES:
         return None
-    tolerance = _tolerance(period_s)
-    hit = np.unique(np.round((at_s[in_step] - phase_s) / period_s).astype(int))
-    cycles = int(hit[-1] - hit[0]) + 1 if len(hit) else 0
-    if len(hit) < FEWEST_CYCLES or len(hit) < 0.7 * cycles or cycles * period_s < 0.5 * span_s:
-        return None
-    tried = max(span_s / SHORTEST_PERIOD_S, 1.0)
-    chance = min(1.0, tried * binomial_at_least(len(hit), len(at_s), min(2.0 * tolerance / period_s, 1.0)))
-    if chance > MOST_CHANCE or int(in_step.sum()) < 0.4 * len(at_s):
-        return None
-    return _describe(
-        np.flatnonzero(strong)[in_step], episode, slow, excess, moment, endpoint, names, intended_ns, end_ns,
-        (period_s, cycles, len(hit), chance),
-    )  # fmt: skip
+    best: tuple[Array, tuple[float, int, int, float]] | None = None
+    # Independent periods that were tried, in each of two selections of moments.
+    tried = 2.0 * max(span_s / SHORTEST_PERIOD_S, 1.0)
+    for period_s, phase_s in _candidates(at_s, span_s):
+        period_s, phase_s, in_step = _refined(at_s, period_s, phase_s)
+        hit = np.unique(np.round((at_s[in_step] - phase_s) / period_s).astype(int))
+        cycles = int(hit[-1] - hit[0]) + 1 if len(hit) else 0
+        if len(hit) < FEWEST_CYCLES or len(hit) < 0.7 * cycles or cycles * period_s < 0.5 * span_s:
+            continue
+        chance = tried * binomial_at_least(len(hit), len(at_s), min(2.0 * _tolerance(period_s) / period_s, 1.0))
+        if chance > MOST_CHANCE or int(in_step.sum()) < 0.4 * len(at_s):
+            continue
+        if best is None or chance < best[1][3]:
+            best = in_step, (period_s, cycles, len(hit), chance)
+    return best
 
 
-def _strong(strength: Array, stage: Array) -> Array:
-    """The episodes that cost at least a third of what a bad one of their stage costs: the rest are lone outliers."""
+def _strong(strength: Array, stage: Array, quantile: float, share: float) -> Array:
+    """The episodes of at least a share of the strength of a bad one of their stage: the rest are lone outliers."""
     strong = np.zeros(len(strength), bool)
     for level in np.unique(stage):
         mine = stage == level
-        strong[mine] = strength[mine] >= 0.3 * np.quantile(strength[mine], 0.8)
+        strong[mine] = strength[mine] >= share * np.quantile(strength[mine], quantile)
     return strong
 
 
@@ -146,31 +199,41 @@ def _tolerance(period_s: float) -> float:
     return min(max(0.04 * period_s, 0.08), 0.12 * period_s)
 
 
-def _best_period(at_s: Array, span_s: float) -> tuple[float, float, Array]:
-    """The period on which most moments agree, its phase, and which moments are in step; period 0 where there is none.
+def _candidates(at_s: Array, span_s: float) -> list[tuple[float, float]]:
+    """The periods with which the most moments are in step, compared with chance, and their phases, s; the best first.
 
-    Frequencies are a tenth of 1/span apart, so that no true period lies further from a tried one than a twentieth of a
-    cycle over the whole run. Of a period and its fractions, which agree as well, the longest is meant.
+    For each period the moments are folded into 25 parts of it, and the fullest three in a row are found. Frequencies
+    lie so close that a true period between two of them drifts by no more than such a part over the whole run.
     """
-    frequencies = np.arange((FEWEST_CYCLES - 1) / span_s, 1.0 / SHORTEST_PERIOD_S, 0.1 / span_s)
+    frequencies = np.arange((FEWEST_CYCLES - 1) / span_s, 1.0 / SHORTEST_PERIOD_S, 0.05 / span_s)
     if not len(frequencies):
-        return 0.0, 0.0, np.zeros(len(at_s), bool)
-    phases = np.exp(2j * np.pi * np.outer(frequencies, at_s))
-    agreement = np.abs(phases.sum(axis=1)) / len(at_s)
-    top = float(agreement.max())
-    best = int(np.flatnonzero(agreement >= 0.93 * top)[0])
-    near = slice(best, min(best + 12, len(agreement)))
-    best += int(np.argmax(agreement[near]))
-    period_s = 1.0 / float(frequencies[best])
-    phase_s = float(np.angle(phases[best].sum())) / (2.0 * np.pi) * period_s
+        return []
+    folded = np.outer(frequencies, at_s) % 1.0
+    part = np.minimum((folded * PARTS).astype(np.int64), PARTS - 1) + PARTS * np.arange(len(frequencies))[:, None]
+    counts = np.bincount(part.ravel(), minlength=PARTS * len(frequencies)).reshape(-1, PARTS)
+    in_a_row = counts + np.roll(counts, -1, axis=1) + np.roll(counts, -2, axis=1)
+    fullest = in_a_row.argmax(axis=1)
+    most = in_a_row[np.arange(len(frequencies)), fullest]
+    surprise = np.where(most > 3.0 / PARTS * len(at_s), most, 0)
+    padded = np.concatenate(([0], surprise, [0]))
+    peaks = np.flatnonzero((surprise > 0) & (surprise >= padded[:-2]) & (surprise >= padded[2:]))
+    peaks = peaks[np.argsort(-surprise[peaks], kind="stable")][:MOST_CANDIDATES]
+    middle = (fullest[peaks] + 1.5) / PARTS
+    return [(1.0 / f, float(m) / f) for f, m in zip(frequencies[peaks].tolist(), middle, strict=True)]
+
+
+def _refined(at_s: Array, period_s: float, phase_s: float) -> tuple[float, float, Array]:
+    """The period and phase that fit the moments in step best, and which those are."""
+    in_step = np.zeros(len(at_s), bool)
     for _ in range(3):
         cycle = np.round((at_s - phase_s) / period_s)
-        off = at_s - phase_s - cycle * period_s
-        in_step = np.abs(off) <= _tolerance(period_s)
+        in_step = np.abs(at_s - phase_s - cycle * period_s) <= _tolerance(period_s)
         if int(in_step.sum()) < FEWEST_CYCLES or np.ptp(cycle[in_step]) == 0:
             break
-        slope, phase_s = (float(v) for v in np.polyfit(cycle[in_step], at_s[in_step], 1))
-        period_s = slope
+        slope, offset = (float(value) for value in np.polyfit(cycle[in_step], at_s[in_step], 1))
+        if abs(slope / period_s - 1.0) > 0.02:
+            break
+        period_s, phase_s = slope, offset
     return period_s, phase_s, in_step
 
 

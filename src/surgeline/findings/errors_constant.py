@@ -37,8 +37,12 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
     )
     share = f"{wording.share(figures.error_ratio)} of {wording.plural(figures.tally.judged, 'request')}"
     affected = [stage for stage in stages if (part := of(stage, figures.name)) is not None and part.tally.bad]
-    if len(loads) > 1 and len(affected) >= 2:
+    spared = [(stage, part) for stage in stages if (part := of(stage, figures.name)) is not None and not part.tally.bad]
+    none_of = sum(part.tally.judged for _, part in spared)
+    if len(loads) > 1 and len(affected) >= 2 and not none_of:
         where = f"go wrong whatever the load ({wording.loads(stages)})"
+    elif none_of:
+        where = f"go wrong (none of {none_of} at {wording.loads([stage for stage, _ in spared])}, too few to tell)"
     else:
         where = f"go wrong at {wording.loads(affected or stages)}" if stages else "go wrong"
     sentence = f"{wording.name(figures.name)}: {share} {where}{of_kind}{after}."

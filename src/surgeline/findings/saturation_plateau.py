@@ -71,7 +71,7 @@ def _piled_up(found: Saturation, first: StageFigures, stages: dict[int, StageFig
 
 
 def _level(found: Saturation, first: StageFigures, last: StageFigures, stages: dict[int, StageFigures]) -> str:
-    sentence = f"Throughput stops growing at {wording.rate(found.throughput_per_s)}"
+    sentence = f"Throughput stops growing at about {wording.rate(found.throughput_per_s)}"
     if found.before is not None:
         before = stages[found.before]
         rate = wording.rate(before.total.goodput_per_s)
@@ -79,11 +79,11 @@ def _level(found: Saturation, first: StageFigures, last: StageFigures, stages: d
     grown = load_of(last) / max(load_of(first), 1e-9)
     sentence += f": from {wording.load(first)} to {wording.load(last)} ({grown:.3g}× the load) it went from "
     sentence += f"{wording.rate(first.total.goodput_per_s)} to {wording.rate(last.total.goodput_per_s)}"
-    medians = [stage.total.response.quantiles[0.5].value for stage in (first, last)]
-    if medians[0] and medians[1]:
-        sentence += (
-            f" while the median response time went from {wording.time(medians[0])} to {wording.time(medians[1])}"
-        )
+    for quantile, label in ((0.95, "p95"), (0.5, "the median response time")):
+        times = [stage.total.response.quantiles[quantile].value for stage in (first, last)]
+        if times[0] and times[1]:
+            sentence += f" while {label} went from {wording.time(times[0])} to {wording.time(times[1])}"
+            break
     return sentence + "."
 
 
