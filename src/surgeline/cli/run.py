@@ -22,6 +22,7 @@ from surgeline.cli.stored import index
 from surgeline.engines import Engine, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
 from surgeline.plan.model import Plan, WorkloadPart
+from surgeline.samples import Outcome
 from surgeline.store.rundir import DEFAULT_ROOT
 
 _DEFAULT_DURATION = "30s"
@@ -123,7 +124,10 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     for note in notes:
         style.note(note)
     if wanted.look_first:
-        addresses = _look(plan, addresses, secrets, wanted)
+        found_out = _look(plan, addresses, secrets, wanted)
+        addresses = found_out.addresses
+        if kind in ("url", "openapi") and not wanted.anyway:
+            plan = _without_walls(plan, found_out)
     load = plan.load()
     engine = _engine(plan, wanted, load)
     order = runner.Order(
@@ -341,7 +345,7 @@ def _secrets(plan: Plan) -> Mapping[str, str]:
     return {name: os.environ[name] for name in names}
 
 
-def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wanted: Wanted) -> tuple[str, ...]:
+def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wanted: Wanted) -> preflight.Preflight:
     found = preflight.check(plan, addresses, secrets)
     style.say("Check", found.sentence)
     for problem in found.problems:
@@ -349,7 +353,24 @@ def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wa
     fatal = [problem for problem in found.problems if problem.fatal]
     if fatal and not wanted.anyway:
         raise Refused("Nothing was measured. To measure it all the same, add --anyway.", EXIT_UNREACHABLE)
-    return found.addresses
+    return found
+
+
+def _without_walls(plan: Plan, found: preflight.Preflight) -> Plan:
+    """The plan without the endpoints that nobody named and that answer nothing worth measuring; says which those are.
+
+    A plan of the user's own is left as it is: there, a wrong answer is a finding.
+    """
+    wrong = {probe.endpoint for probe in found.probes if probe.outcome is not Outcome.OK}
+    kept = {
+        name: scenario
+        for name, scenario in plan.scenarios.items()
+        if not any(step.endpoint in wrong for step in scenario.steps)
+    }
+    if not kept or len(kept) == len(plan.scenarios):
+        return plan
+    style.note(f"left out, as they answer nothing worth measuring: {', '.join(sorted(wrong))} (--anyway keeps them)")
+    return plan.model_copy(update={"scenarios": kept})
 
 
 def _most_in_flight(wanted: Wanted) -> int:
