@@ -9,6 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from surgeline.analysis.model import (
@@ -464,6 +465,7 @@ FINDINGS = (
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
 
 
+@cache
 def shop(slo: str = "p95 < 300ms, errors < 1%", seed: int = 7, stage_s: int = 8) -> Summary:
     """The bookshop, stressed from 1 to 64 users."""
     return summary_of(rows(LEVELS, stage_s, seed), LEVELS, stage_s, slo)
@@ -487,6 +489,7 @@ def with_names(summary: Summary, rename: dict[str, str]) -> Summary:
     )
 
 
+@cache
 def open_shop() -> Summary:
     """The shop under nine rates from 50 to 450 a second, of which the last two were too much for the generator."""
     levels = tuple(range(50, 451, 50))
@@ -546,6 +549,7 @@ def wide_shop(endpoints: int = 40) -> Summary:
     return summary_of(made, LEVELS, 8, "p95 < 300ms")
 
 
+@cache
 def long_run() -> Summary:
     """Half an hour at a light load, with a regular stall."""
     summary = summary_of(rows((1, 2, 4), 600), (1, 2, 4), 600, "p95 < 300ms")

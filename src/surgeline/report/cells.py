@@ -4,7 +4,7 @@ Parts of a document come in, short texts leave: the same figure reads the same i
 all three take it from here. Nothing is computed; numbers are printed by `units`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from surgeline import units
@@ -135,11 +135,13 @@ def load_of(document: Document, stage: int | None) -> str:
 
 def holds(document: Document, endpoint: Node) -> str:
     """How far an endpoint alone holds: `16 users`, `all loads`, `none`; an en dash where that is not known."""
-    if endpoint["slo"] == "met":
+    if endpoint["breaks_stage"] is not None:
+        return "none" if endpoint["holds_stage"] is None else load_of(document, endpoint["holds_stage"])
+    stages = [stage for stage in document["stages"] if stage["validity"] != "invalid"]
+    most = max(stages, key=lambda stage: (max(stage["start"], stage["end"]), stage["index"]), default=None)
+    if most is not None and endpoint["holds_stage"] == most["index"]:
         return "all loads"
-    if endpoint["holds_stage"] is not None:
-        return load_of(document, endpoint["holds_stage"])
-    return "none" if endpoint["breaks_stage"] is not None else "–"
+    return load_of(document, endpoint["holds_stage"])
 
 
 def stages_on_page(document: Document) -> list[Node]:
@@ -160,6 +162,15 @@ def confidence(finding: Node) -> str:
     """`high confidence · n 1,760 · errors.onset`."""
     count = f" · n {units.format_count(finding['n'])}" if finding["n"] else ""
     return f"{finding['confidence']} confidence{count} · {finding['id']}"
+
+
+def on_page(box: Node) -> Iterator[tuple[Node, str]]:
+    """The findings of a box that a page shows, each with its next step; a step that was just given is not repeated."""
+    given: set[str] = set()
+    for item in box["items"][: box["shown"]]:
+        step = item["next_step"]
+        yield item, "" if step in given else step
+        given.add(step)
 
 
 BOXES = (

@@ -364,24 +364,36 @@ def held_and_broken(summary: Summary, name: str) -> tuple[Slo | None, int | None
     """An endpoint alone against the objectives meant for it or for all: word, last stage held, first stage broken.
 
     Stages go by load; those without a word about the server (invalid) and those the endpoint took no part in are left
-    out. *Missed* is as in `verdict.against`. *Met* needs every figure within its limit in the last of the stages.
+    out. An objective of its own has its verdict stage by stage; one for all is held against the endpoint's figures as
+    in `verdict.against`. Where a stage has too little of it to tell, the whole run decides between met and no data.
     (None, None, None) where no objective applies.
     """
-    objectives = [result.objective for result in summary.objectives if applies(result.objective, name)]
-    if not objectives:
+    results = [result for result in summary.objectives if applies(result.objective, name)]
+    if not results:
         return None, None, None
     held: int | None = None
-    word: Slo = "no data"
+    last: Slo = "no data"
     for stage in in_order_of_load(summary.stages):
         figures = next((item for item in stage.endpoints if item.name == name), None)
         if stage.validity == "invalid" or figures is None or figures.tally.judged == 0:
             continue
-        words = {against(figures, objective) for objective in objectives}
+        words = {_stage_word(result, stage.index, figures) for result in results}
         if "missed" in words:
             return "missed", held, stage.index
-        word = "no data" if "no data" in words else "met"
-        held = stage.index if word == "met" else held
-    return word, held, None
+        last = "no data" if "no data" in words else "met"
+        held = stage.index if last == "met" else held
+    whole = next((item for item in summary.endpoints if item.name == name), None)
+    if last == "no data" and whole is not None:
+        met = all(against(whole, result.objective) == "met" for result in results)
+        return ("met" if met else "no data"), held, None
+    return last, held, None
+
+
+def _stage_word(result: ObjectiveResult, stage: int, figures: EndpointFigures) -> Slo:
+    """The verdict of one stage of an endpoint on one objective."""
+    if result.objective.endpoint is not None and stage in result.by_stage:
+        return result.by_stage[stage]
+    return against(figures, result.objective)
 
 
 def endpoint_parts(summary: Summary, detailed: int | None = None) -> Iterator[dict[str, Any]]:

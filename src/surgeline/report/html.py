@@ -25,8 +25,9 @@ _UNIT = re.compile(r"(?<=[\d≥≤±]) (?=(?:ns|µs|ms|s|min|h|B|kB|MB|GB|[kM]/s
 
 
 def _joined(text: object) -> str:
-    """The text with its numbers kept together with their units, and comparisons with what they compare."""
-    return re.sub(" ([<>]) ", "\xa0\\1\xa0", _UNIT.sub("\xa0", str(text)))
+    """The text with what belongs together kept on one line: numbers and units, comparisons, methods and paths."""
+    whole = _UNIT.sub("\xa0", str(text))
+    return re.sub("(?<=[A-Z]{3}) (?=/)", "\xa0", re.sub(" ([<>]) ", "\xa0\\1\xa0", whole))
 
 
 def _drawing(svg: str) -> Markup:
@@ -92,6 +93,8 @@ def render(document: Document) -> str:
             endpoint_rows=_endpoint_rows(document),
             timeline_head=_TIMELINE_HEAD,
             timeline_rows=_timeline_rows(document["timeline"]),
+            small_head=("endpoint", *(stage["load"] for stage in document["stages"])),
+            small_rows=_small_rows(document),
             any_finding=any(box["items"] for box in document["findings"].values()),
             setup=list(_setup(document)),
         )
@@ -135,8 +138,8 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
 
     boxes = [
         sum(
-            8.5 + 13.4 * lines(item["sentence"], width) + steps * 13.4 * lines(item["next_step"], width - 5) + 13 * meta
-            for item in box["items"][: box["shown"]]
+            8.5 + 13.4 * lines(item["sentence"], width) + steps * 13.4 * lines(step, width - 5) + 13 * meta
+            for item, step in cells.on_page(box)
         )
         for box, width in zip(document["findings"].values(), (36, 52, 36), strict=True)
     ]
@@ -177,6 +180,13 @@ def _endpoint_rows(document: Document) -> Iterator[tuple[str, ...]]:
             *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
             cells.errors(endpoint),
         )
+
+
+def _small_rows(document: Document) -> Iterator[tuple[str, ...]]:
+    """p95 of each endpoint that has a small plot, stage by stage."""
+    for endpoint in [item for item in document["endpoints"] if item["stages"]][: plots.MOST_MULTIPLES]:
+        parts = {part["stage"]: cells.duration(part["response"]["p95"]) for part in endpoint["stages"]}
+        yield shown(endpoint["name"]), *(parts.get(stage["index"], "–") for stage in document["stages"])
 
 
 def _columns(evidence: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,9 +22,26 @@ _MARKUP = re.compile(
 )
 
 
+LINES, COLUMNS = 70, 112
+"""What an A4 sheet holds in nine-point type."""
+
+
 def render(document: Document) -> str:
-    """The page. The same document gives the same text."""
-    return "\n".join(_lines(document)) + "\n"
+    """The page. The same document gives the same text.
+
+    Where it would not fit a sheet, the next steps give way first, then how sure each finding is, then what is in order.
+    """
+    lines: list[str] = []
+    for steps, confidence, good in (
+        (True, True, True),
+        (False, True, True),
+        (False, False, True),
+        (False, False, False),
+    ):
+        lines = list(_lines(document, steps, confidence, good))
+        if sum(max(-(-len(line) // COLUMNS), 1) for line in lines) <= LINES:
+            break
+    return "\n".join(lines) + "\n"
 
 
 def escaped(text: object) -> str:
@@ -32,12 +49,13 @@ def escaped(text: object) -> str:
     return _MARKUP.sub(lambda match: "\\" + match[0], shown(text, LONGEST_SENTENCE))
 
 
-def _lines(document: Document) -> Iterator[str]:
+def _lines(document: Document, steps: bool, confidence: bool, good: bool) -> Iterator[str]:
     status = cells.status(document)
     yield f"# {status.mark} {escaped(document['verdict']['sentence'])}"
     yield ""
     yield " · ".join(filter(None, (f"**{status.word}**", cells.validity(document), *cells.books(document))))
-    yield f"{' · '.join(map(escaped, cells.setting(document)))} · run {escaped(document['run']['id'])}"
+    target, *facts = cells.setting(document)
+    yield f"{_code(target)} · {' · '.join(map(escaped, facts))} · run {escaped(document['run']['id'])}"
     if document["stages"]:
         yield ""
         yield from _stages(document)
@@ -45,7 +63,7 @@ def _lines(document: Document) -> Iterator[str]:
         yield ""
         yield f"## {heading}"
         yield ""
-        yield from _box(document["findings"][key], mark, empty)
+        yield from _box(document["findings"][key], mark, empty, steps, confidence)
     if document["endpoints"]:
         yield ""
         yield "## Endpoints, worst first"
@@ -55,6 +73,8 @@ def _lines(document: Document) -> Iterator[str]:
     yield "## How far to trust it"
     yield ""
     for item in document["trust"][: cells.MOST_TRUST]:
+        if item["level"] == "good" and not good:
+            continue
         yield f"- {cells.LEVEL_MARKS[item['level']]} {escaped(item['sentence'])}"
     yield ""
     yield "## Next"
@@ -72,10 +92,11 @@ def _code(text: str) -> str:
     return f"{fence}{space}{plain}{space}{fence}"
 
 
-def _box(box: Node, mark: str, empty: str) -> Iterator[str]:
-    for item in box["items"][: box["shown"]]:
-        step = f" → {escaped(item['next_step'])}" if item["next_step"] else ""
-        yield f"- {mark} {escaped(item['sentence'])}{step} *({escaped(cells.confidence(item))})*"
+def _box(box: Node, mark: str, empty: str, steps: bool, confidence: bool) -> Iterator[str]:
+    for item, step in cells.on_page(box):
+        then = f" → {escaped(step)}" if step and steps else ""
+        sure = f" *({escaped(cells.confidence(item))})*" if confidence else ""
+        yield f"- {mark} {escaped(item['sentence'])}{then}{sure}"
     if box["more"]:
         yield f"- +{box['more']} more in report.html"
     if not box["items"]:

@@ -27,6 +27,12 @@ PERCENTILES = ("p50", "p95", "p99")
 MOST_MULTIPLES = 12
 """Endpoints that have a small plot of their own."""
 
+SMALL_PERCENTILES = ("p50", "p95")
+"""What the small plots show."""
+
+MANY_ERRORS_RATIO = 0.01
+"""A load at which this share of an endpoint's requests went wrong is marked in its small plot."""
+
 WRONG = ("failure", "error", "timeout", "not_sent")
 """Outcomes that went wrong, in the order in which they are stacked."""
 
@@ -111,6 +117,11 @@ def _end_labels(canvas: svg.Canvas, labels: Sequence[tuple[float, str, str]]) ->
         canvas.add(svg.text(canvas.x1 + 8, y + 4, text, f"label {classes}"))
 
 
+def _limit_labels(limits: Sequence[tuple[str, float]], y: svg.Scale, is_wide: bool) -> list[tuple[float, str, str]]:
+    """What stands at the right end of limit lines: the objective, or where there is no room just that it is one."""
+    return [(y(limit), text if is_wide and len(text) <= 14 else "limit", "limit") for text, limit in limits]
+
+
 def _seconds(document: Document) -> tuple[list[float], float]:
     """The middle of each bucket of the timeline, and where the time axis ends; seconds."""
     timeline = document["timeline"]
@@ -179,7 +190,7 @@ def load_plot(document: Document) -> Plot | None:
 def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: str, described: str) -> str:
     is_wide = width != NARROW
     height, lower = {WIDE: (392, 84), NARROW: (400, 74), PAPER: (268, 46)}[width]
-    canvas = svg.Canvas(f"load-{width}", width, height, 58, 66 if is_wide else 58, 22, lower + 70)
+    canvas = svg.Canvas(f"load-{width}", width, height, 58, 104 if is_wide else 52, 22, lower + 70)
     inset = 26 if is_wide else 16
     x = _load_scale(loads, canvas.x0 + inset, canvas.x1 - inset)
     limits = _duration_limits(document)
@@ -224,9 +235,7 @@ def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: st
         ends_at = [place for _, place in good if place is not None]
         if ends_at:
             labels.append((ends_at[-1], name, name))
-    for text, limit in limits:
-        canvas.add(svg.text(canvas.x0 + 6, y(limit) - 6, text, "label limit"))
-    _end_labels(canvas, labels)
+    _end_labels(canvas, [*labels, *_limit_labels(limits, y, is_wide)])
     _answers(canvas, loads, x, lower)
     return canvas.done(_size(width), title, described)
 
@@ -244,7 +253,8 @@ def _beyond(canvas: svg.Canvas, document: Document, loads: Sequence[_Load], x: s
         "throughput": ("throughput no longer grows", "flat"),
     }
     canvas.add(svg.rect(edge, canvas.y1, canvas.x1 - edge, canvas.y0 - canvas.y1 + lower + 30, "beyond"))
-    canvas.add(svg.line(edge, canvas.y1, edge, canvas.y0 + lower + 30, "edge"))
+    if at > 0:
+        canvas.add(svg.line(edge, canvas.y1, edge, canvas.y0 + lower + 30, "edge"))
     for text in words.get(verdict["basis"], ()):
         if len(text) * svg.CHAR <= canvas.width - edge - 8:
             canvas.add(svg.text(edge + 6, canvas.y1 - 7, text, "label bad"))
@@ -344,7 +354,7 @@ def _time_canvas(
     key: str, document: Document, width: int, height: int, labels: bool = True
 ) -> tuple[svg.Canvas, svg.Scale]:
     canvas = svg.Canvas(
-        key, width, height, 58 if width == WIDE else 50, 82 if width == WIDE else 66, 24 if labels else 8, 26
+        key, width, height, 58 if width == WIDE else 50, 104 if width == WIDE else 66, 24 if labels else 8, 26
     )
     _, end = _seconds(document)
     x = svg.Scale(0, end, canvas.x0, canvas.x1)
@@ -460,8 +470,7 @@ def _percentiles(document: Document) -> Plot | None:
             ends = [place for _, place in points if place is not None]
             if ends:
                 labels.append((ends[-1], name, name))
-        for text, limit in limits:
-            canvas.add(svg.text(canvas.x0 + 6, y(limit) - 6, text, "label limit"))
+        labels += _limit_labels(limits, y, width == WIDE)
         _stall_marks(canvas, document, x, end)
         _time_axis(canvas, x)
         _end_labels(canvas, labels)
@@ -559,61 +568,54 @@ class Small(NamedTuple):
 
 
 def multiples(document: Document) -> list[Small]:
-    """p95 against load for the worst endpoints, on one scale, each beside that of all together."""
+    """p50 and p95 against load for the worst endpoints, on one scale."""
     loads = _by_load(document)
     endpoints = [item for item in document["endpoints"] if item["stages"]][:MOST_MULTIPLES]
-    if len({item.level for item in loads}) < 2 or not endpoints:
+    parts = [part["response"] for item in endpoints for part in item["stages"]]
+    values = [part[name]["value"] for part in parts for name in SMALL_PERCENTILES]
+    if len({item.level for item in loads}) < 2 or not any(values):
         return []
-    values = [part["response"]["p95"]["value"] for item in endpoints for part in item["stages"]]
-    low, high = svg.log_range([*values, *(item.stage["response"]["p95"]["value"] for item in loads)])
+    low, high = svg.log_range(values)
     return [_small(document, endpoint, loads, low, high, number) for number, endpoint in enumerate(endpoints)]
 
 
 def _small(document: Document, endpoint: Node, loads: Sequence[_Load], low: float, high: float, number: int) -> Small:
-    width, height = 208, 124
-    canvas = svg.Canvas(f"small-{number}", width, height, 42, 12, 10, 22)
+    canvas = svg.Canvas(f"small-{number}", 208, 128, 42, 12, 12, 22)
     x = _load_scale(loads, canvas.x0 + 6, canvas.x1 - 6)
     y = svg.Scale(low, high, canvas.y0, canvas.y1, True)
     for tick in svg.log_ticks(low, high, 4):
         canvas.add(svg.line(canvas.x0, y(tick), canvas.x1, y(tick), "grid"))
-        canvas.add(
-            svg.text(
-                canvas.x0 - 5, y(tick) + 3.5, units.format_duration(tick).replace(" ", "\xa0"), "tick small", "end"
-            )
-        )
+        canvas.add(svg.text(canvas.x0 - 5, y(tick) + 3.5, units.format_duration(tick), "tick small", "end"))
     for _, limit in _duration_limits(document, endpoint["name"]):
         if low <= limit <= high:
             canvas.add(svg.line(canvas.x0, y(limit), canvas.x1, y(limit), "limit"))
-    everything = [(x(item.level), _place(y, item.stage["response"]["p95"]["value"])) for item in loads]
-    canvas.add(svg.path(everything, "line context"))
     parts = {part["stage"]: part for part in endpoint["stages"]}
-    points = []
-    for item in loads:
-        part = parts.get(item.stage["index"])
-        value = None if part is None else part["response"]["p95"]["value"]
-        points.append((x(item.level), _place(y, value), part, item.stage))
-    canvas.add(svg.path([(at, place) for at, place, _, _ in points], "line p95"))
-    for at, place, part, stage in points:
-        if part is None:
-            continue
-        if place is not None:
-            tip = f"{stage['load']}: p95 {cells.duration(part['response']['p95'])}"
-            canvas.add(svg.mark(at, place, "p95 tiny", tip, stage["validity"] == "invalid"))
-        if (part["error_ratio"]["value"] or 0) >= 0.01:
+    held = [(x(item.level), item.stage, parts[item.stage["index"]]) for item in loads if item.stage["index"] in parts]
+    for name in SMALL_PERCENTILES:
+        points = [(at, stage, part["response"][name]) for at, stage, part in held]
+        canvas.add(svg.path([(at, _place(y, estimate["value"])) for at, _, estimate in points], f"line {name}"))
+        for at, stage, estimate in points:
+            place = _place(y, estimate["value"])
+            if place is not None:
+                tip = f"{stage['load']}: {name} {cells.duration(estimate)}"
+                canvas.add(svg.mark(at, place, name, tip, stage["validity"] == "invalid"))
+    for at, stage, part in held:
+        if (part["error_ratio"]["value"] or 0) >= MANY_ERRORS_RATIO:
             tip = f"{stage['load']}: {units.format_ratio(part['error_ratio']['value'])} went wrong"
-            canvas.add(svg.shape(f"M{svg.spot(at - 3, canvas.y1 - 5)}l6 6m0-6l-6 6", "cross", tip))
+            canvas.add(svg.shape(f"M{svg.spot(at - 3, canvas.y1 - 9)}l6 6m0-6l-6 6", "cross", tip))
     for item in (loads[0], loads[-1]):
         canvas.add(svg.text(x(item.level), canvas.y0 + 14, f"{item.level:g}", "tick small", "middle"))
+    unit = "users" if loads[0].stage["model"] == "closed" else "per second"
+    canvas.add(svg.text((canvas.x0 + canvas.x1) / 2, canvas.y0 + 14, unit, "tick small", "middle"))
     canvas.add(svg.line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis"))
     p95 = endpoint["response"]["p95"]
     note = f"p95 {cells.duration(p95)}" if p95["value"] is not None else f"no p95: {p95['why_not']}"
     described = "; ".join(
-        f"{stage['load']}: {cells.duration(part['response']['p95'])}"
-        for _, _, part, stage in points
-        if part is not None
+        f"{stage['load']}: p50 {cells.duration(part['response']['p50'])}, p95 {cells.duration(part['response']['p95'])}"
+        for _, stage, part in held
     )
-    name = shown(endpoint["name"])
-    return Small(name, note, canvas.done("small", f"p95 against load: {name}", described))
+    name = shown(endpoint["name"], 100)
+    return Small(name, note, canvas.done("small", f"Response time against load: {name}", described))
 
 
 def _place(scale: svg.Scale, value: float | None) -> float | None:

@@ -119,10 +119,10 @@ def _filled(
 
 def _box(box: Node, kind: str, mark: str, empty: str, width: int, pen: _Pen) -> Iterator[str]:
     tone = {"well": "good", "failed": "bad", "explore": "plain"}[kind]
-    for item in box["items"][: box["shown"]]:
+    for item, step in cells.on_page(box):
         yield from _filled(shown(item["sentence"], LONGEST_SENTENCE), f"  {mark} ", width, pen, (tone,))
-        if item["next_step"]:
-            yield from _filled(shown(item["next_step"], LONGEST_SENTENCE), "    → ", width, pen, ("dim",), ("dim",))
+        if step:
+            yield from _filled(shown(step, LONGEST_SENTENCE), "    → ", width, pen, ("dim",), ("dim",))
         yield from _filled(cells.confidence(item), "    ", width, pen, (), ("dim",))
     if box["more"]:
         yield f"    +{box['more']} more in report.html"

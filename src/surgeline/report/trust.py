@@ -197,7 +197,9 @@ def _samples(summary: Summary) -> Iterator[Trust]:
 def _warm_up(summary: Summary) -> Iterator[Trust]:
     assessed = [(stage.warm_up_s, stage) for stage in summary.stages if stage.warm_up_s is not None]
     if not assessed:
-        yield Trust("warm-up", "note", "Warm-up was not looked for; a slow beginning is part of the numbers.")
+        yield Trust(
+            "warm-up", "note", "Warm-up could not be told from the rest; a slow beginning is part of the numbers."
+        )
         return
     longest_s, stage = max(assessed, key=lambda item: item[0])
     if longest_s > LONG_WARM_UP_RATIO * stage.duration_s:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from surgeline import units
+from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.model import (
     EndpointFigures,
     ErrorGroup,
@@ -179,35 +180,34 @@ def applies(objective: Objective, name: str) -> bool:
     return objective.endpoint == name or (objective.endpoint is None and objective.upper)
 
 
+SURE = 0.05
+"""How often chance alone may make an endpoint look as if it had missed a limit."""
+
+SHARED_LUCK = 4.0
+"""Requests of a run share its luck: where nobody has worked out how much, each is taken to be worth a quarter."""
+
+
 def against(figures: EndpointFigures, objective: Objective) -> Slo:
-    """One endpoint's figure against a limit: missed where its whole interval lies beyond, met where it lies within.
+    """One endpoint's figures against a limit that is meant for it or for all together.
 
-    No data where the figure is not known, or beyond the limit without being clearly so.
+    Missed where more requests were over the limit, or went wrong, than chance would put there, as for the objectives
+    themselves. Met where no more were than the objective allows and the figure is known: less strict than for an
+    objective, whose verdict needs enough requests that a miss would have shown. Else no data.
     """
-    value = measured(figures, objective)
-    if value is None:
+    n = figures.tally.judged
+    if not n:
         return "no data"
-    if value < objective.limit if objective.upper else value > objective.limit:
-        return "met"
-    interval = _interval(figures, objective)
-    if interval is None:
-        return "missed" if objective.metric not in ("quantile", "errors") else "no data"
-    low, high = interval
-    return "missed" if (low >= objective.limit if objective.upper else high <= objective.limit) else "no data"
-
-
-def _interval(figures: EndpointFigures, objective: Objective) -> tuple[float, float] | None:
-    """The interval of what an objective is about; None where it has none. An open side is as far as it can be."""
-    estimate = figures.error_ratio if objective.metric == "errors" else None
-    if objective.metric == "quantile":
-        wanted = objective.quantile or 0.0
-        estimate = next((value for q, value in figures.response.quantiles.items() if abs(q - wanted) < 1e-9), None)
-    if estimate is None or (estimate.low is None and estimate.high is None):
-        return None
-    return (
-        0.0 if estimate.low is None else estimate.low,
-        math.inf if estimate.high is None else estimate.high,
-    )
+    if objective.metric not in ("quantile", "errors"):
+        value = measured(figures, objective)
+        if value is None:
+            return "no data"
+        return "met" if (value < objective.limit if objective.upper else value > objective.limit) else "missed"
+    allowed = objective.limit if objective.metric == "errors" else 1.0 - (objective.quantile or 0.0)
+    share = _over(figures, objective) / n
+    if share <= allowed:
+        return "no data" if measured(figures, objective) is None else "met"
+    worth = max((figures.error_ratio.n_eff if objective.metric == "errors" else None) or n / SHARED_LUCK, 1.0)
+    return "missed" if binomial_at_least(share * worth, worth, allowed) < SURE else "no data"
 
 
 def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
@@ -220,7 +220,7 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
         return _undecided(summary, within, slo)
     if held is None:
         assert missed is not None  # noqa: S101 - the case before this one
-        return _missed_at_once(order, missed, slo)
+        return _missed_at_once(summary, order, missed, slo)
     if missed is None:
         return _held_to_the_end(summary, order, held, within, slo)
     result, stage = missed
@@ -271,36 +271,45 @@ def _first_missed(summary: Summary, order: list[StageFigures]) -> tuple[Objectiv
 
 
 def _breaker(stage: StageFigures, objective: Objective) -> EndpointFigures | None:
-    """The endpoint that breaks an objective most in a stage: of those that clearly do, else of those that seem to."""
-    concerned = [figures for figures in stage.endpoints if applies(objective, figures.name)]
-    guilty = [figures for figures in concerned if against(figures, objective) == "missed"]
-    guilty = guilty or [figures for figures in concerned if _seems_beyond(figures, objective)]
-    if not guilty:
+    """The endpoint that breaks an objective most in a stage: the one with the most requests over the limit.
+
+    Of those that miss it clearly, else of all it is meant for. None for limits on a rate or an Apdex, which no single
+    request exceeds.
+    """
+    if not objective.upper and objective.endpoint is None:
         return None
+    concerned = [figures for figures in stage.endpoints if applies(objective, figures.name)]
+    guilty = [figures for figures in concerned if against(figures, objective) == "missed"] or concerned
+    over = [(_over(figures, objective), figures.name, figures) for figures in guilty]
+    most = max(over, key=lambda item: item[:2], default=None)
+    return most[2] if most is not None and (most[0] > 0 or objective.endpoint is not None) else None
+
+
+def _over(figures: EndpointFigures, objective: Objective) -> int:
+    """How many requests were over the limit or went wrong."""
     if objective.metric == "errors":
-        return max(guilty, key=lambda figures: (figures.tally.bad, figures.name))
-    return max(guilty, key=lambda figures: (measured(figures, objective) or 0.0, figures.name))
-
-
-def _seems_beyond(figures: EndpointFigures, objective: Objective) -> bool:
-    value = measured(figures, objective)
-    return value is not None and (value >= objective.limit if objective.upper else value <= objective.limit)
+        return figures.tally.bad
+    return figures.response.histogram.count_above(round(objective.limit)) + figures.tally.bad
 
 
 def _missed_at_once(
-    order: list[StageFigures], missed: tuple[ObjectiveResult, StageFigures], slo: Slo | None
+    summary: Summary, order: list[StageFigures], missed: tuple[ObjectiveResult, StageFigures], slo: Slo | None
 ) -> Verdict:
     result, stage = missed
     worst = _breaker(stage, result.objective)
     broken = objective_text(result.objective)
-    where = f"already at {load_text(stage)}" if len(order) > 1 else f"at {load_text(stage)}"
+    start = f"Misses {broken} {'already ' if len(order) > 1 else ''}at {load_text(stage)}"
     tails = [""]
     if worst is not None:
         value = measured(worst, result.objective)
-        if result.objective.endpoint is not None:
-            tails.insert(0, f": it has {_reading(result.objective, value)}")
-        tails.insert(0, f": {_name(worst.name)} has {_reading(result.objective, value)}")
-    sentence = _shortest_that_fits(*(f"Misses {broken} {where}{tail}." for tail in tails))
+        own = result.objective.endpoint is not None
+        if value is not None:
+            tails = [f": {'it' if own else _name(worst.name)} has {_reading(result.objective, value)}", ""]
+        elif not own:
+            tails = [f", most on {_name(worst.name)}", ""]
+    flat = summary.saturation
+    grows = f"; throughput stops growing at {units.format_rate(flat.throughput_per_s)}" if flat and flat.reached else ""
+    sentence = _shortest_that_fits(*(f"{start}{tail}{more}." for tail in tails for more in (grows, "")))
     return Verdict(sentence, "objectives", slo, None, stage.index, worst.name if worst is not None else None, broken)
 
 
