@@ -90,7 +90,7 @@ class AnswerReader:
             if self.status >= 200:
                 return True
             self._interim += found.end()
-            self.status = 0
+            self.status, self._framing = 0, "head"
 
     def _parse_head(self, head: bytes) -> None:
         first, *lines = head.replace(b"\r\n", b"\n").rstrip(b"\r").split(b"\n")
