@@ -18,7 +18,7 @@ from surgeline.samples import Outcome
 
 WHOLE = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: 1\r\n\r\nhello",
-    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x, Chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
     "nothing": b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
     "hints": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
@@ -197,7 +197,7 @@ def test_a_request_without_templates_is_made_once() -> None:
 
 
 def test_secrets_do_not_leave_with_what_is_stored() -> None:
-    """A value from the environment is hidden in URLs (also as it is encoded there) and in exchanges, headers by name."""
+    """A value from the environment is hidden in URLs (also encoded) and in exchanges, headers by their names."""
     plan = hosted(
         {"get": "/x?t={{env.TOKEN}}", "headers": {"x-token": "{{env.TOKEN}}", "authorization": "Bearer abc"}},
         variables={"public": "value"},

@@ -183,7 +183,8 @@ class _Fold:
         if row.end_ns < 0 or row.outcome in (Outcome.NOT_SENT, Outcome.ABORTED):
             return
         self.response.record(max(row.end_ns - row.intended_ns, 0))
-        self.service.record(max(row.end_ns - row.start_ns, 0))
+        if row.start_ns >= 0:
+            self.service.record(max(row.end_ns - row.start_ns, 0))
 
 
 def _window_table(windows: Mapping[tuple[int, int, str, int], _Fold]) -> dict[str, list[Any]]:
