@@ -5,7 +5,7 @@ from surgeline.analysis.capacity import load_of
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.errors_by_load import Onset, main_kind, onset, wrong_time_s
+from surgeline.findings.errors_by_load import LEAST_SHARE, Onset, main_kind, onset, wrong_time_s
 from surgeline.findings.growth import of, usable
 from surgeline.findings.model import Finding, Rule
 
@@ -27,8 +27,9 @@ def _finding(summary: Summary, found: Onset, where: str) -> Finding:
     first = found.since[0]
     subject = "Errors" if found.endpoint is None else f"Errors of {wording.name(found.endpoint)}"
     at = wording.load(first)
+    verb = "begin" if found.before_share < LEAST_SHARE else "grow"
     sentence = (
-        f"{subject} begin at {at}{where}: {units.format_ratio(found.before_share)} up to "
+        f"{subject} {verb} at {at}{where}: {units.format_ratio(found.before_share)} up to "
         f"{wording.load(found.before[-1])}, {units.format_ratio(found.first_share)} there"
     )
     if found.worst is not first:

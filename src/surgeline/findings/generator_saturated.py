@@ -9,6 +9,8 @@ from surgeline.findings.model import Finding, Rule
 
 def judge(summary: Summary) -> list[Finding]:
     """The stages that the generator limited; where there are none, how far it was from its limit."""
+    if not summary.total.tally.due:
+        return []
     limited = [stage for stage in by_load(summary.stages) if stage.validity == "invalid"]
     near = [stage for stage in by_load(summary.stages) if stage.validity == "degraded"]
     if limited:
@@ -77,15 +79,20 @@ RULE = Rule(
     id="generator.saturated",
     title="The generator at its limit",
     question="Was it the generator, not the server, that could not keep up?",
-    statistic="per stage: CPU of the generator, start lag, requests due against planned and sent against due",
+    statistic=(
+        "per stage: CPU of the generator; response time less service time at p50, p95 and p99, which is its own "
+        "delay (the "
+        "start lag where an engine knows no due moments); requests due against planned, and sent against due"
+    ),
     threshold=(
-        "invalid: CPU above 95 % of its cores (one Locust process: 90 %), start lag p99 above 10 ms and half of the "
-        "median response time, or less than 99 % sent or due; degraded: CPU from 80 %, lag above 2 ms and a tenth"
+        "invalid: CPU above 95 % of its cores (one Locust process: 90 %), a delay above 10 ms and half of p50 or "
+        "p95, or "
+        "less than 99 % sent or due; degraded: CPU from 80 %, a delay above 2 ms and a tenth of a percentile"
     ),
     guard=(
-        "medians over the seconds of a stage, so one hiccup of the machine does not count; what a full server "
-        "keeps from "
-        "being sent is the server's doing"
+        "a delay that is a small part of what was measured does not count, nor a busy moment of a stage; what a "
+        "full server "
+        "keeps from being sent is the server's doing"
     ),
     why="Numbers from a generator that cannot keep up describe the generator.",
     next_step="Give the generator more workers or a machine of its own, or a lighter script, and repeat those stages.",

@@ -128,7 +128,7 @@ RULE = Rule(
     question="Is there a load beyond which more of it brings no more answers, only more waiting?",
     statistic="correct answers per second of each stage, by the second in which they came, against its load",
     threshold=(
-        "a stage already has 90 % of the highest throughput, the load grows by 1.4 or more beyond it, throughput "
+        "a stage already has 80 % of the highest throughput, the load grows by 1.4 or more beyond it, throughput "
         "follows "
         "by less than 35 % of that, and the mean response time grows by 25 % or errors appear; under a planned arrival "
         "rate also: 7 % or more of what was due in a stage, and a second's worth, was not answered in it"

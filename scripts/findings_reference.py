@@ -1,0 +1,187 @@
+"""Writes docs/reference/findings/ from the rules themselves: a page for each, and the list of all.
+
+The examples are what the rules say of runs against pretend servers, so they are sentences that really come out. A test
+compares the pages with the rules; after a change of a rule, run this and read the difference.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from surgeline import units
+from surgeline.analysis.details import look
+from surgeline.analysis.summary import summarise
+from surgeline.engines import scripted
+from surgeline.findings import RULES, judge
+from surgeline.findings.model import Finding, Rule
+from surgeline.plan.model import Plan
+from surgeline.samples import Frame
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference" / "findings"
+MS, S = units.NS_PER_MS, units.NS_PER_S
+HEADINGS = {"well": "Performed well", "failed": "Failed", "explore": "What to explore next"}
+
+
+def _closed(slo: tuple[str, ...] = (), **more: Any) -> Plan:
+    steps = [{"get": path} for path in ("/", "/books", "/books/1", "/health", "/orders", "/report")]
+    return Plan.model_validate(
+        {
+            "target": "http://127.0.0.1:8001",
+            "scenarios": {
+                "visit": {"weight": 30, "think_time": "100ms..200ms", "steps": [*steps, {"post": "/checkout"}]},
+                **more,
+            },
+            "slo": list(slo),
+        }
+    )
+
+
+def _open(*rates: int, slo: tuple[str, ...] = ()) -> Plan:
+    return Plan.model_validate(
+        {
+            "target": "http://127.0.0.1:8001",
+            "scenarios": {"search": {"steps": [{"get": "/search"}]}},
+            "workload": {"model": "open", "stages": [{"rate": f"{rate}/s", "for": "15s"} for rate in rates]},
+            "slo": list(slo),
+        }
+    )
+
+
+@cache
+def examples() -> tuple[Finding, ...]:
+    """What is said of a clean server, of a shop with faults, of an overloaded pool, and of a slow generator."""
+    fast = scripted.lognormal(3 * MS)
+    pool = scripted.pool(4, 40 * MS)
+    shop = scripted.by_endpoint(
+        {
+            "GET /orders": scripted.lognormal(70 * MS),
+            "GET /report": pool,
+            "POST /checkout": scripted.failing_above(pool, 30, 500),
+        },
+        fast,
+    )
+    upstream = scripted.failing_share(scripted.constant(1004 * MS), 0.5, 504)
+    late = scripted.Generator(lag_ns=lambda due: 80 * MS if due > 30 * S else 0)
+    runs = (
+        (_closed(), scripted.lognormal(3 * MS), None),
+        (_closed(("p95 < 300ms", "errors < 1%")), scripted.freezing(shop, 4 * S, S // 4), None),
+        (_closed(("p95 < 2s",)), scripted.by_endpoint({"GET /books/1": upstream}, fast), None),
+        (_open(50, 100, 150, 250, 100, slo=("p95 < 300ms",)), scripted.pool(4, 20 * MS), None),
+        (_open(100, 200), scripted.failing_above(scripted.pool(4, 25 * MS), 8), None),
+        (_open(50, 100, 200), scripted.lognormal(3 * MS), late),
+        (_closed(nightly={"steps": [{"get": "/export"}], "think_time": "9s"}), scripted.lognormal(3 * MS), None),
+    )
+    return tuple(finding for run in runs for finding in judge(_summary(*run)))
+
+
+def _summary(plan: Plan, server: scripted.Server, generator: scripted.Generator | None) -> Any:
+    recording = scripted.play(plan, server, generator)
+    load = plan.load()
+    stages = [
+        {
+            "index": index,
+            "name": stage.name,
+            "model": load.model,
+            "from": stage.start,
+            "to": stage.end,
+            "duration_ns": stage.duration_ns,
+        }
+        for index, stage in enumerate(load.stages)
+    ]
+    run = {
+        "engine": "scripted",
+        "due_known": True,
+        "settings": {"workers": 1, "max_in_flight": 10_000},
+        "subject": {"kind": "plan", "plan": plan.dump(), "hash": plan.hash},
+        "stages": stages,
+    }
+    return summarise(run, recording.measurement(), look(t.columns for t in recording.tables(Frame.ROWS)))
+
+
+def page(rule: Rule) -> str:
+    """The page of one rule."""
+    parts = [
+        f"# {rule.id}: {rule.title}\n",
+        f"{rule.question}\n",
+        f"**Why it matters.** {rule.why}\n",
+        "| | |",
+        "|---|---|",
+        f"| What is computed | {_sentence(rule.statistic)} |",
+        f"| When it speaks | {_sentence(rule.threshold)} |",
+        f"| What keeps it quiet | {_sentence(rule.guard)} |",
+        f"| What to do | {rule.next_step} |",
+        "",
+        "## What it says\n",
+    ]
+    shown = _distinct([finding for finding in examples() if finding.id == rule.id])
+    for finding in shown:
+        parts.append(f"*{HEADINGS[finding.kind]}*, {finding.confidence} confidence\n\n> {finding.sentence}\n")
+    parts.append("[What confidence means, and all findings](README.md)\n")
+    return "\n".join(parts)
+
+
+def _distinct(findings: list[Finding]) -> list[Finding]:
+    """The first of each kind: one sentence in each direction."""
+    kinds: dict[str, Finding] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, finding)
+    return list(kinds.values())
+
+
+def _sentence(text: str) -> str:
+    first = text if text.startswith("p9") else text[0].upper() + text[1:]
+    return first + ("" if text.endswith(".") else ".")
+
+
+def index() -> str:
+    """The list of all, and what holds for each."""
+    rows = [f"| [{rule.id}]({rule.id}.md) | {rule.title} | {rule.question} |" for rule in RULES]
+    return "\n".join(
+        [
+            "# Findings\n",
+            "A finding is one judgement with its evidence. A page shows them in three boxes, *performed well*, "
+            "*failed* and",
+            "*what to explore next*, those first that cost users the most time: seconds waited longer than need "
+            "be, and ten",
+            "seconds for each request that went wrong. Objectives of your own that were missed come before all others.",
+            "`surgeline explain ID` says the same as these pages.\n",
+            "| Finding | | It asks |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "## Confidence\n",
+            "| Word | When |",
+            "|---|---|",
+            "| high | the effect is beyond its threshold at 99 %, three or more independent stages (or cycles) "
+            "agree, there are"
+            " enough samples, and no stage it rests on is degraded |",
+            "| medium | 95 %, or one stage or one run, or a stage it rests on is degraded; enough samples |",
+            "| low | the pattern is there, but there are too few samples: it is a question, and stands under *what "
+            "to explore"
+            " next* |\n",
+            "A stage that the generator limited is no evidence for anything. Causes are only ever *consistent "
+            "with*: what is",
+            "measured from outside shows that something waits, not what for.",
+            "",
+        ]
+    )
+
+
+def pages() -> dict[str, str]:
+    """File name to text, for all of them."""
+    return {"README.md": index()} | {f"{rule.id}.md": page(rule) for rule in RULES}
+
+
+def main() -> None:
+    """Writes the pages, and removes those of rules that are gone."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    written = pages()
+    for name, text in written.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    for path in FOLDER.glob("*.md"):
+        if path.name not in written:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
