@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surgeline import runner
-from surgeline.cli.run import Wanted, order_from
+from surgeline.cli.order import Wanted, order_from
 from surgeline.demo import Shop, plan_text, start_shop
 from surgeline.engines.native import available
 from surgeline.report import terminal

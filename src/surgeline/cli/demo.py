@@ -7,7 +7,8 @@ import click
 
 from surgeline import runner
 from surgeline.cli import EXIT_DONE, live, style
-from surgeline.cli.run import Wanted, order_from, show, stopping
+from surgeline.cli.order import Wanted, order_from
+from surgeline.cli.run import show, stopping
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
 

@@ -1,0 +1,428 @@
+"""From what the user has to an order: a file or URL and options go in, a run that is agreed and looked at comes out.
+
+What is going to happen is said on standard error before it does. Everything that can be wrong about the input is
+refused here, with its sentence and exit code, before any load is sent.
+"""
+
+import hashlib
+import http.client
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from surgeline import environment, preflight, runner, units, workload
+from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style
+from surgeline.engines import Engine, Script, Settings, Subject, preferred
+from surgeline.plan import evaluate, sources
+from surgeline.plan.model import Plan, WorkloadPart
+from surgeline.samples import Outcome
+from surgeline.store.rundir import DEFAULT_ROOT
+
+DEFAULT_DURATION = "30s"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of `run`, as they were given; None where they were not."""
+
+    target: str | None = None
+    users: int | None = None
+    rate: str | None = None
+    duration: str | None = None
+    stages: str | None = None
+    ramp: str | None = None
+    spawn_rate: float | None = None
+    arrivals: str | None = None
+    seed: int | None = None
+    slo: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    timeout: str | None = None
+    insecure: bool = False
+    engine: str = "auto"
+    workers: int = 1
+    max_in_flight: int | None = None
+    name: str | None = None
+    out: Path = DEFAULT_ROOT
+    user_agent: str | None = None
+    abort: bool = True
+    authorized: bool = False
+    look_first: bool = True
+    anyway: bool = False
+    ui: str = "auto"
+    as_json: bool = False
+    ascii_only: bool = False
+    locust_arguments: tuple[str, ...] = ()
+    source: str | None = None
+    """What the run says it came from, where that is not the kind of its subject."""
+
+
+def order_from(text: str, wanted: Wanted) -> runner.Order:
+    """What is to be run, agreed and looked at beforehand; says on standard error what it is going to do."""
+    kind, content, where = _read(text)
+    if kind == "script":
+        return _script_order(Path(where), wanted)
+    changes = _changes(wanted)
+    found = _plan(kind, content, where, wanted)
+    notes, plan = found.notes, _changed(found.plan, changes, wanted)
+    addresses, authorized = _agree(plan.target, wanted)
+    secrets = _secrets(plan)
+    for note in notes:
+        style.note(note)
+    if wanted.look_first:
+        found_out = _look(plan, addresses, secrets, wanted)
+        addresses = found_out.addresses
+        if kind in ("url", "openapi") and not wanted.anyway:
+            plan = _without_walls(plan, found_out)
+    load = plan.load()
+    engine = _engine(plan, wanted, load)
+    order = runner.Order(
+        subject=plan,
+        source={"kind": wanted.source or kind, "location": where},
+        name=wanted.name or plan.title,
+        engine=engine,
+        root=wanted.out,
+        workload=load,
+        addresses=addresses,
+        user_agent=wanted.user_agent,
+        secrets=secrets,
+        max_in_flight=_most_in_flight(wanted),
+        workers=wanted.workers,
+        abort=wanted.abort,
+        target=plan.target,
+        command=tuple(sys.argv),
+        notes=tuple(notes),
+        authorized=authorized,
+    )
+    _announce(order, plan)
+    return order
+
+
+def _read(text: str) -> tuple[str, str, str]:
+    """Its kind (url, plan, openapi, script), its content where it is a file, and where it came from."""
+    path = Path(text)
+    if re.match(r"https?://", text, re.IGNORECASE):
+        return "url", "", text
+    if not path.exists():
+        if re.fullmatch(r"(localhost|[\w.-]+\.\w+|\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:]+\])?(:\d+)?(/\S*)?", text) and (
+            ":" in text or "/" in text or text == "localhost"
+        ):
+            return "url", "", f"http://{'localhost' if text.startswith(':') else ''}{text}"
+        raise Refused(f"There is no file {text}, and it is not a URL either; a URL begins with http://", EXIT_USAGE)
+    if path.is_dir():
+        raise Refused(f"{text} is a directory; name a plan, an OpenAPI document or a locustfile in it", EXIT_USAGE)
+    if path.suffix == ".py":
+        return "script", "", text
+    from surgeline.plan.text import decode
+
+    try:
+        content = decode(path.read_bytes(), text)
+    except OSError as error:
+        raise Refused(f"{text} cannot be read: {error.strerror}", EXIT_USAGE) from error
+    kind = sources.recognise(content, text)
+    if kind not in ("plan", "openapi"):
+        raise Refused(f"{text} is neither a plan nor an OpenAPI document nor a locustfile", EXIT_USAGE)
+    return kind, content, text
+
+
+def _plan(kind: str, content: str, where: str, wanted: Wanted) -> sources.Sourced:
+    if kind == "plan":
+        from surgeline.plan.text import parse_plan
+
+        return sources.Sourced(parse_plan(content, where))
+    if kind == "openapi":
+        from surgeline.plan.sources.openapi import plan_from_openapi, read_openapi
+
+        return plan_from_openapi(read_openapi(content, where), base_url=wanted.target)
+    from surgeline.plan.sources.url import plan_from_url
+
+    addresses, _ = _agree(where, wanted)
+    usable = preflight.reachable(where, addresses)
+    return plan_from_url(where, _fetcher(where, usable, wanted))
+
+
+def _fetcher(url: str, addresses: tuple[str, ...], wanted: Wanted) -> Callable[[str], Any]:
+    """A function that gets pages of one origin, for discovery: one at a time, never elsewhere."""
+    from surgeline.plan.sources.url import Fetched
+
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    client = preflight.Client(origin, addresses, wanted.insecure)
+    headers = tuple(_header(text) for text in wanted.headers)
+
+    def fetch(address: str) -> Fetched:
+        there = urlsplit(address)
+        if f"{there.scheme}://{there.netloc}" != origin:
+            return Fetched(0, (), b"", address, "another origin")
+        path = (there.path or "/") + (f"?{there.query}" if there.query else "")
+        try:
+            answer = client.send(evaluate.Request("", "GET", path, headers, None))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return Fetched(0, (), b"", address, str(error) or type(error).__name__)
+        return Fetched(answer.status, tuple(answer.headers), answer.body, address, "")
+
+    return fetch
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
+        raise Refused(f"{text!r} is not a header; write it as in -H 'Accept: application/json'", EXIT_USAGE)
+    if "\n" in value or "\r" in value:
+        raise Refused(f"the header {name} holds a line break, which no header can", EXIT_USAGE)
+    return name.strip(), value.strip()
+
+
+def _changes(wanted: Wanted) -> dict[str, Any]:
+    """What the command line says otherwise than a plan, in the plan language; wrong values are refused here."""
+    from surgeline.plan.objective import parse_objectives
+
+    changes: dict[str, Any] = {}
+    for key, value in (("target", wanted.target), ("timeout", wanted.timeout), ("name", wanted.name)):
+        if value:
+            changes[key] = value
+    if wanted.timeout:
+        units.parse_duration_ns(wanted.timeout)
+    if wanted.insecure:
+        changes["insecure"] = True
+    if wanted.slo:
+        for text in wanted.slo:
+            parse_objectives(text)
+        changes["slo"] = list(wanted.slo)
+    if wanted.headers:
+        changes["headers"] = dict(_header(text) for text in wanted.headers)
+    load = load_from(wanted)
+    if load is not None:
+        changes["workload"] = WorkloadPart.of(load).model_dump(mode="json", by_alias=True)
+    return changes
+
+
+def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
+    from surgeline.plan.text import plan_from_data
+
+    data = plan.dump()
+    if "workload" not in changes and (wanted.seed is not None or wanted.arrivals):
+        part = (plan.workload or WorkloadPart.of(plan.load())).model_dump(mode="json", by_alias=True)
+        given = {"seed": wanted.seed, "arrivals": wanted.arrivals}
+        data["workload"] = {**part, **{key: value for key, value in given.items() if value is not None}}
+    headers = {**plan.headers, **changes.get("headers", {})}
+    merged = {**data, **changes, **({"headers": headers} if headers else {})}
+    return plan if merged == plan.dump() else plan_from_data(merged, "the command line")
+
+
+def load_from(wanted: Wanted) -> workload.Workload | None:
+    """The load that the options ask for; None where they ask for none. Raises Refused where they contradict."""
+    given = [name for name, value in (("-u", wanted.users), ("-r", wanted.rate), ("--stages", wanted.stages)) if value]
+    if len(given) > 1:
+        raise Refused(f"{' and '.join(given)} each say what the load is; give one of them", EXIT_USAGE)
+    seed, arrivals = wanted.seed if wanted.seed is not None else workload.DEFAULT_SEED, wanted.arrivals or "poisson"
+    if wanted.stages:
+        if wanted.duration or wanted.ramp:
+            raise Refused("--stages says how long each stage lasts; -t and --ramp go with -u or -r", EXIT_USAGE)
+        return _stages(wanted.stages, seed, arrivals)
+    if not given:
+        if wanted.duration or wanted.ramp:
+            raise Refused("-t and --ramp need a load: add -u USERS or -r RATE", EXIT_USAGE)
+        return None
+    duration_ns = units.parse_duration_ns(wanted.duration or DEFAULT_DURATION)
+    if duration_ns <= 0:
+        raise Refused("a run must last longer than nothing; write for example -t 30s", EXIT_USAGE)
+    if wanted.users:
+        start, end, make = float(wanted.users), float(wanted.users), workload.closed_stage
+    else:
+        ends = [units.parse_rate_per_s(part.strip()) for part in re.split("->|→", wanted.rate or "")]
+        if len(ends) > 2 or max(ends) <= 0:
+            raise Refused(f"{wanted.rate!r} is not a rate; write for example 200/s or '50/s -> 300/s'", EXIT_USAGE)
+        start, end, make = ends[0], ends[-1], workload.open_stage
+    stages = [make(start, end, duration_ns)]
+    if wanted.ramp:
+        ramp_ns = units.parse_duration_ns(wanted.ramp)
+        if ramp_ns > 0:
+            stages.insert(0, make(1.0 if wanted.users else 0.0, start, ramp_ns))
+    return workload.Workload("closed" if wanted.users else "open", tuple(stages), arrivals, seed)  # type: ignore[arg-type]  # click.Choice allows no other arrivals
+
+
+def _stages(text: str, seed: int, arrivals: str) -> workload.Workload:
+    """The workload in `10 for 30s, 10 -> 100 for 2m` or `50/s for 30s`."""
+    parts = []
+    for part in text.split(","):
+        level, found, duration = part.partition(" for ")
+        if not found:
+            raise Refused(
+                f"{part.strip()!r} is not a stage; write for example '10 for 30s' or '50/s for 30s'", EXIT_USAGE
+            )
+        key = "rate" if "/" in level else "users"
+        parts.append({key: level.strip(), "for": duration.strip()})
+    model = "open" if "rate" in parts[0] else "closed"
+    from surgeline.plan.text import workload_from_data
+
+    return workload_from_data({"model": model, "stages": parts, "seed": seed, "arrivals": arrivals}, "--stages").value()
+
+
+def _agree(target: str, wanted: Wanted) -> tuple[tuple[str, ...], str]:
+    """The target's addresses, and why load on them is allowed. Asks where they are neither loopback nor private."""
+    addresses = preflight.resolve(target)
+    strange = preflight.foreign(addresses)
+    if not strange:
+        return addresses, "own address"
+    host = urlsplit(target).hostname
+    if wanted.authorized:
+        return addresses, "--authorized"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Refused(
+            f"{host} ({strange[0]}) is neither on this machine nor in a private network. "
+            "Load on it needs its owner's consent: if you have that, add --authorized",
+            EXIT_USAGE,
+        )
+    if not click.confirm(f"{host} ({strange[0]}) is a public address. May you put load on it?", err=True):
+        raise Refused(f"No load was put on {host}.", EXIT_USAGE)
+    return addresses, "asked"
+
+
+def _secrets(plan: Plan) -> Mapping[str, str]:
+    names = evaluate.environment_names(plan)
+    missing = sorted(name for name in names if name not in os.environ)
+    if missing:
+        raise Refused(
+            f"The plan uses {', '.join('{{env.' + name + '}}' for name in missing)}, "
+            f"which the environment does not have; set it as in {missing[0]}=… surgeline run …",
+            EXIT_USAGE,
+        )
+    return {name: os.environ[name] for name in names}
+
+
+def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wanted: Wanted) -> preflight.Preflight:
+    found = preflight.check(plan, addresses, secrets)
+    style.say("Check", found.sentence)
+    for problem in found.problems:
+        style.warn(problem.sentence)
+    fatal = [problem for problem in found.problems if problem.fatal]
+    if fatal and not wanted.anyway:
+        raise Refused("Nothing was measured. To measure it all the same, add --anyway.", EXIT_UNREACHABLE)
+    return found
+
+
+def _without_walls(plan: Plan, found: preflight.Preflight) -> Plan:
+    """The plan without the endpoints that nobody named and that answer nothing worth measuring; says which those are.
+
+    A plan of the user's own is left as it is: there, a wrong answer is a finding.
+    """
+    wrong = {probe.endpoint for probe in found.probes if probe.outcome is not Outcome.OK}
+    kept = {
+        name: scenario
+        for name, scenario in plan.scenarios.items()
+        if not any(step.endpoint in wrong for step in scenario.steps)
+    }
+    if not kept or len(kept) == len(plan.scenarios):
+        return plan
+    style.note(f"left out, as they answer nothing worth measuring: {', '.join(sorted(wrong))} (--anyway keeps them)")
+    return plan.model_copy(update={"scenarios": kept})
+
+
+def _most_in_flight(wanted: Wanted) -> int:
+    from surgeline.engines.native import most_in_flight
+
+    most = most_in_flight(environment.raise_descriptor_limit())
+    if wanted.max_in_flight is None:
+        return most
+    if wanted.max_in_flight > most:
+        style.warn(f"This process may open no more than {most:,} connections; --max-in-flight is taken as that.")
+    return min(wanted.max_in_flight, most)
+
+
+def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None) -> Engine:
+    """The engine asked for, or the first that takes the subject; says so loudly where that is the slower one."""
+    from surgeline.engines.locust import LocustEngine
+    from surgeline.engines.native import NativeEngine, available
+
+    engines: list[Engine] = [NativeEngine(), LocustEngine()]
+    if wanted.engine != "auto":
+        engines = [engine for engine in engines if engine.name == wanted.engine]
+    chosen, refusals = preferred(engines, subject, Settings("", 0, load))
+    if chosen is None:
+        raise Refused(f"No engine can run this. {' '.join(refusals)}", EXIT_USAGE)
+    if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto":
+        missing = available()
+        style.warn(
+            f"NO NATIVE ENGINE: {missing}. Locust sends instead: the same numbers, a fraction of the load."
+            if missing
+            else f"Locust sends this plan: {refusals[0]}"
+        )
+    return chosen
+
+
+def _announce(order: runner.Order, plan: Plan) -> None:
+    """What is going to happen, before it does; every line of it can be changed by an option."""
+    timeout, wait = units.format_duration(plan.timeout), order.max_in_flight
+    style.say("Plan", f"{order.name}: {_count(plan.endpoints)} → {plan.target}")
+    style.say("Load", workload.describe(order.workload) if order.workload else "as the script says")
+    style.say("Limits", f"timeout {timeout}, at most {wait:,} in flight, {_abort_words(order.abort)}")
+    style.say("Engine", f"{order.engine.name}, user agent and X-Surgeline-Run carry the run's id")
+
+
+def _count(endpoints: Sequence[str]) -> str:
+    return f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"
+
+
+def _abort_words(abort: bool) -> str:
+    if not abort:
+        return "never aborted (--no-abort)"
+    return "aborted when the target is gone or over half of the requests fail for 10 s (--no-abort keeps on)"
+
+
+def _script_order(path: Path, wanted: Wanted) -> runner.Order:
+    """A locustfile: Locust decides the load, from its own options and ours."""
+    if wanted.rate:
+        raise Refused(
+            "-r is the arrival rate, and in a locustfile users decide when they send; "
+            "for users started per second use --spawn-rate",
+            EXIT_USAGE,
+        )
+    for name, value in (("--stages", wanted.stages), ("--ramp", wanted.ramp), ("--arrivals", wanted.arrivals)):
+        if value:
+            raise Refused(f"{name} shapes plans; a locustfile has -u, -t, --spawn-rate or a LoadTestShape", EXIT_USAGE)
+    if wanted.headers:
+        raise Refused("-H is a header of a plan's requests; in a locustfile, set headers in its client", EXIT_USAGE)
+    if wanted.engine == "native":
+        raise Refused("Scripts are run by the locust engine; leave --engine out", EXIT_USAGE)
+    addresses: tuple[str, ...] = ()
+    authorized = "the script's own host"
+    if wanted.target:
+        addresses, authorized = _agree(wanted.target, wanted)
+        if wanted.look_first:
+            addresses = preflight.reachable(wanted.target, addresses)
+    users = wanted.users or 1
+    arguments = ["-u", str(users), "-r", f"{wanted.spawn_rate or users:g}"]
+    seconds = units.parse_duration_ns(wanted.duration or DEFAULT_DURATION) // units.NS_PER_S
+    arguments += ["-t", f"{max(seconds, 1)}s"]
+    if wanted.target:
+        arguments += ["-H", wanted.target]
+    if wanted.workers > 1:
+        arguments += ["--processes", str(wanted.workers)]
+    script = Script(path, hashlib.sha256(path.read_bytes()).hexdigest(), (*arguments, *wanted.locust_arguments))
+    order = runner.Order(
+        subject=script,
+        source={"kind": "script", "location": str(path)},
+        name=wanted.name or path.stem,
+        engine=_engine(script, wanted, None),
+        root=wanted.out,
+        workload=None,
+        addresses=addresses,
+        user_agent=wanted.user_agent,
+        workers=wanted.workers,
+        abort=wanted.abort,
+        target=wanted.target or "",
+        command=tuple(sys.argv),
+        authorized=authorized,
+    )
+    style.say("Script", f"{path}{' → ' + wanted.target if wanted.target else ''}")
+    style.say("Load", f"{users} users, {wanted.spawn_rate or users:g} started per second, {seconds} s")
+    style.say("Limits", _abort_words(order.abort))
+    style.say("Engine", "locust; response time is service time there: Locust knows no due moments")
+    return order
