@@ -20,6 +20,7 @@ import pytest
 
 from surgeline.demo.shop import stock
 from surgeline.demo.shop.app import (
+    BUYERS,
     COUNT_S,
     LAYOUT_S,
     PAYMENT_S,
@@ -249,34 +250,34 @@ def test_full_scan_reads_all_orders_for_a_few_days(enter: Enter, folder: Path) -
     assert ways == ["SCAN", "SEARCH"]
 
 
-def test_contention_500_fails_who_pays_while_the_stock_changes(enter: Enter) -> None:
-    """Of three who buy the same book at once the first to be noted gets it and two get 500; one by one nobody does."""
+def test_contention_500_fails_whom_too_many_were_ahead_of(enter: Enter) -> None:
+    """Of six who buy the same book at once the first four get it and the others 500; one by one everybody gets it."""
     visit = enter("contention_500", hold=lambda _: meeting.wait())
-    meeting = threading.Barrier(3, timeout=20)
-    answers = visit.ask_at_once(*[("/checkout", {"book": 5})] * 3, authorization=BUYER)
-    assert sorted(answer.status for answer in answers) == [201, 500, 500]
+    meeting = threading.Barrier(6, timeout=20)
+    answers = visit.ask_at_once(*[("/checkout", {"book": 5})] * 6, authorization=BUYER)
+    assert sorted(answer.status for answer in answers) == [201] * (BUYERS + 1) + [500] * 2
     assert {answer.json["error"] for answer in answers if answer.status == 500} == {
         "the stock of book 5 changed while it was being paid for"
     }
     meeting = threading.Barrier(1)
-    assert [visit.ask("/checkout", {"book": 5}, authorization=BUYER).status for _ in range(3)] == [201] * 3
+    assert [visit.ask("/checkout", {"book": 5}, authorization=BUYER).status for _ in range(6)] == [201] * 6
 
 
 def test_contention_500_leaves_different_books_alone(enter: Enter) -> None:
-    """It is the row that is contended: two who buy two books at once both get theirs."""
-    meeting = threading.Barrier(2, timeout=20)
+    """It is the book that is contended: six who buy two books at once all get theirs."""
+    meeting = threading.Barrier(6, timeout=20)
     visit = enter("contention_500", hold=lambda _: meeting.wait())
-    answers = visit.ask_at_once(("/checkout", {"book": 5}), ("/checkout", {"book": 6}), authorization=BUYER)
-    assert [answer.status for answer in answers] == [201, 201]
+    answers = visit.ask_at_once(*[("/checkout", {"book": book}) for book in (5, 6) * 3], authorization=BUYER)
+    assert [answer.status for answer in answers] == [201] * 6
 
 
 def test_without_contention_500_everybody_gets_the_book(enter: Enter) -> None:
-    """The same three at once, and each order is noted."""
-    meeting = threading.Barrier(3, timeout=20)
+    """The same six at once, and each order is noted."""
+    meeting = threading.Barrier(6, timeout=20)
     visit = enter(hold=lambda _: meeting.wait())
-    answers = visit.ask_at_once(*[("/checkout", {"book": 5})] * 3, authorization=BUYER)
-    assert [answer.status for answer in answers] == [201] * 3
-    assert len({answer.json["order"] for answer in answers}) == 3
+    answers = visit.ask_at_once(*[("/checkout", {"book": 5})] * 6, authorization=BUYER)
+    assert [answer.status for answer in answers] == [201] * 6
+    assert len({answer.json["order"] for answer in answers}) == 6
 
 
 def test_bimodal_search_serves_each_answer_twice(enter: Enter) -> None:

@@ -39,11 +39,10 @@ class Session:
         """The first row of a statement, None where there is none."""
         return next(iter(self.rows(sql, *values)), None)
 
-    def change(self, sql: str, *values: object) -> tuple[int, int]:
-        """How many rows a statement changed, and the number of the last row it added."""
+    def change(self, sql: str, *values: object) -> int:
+        """The number of the last row that this connection added."""
         with self._counted():
-            cursor = self._connection.execute(sql, values)
-            return cursor.rowcount, cursor.lastrowid or 0
+            return self._connection.execute(sql, values).lastrowid or 0
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

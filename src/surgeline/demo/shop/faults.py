@@ -55,9 +55,9 @@ FAULTS = (
     ),
     Fault(
         "contention_500",
-        "A checkout answers 500 when another one changed the same book's stock while it was being paid for.",
+        "A checkout answers 500 when more than three others were buying the same book when it came.",
         "POST /checkout",
-        "errors by kind, with an onset: none alone, more with every user",
+        "errors that begin with load: none with a few users, more with many",
     ),
     Fault(
         "bimodal_search",
