@@ -35,8 +35,8 @@ class Running:
     def next_stage(self) -> None:
         """Goes on with the next stage; after the last that is the end."""
 
-    def append_stage(self, stage_json: str) -> None:
-        """Adds a stage, JSON as in the plan, behind the last. ValueError where it is not one."""
+    def append_stage(self, duration_ns: int, start: float, end: float) -> None:
+        """Adds a stage, with its levels as in the plan, behind the last. ValueError where it is not one."""
 
     def snapshot(self) -> _Snapshot:
         """What the threads are doing now."""

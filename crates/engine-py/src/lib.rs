@@ -69,10 +69,10 @@ impl Running {
         Ok(())
     }
 
-    /// Adds a stage, JSON as in the plan, behind the last. ValueError where it is not one.
-    fn append_stage(&mut self, stage_json: &str) -> PyResult<()> {
+    /// Adds a stage, with its levels as in the plan, behind the last. ValueError where it is not one.
+    fn append_stage(&mut self, duration_ns: i64, start: f64, end: f64) -> PyResult<()> {
         let inner = self.inner.as_mut().ok_or_else(|| PyRuntimeError::new_err("the run was closed"))?;
-        inner.append_stage(stage_json).map_err(PyValueError::new_err)
+        inner.append_stage(duration_ns, start, end).map_err(PyValueError::new_err)
     }
 
     /// What the threads are doing now: at_ns, in_flight, users, connections, sent, ended.

@@ -36,22 +36,27 @@ pub struct Answer<'a> {
     /// From actual start to last byte.
     pub service: Ns,
     parsed: OnceCell<Option<Value>>,
-    headers: OnceCell<Vec<(String, Vec<u8>)>>,
 }
 
 impl<'a> Answer<'a> {
     /// Nothing is parsed until somebody asks.
     pub fn new(status: u16, head: &'a [u8], body: &'a [u8], service: Ns) -> Self {
-        Self { status, head, body, service, parsed: OnceCell::new(), headers: OnceCell::new() }
+        Self { status, head, body, service, parsed: OnceCell::new() }
     }
 
     fn json(&self) -> Option<&Value> {
         self.parsed.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
     }
 
-    fn header_values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let headers = self.headers.get_or_init(|| http1::headers(self.head));
-        headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    /// The first value of the header for which `pick` finds something.
+    fn header<T>(&self, name: &str, pick: impl Fn(&'a [u8]) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        http1::each_header(self.head, |own, value| {
+            if found.is_none() && own.eq_ignore_ascii_case(name) {
+                found = pick(value);
+            }
+        });
+        found
     }
 }
 
@@ -124,8 +129,7 @@ impl Check {
             }
         }
         for (name, part, number) in &self.header {
-            let contained = |value: &[u8]| memchr::memmem::find(value, part).is_some();
-            if !answer.header_values(name).any(contained) {
+            if answer.header(name, |value| memchr::memmem::find(value, part)).is_none() {
                 return Reason::check(*number);
             }
         }
@@ -187,20 +191,14 @@ impl Extract {
                 Some(Value::String(text)) => put(slot, text.as_bytes()),
                 Some(other) => put(slot, other.to_string().as_bytes()),
             },
-            From::Header(name) => match answer.header_values(name).next() {
-                Some(value) => put(slot, value),
-                None => false,
-            },
+            From::Header(name) => answer.header(name, Some).is_some_and(|value| put(slot, value)),
             From::Regex(regex) => match regex.captures(answer.body) {
                 Some(groups) => put(slot, groups.get(1).or(groups.get(0)).map_or(b"", |found| found.as_bytes())),
                 None => false,
             },
             From::Cookie(name) => {
-                let mut cookies = answer.header_values("set-cookie").filter_map(parse_cookie);
-                match cookies.find(|(own, ..)| *own == name.as_bytes()) {
-                    Some((_, value, _)) => put(slot, value),
-                    None => false,
-                }
+                let own = |line| parse_cookie(line).filter(|(own, ..)| *own == name.as_bytes());
+                answer.header("set-cookie", own).is_some_and(|(_, value, _)| put(slot, value))
             }
         };
         slot.set
@@ -299,16 +297,14 @@ impl Jar {
 
     /// Takes up what a head sets and lets go of what it removes. Cookies beyond the 50th are not taken.
     pub fn update(&mut self, head: &[u8]) {
-        for (name, value) in http1::headers(head) {
-            if !name.eq_ignore_ascii_case("set-cookie") {
-                continue;
-            }
-            let Some((name, value, expired)) = parse_cookie(&value) else { continue };
+        http1::each_header(head, |name, value| {
+            let set = Some(value).filter(|_| name.eq_ignore_ascii_case("set-cookie")).and_then(parse_cookie);
+            let Some((name, value, expired)) = set else { return };
             self.cookies.retain(|(own, _)| own != name);
             if !expired && self.cookies.len() < MOST_COOKIES && name.len() + value.len() <= LONGEST_COOKIES / 4 {
                 self.cookies.push((name.to_vec(), value.to_vec()));
             }
-        }
+        });
         self.header.clear();
         for (name, value) in &self.cookies {
             if self.header.len() + name.len() + value.len() > LONGEST_COOKIES {

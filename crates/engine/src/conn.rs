@@ -406,7 +406,11 @@ impl Connections {
         if exchange.deadline < conn.queued {
             conn.queued = exchange.deadline;
             self.deadlines.push(Reverse((exchange.deadline, id.slot, id.generation)));
+            if self.deadlines.len() > 2 * self.slots.len() + 1024 {
+                self.forget_deadlines();
+            }
         }
+        let conn = &mut self.slots[id.slot as usize];
         if conn.state == State::Idle {
             conn.state = State::Busy;
             conn.first_write(payload, self.clock);
@@ -491,6 +495,16 @@ impl Connections {
             let completion = self.fail(slot as usize, kind);
             self.pending.push_back(completion);
         }
+    }
+
+    /// Drops the deadlines of connections that are gone, which short connections leave behind.
+    #[cold]
+    fn forget_deadlines(&mut self) {
+        let slots = &self.slots;
+        self.deadlines.retain(|Reverse((at, slot, generation))| {
+            let conn = &slots[*slot as usize];
+            conn.generation == *generation && conn.queued == *at
+        });
     }
 
     fn on_ready(&mut self, slot: usize, readiness: Readiness) -> Option<Completion> {
@@ -587,7 +601,7 @@ impl Connections {
                 }
                 Fill::Drained if self.slots[slot].write_failed => {
                     self.now = self.clock.now();
-                    return Some(self.fail_broken(slot, false));
+                    return Some(self.fail_broken(slot));
                 }
                 Fill::Drained => return None,
                 Fill::Eof { clean } => {
@@ -596,7 +610,7 @@ impl Connections {
                 }
                 Fill::Broken => {
                     self.now = self.clock.now();
-                    return Some(self.fail_broken(slot, true));
+                    return Some(self.fail_broken(slot));
                 }
             }
         }
@@ -625,7 +639,7 @@ impl Connections {
     fn end_of_stream(&mut self, slot: usize, clean: bool) -> Completion {
         let conn = &mut self.slots[slot];
         match conn.receiving {
-            Receiving::Head => self.fail_broken(slot, true),
+            Receiving::Head => self.fail_broken(slot),
             Receiving::Length(_) => self.fail(slot, Kind::ShortBody),
             Receiving::Chunked(_) => self.fail(slot, Kind::BadChunk),
             Receiving::ToTheEnd if !clean => self.fail(slot, Kind::ShortBody),
@@ -637,14 +651,13 @@ impl Connections {
         }
     }
 
-    /// The connection is gone: which kind that is depends on how far the exchange had come. `seen` says that reading
-    /// found out; otherwise only writing did.
-    fn fail_broken(&mut self, slot: usize, seen: bool) -> Completion {
+    /// The connection is gone: which kind that is depends on how far the exchange had come.
+    fn fail_broken(&mut self, slot: usize) -> Completion {
         let conn = &self.slots[slot];
         let kind = match conn.receiving {
             Receiving::Head if conn.bytes_in > 0 => Kind::ResetBeforeHeaders,
             Receiving::Head if conn.served > 0 => Kind::StaleConnection,
-            Receiving::Head if conn.write_failed || conn.unsent && !seen => Kind::WriteFailed,
+            Receiving::Head if conn.write_failed => Kind::WriteFailed,
             Receiving::Head => Kind::ResetBeforeHeaders,
             _ => Kind::ResetMidBody,
         };
@@ -751,7 +764,7 @@ impl Conn {
             return self.write_on(clock);
         };
         let Some(stream) = &mut self.stream else { return };
-        match stream.write(bytes) {
+        match socket_write(stream, bytes) {
             Ok(size) if size == bytes.len() => {
                 self.bytes_out = size as u64;
                 self.sent = clock.now();
@@ -777,7 +790,7 @@ impl Conn {
         loop {
             let written = match &mut self.tls {
                 Some(session) if session.wants_write() => session.write_tls(stream).map(|_| ()),
-                None if self.out_at < self.out.len() => stream.write(&self.out[self.out_at..]).map(|size| {
+                None if self.out_at < self.out.len() => socket_write(stream, &self.out[self.out_at..]).map(|size| {
                     self.out_at += size;
                     self.bytes_out = self.out_at as u64;
                 }),
@@ -810,7 +823,7 @@ impl Conn {
             return Fill::Drained;
         }
         loop {
-            match stream.read(buffer) {
+            match socket_read(stream, buffer) {
                 Ok(0) => return Fill::Eof { clean: true },
                 Ok(size) => {
                     self.drained = size < buffer.len() && !self.hung_up;
@@ -1097,6 +1110,28 @@ impl Read for Counted<'_> {
         self.short = 0 < size && size < buffer.len();
         Ok(size)
     }
+}
+
+/// `send` without libc's wrapper, which makes every call a cancellation point.
+#[cfg(target_os = "linux")]
+fn socket_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL)?)
+}
+
+/// `recv`, likewise.
+#[cfg(target_os = "linux")]
+fn socket_read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(stream, buffer, rustix::net::RecvFlags::empty())?.0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn socket_write(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.write(bytes)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn socket_read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    stream.read(buffer)
 }
 
 fn has_empty_line(bytes: &[u8]) -> bool {

@@ -4,6 +4,8 @@
 //! kept is decided by a few comparisons after its answer; only then is anything copied. Headers that carry secrets keep
 //! their name and lose their value.
 
+use std::cmp::Reverse;
+
 use ring::digest;
 use serde_json::{Value, json};
 
@@ -164,8 +166,6 @@ impl Kept {
     }
 }
 
-use std::cmp::Reverse;
-
 fn describe(why: Why, seen: &Seen<'_>) -> Value {
     let (request_head, request_body) = split_head(seen.request);
     let mut lines = request_head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -175,10 +175,12 @@ fn describe(why: Why, seen: &Seen<'_>) -> Value {
         Some(header(&String::from_utf8_lossy(&line[..colon]), line[colon + 1..].trim_ascii()))
     });
     let answer = (seen.status > 0).then(|| {
+        let mut headers = Vec::new();
+        http1::each_header(seen.head, |name, value| headers.push(header(name, value)));
         let whole = seen.body.len() as u64 == seen.body_length;
         json!({
             "status": seen.status,
-            "headers": http1::headers(seen.head).iter().map(|(name, value)| header(name, value)).collect::<Vec<_>>(),
+            "headers": headers,
             "body_head": beginning(seen.body),
             "body_bytes": seen.body_length,
             "body_sha256": if whole { sha256(seen.body) } else { String::new() },

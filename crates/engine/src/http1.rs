@@ -170,15 +170,21 @@ fn last_coding_is_chunked(value: &[u8]) -> bool {
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
-/// The headers of a head that `parse_head` has accepted, for those who want more than `Head` says.
-pub fn headers(head: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut headers = vec![MaybeUninit::uninit(); MOST_HEADERS];
-    let mut response = httparse::Response::new(&mut []);
+/// Shows each header of a head that `parse_head` has accepted to `see`, for those who want more than `Head` says.
+pub fn each_header<'h>(head: &'h [u8], mut see: impl FnMut(&'h str, &'h [u8])) {
     let config = httparse::ParserConfig::default();
-    if config.parse_response_with_uninit_headers(&mut response, head, &mut headers).is_err() {
-        return Vec::new();
+    let mut few = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    match config.parse_response_with_uninit_headers(&mut response, head, &mut few) {
+        Ok(_) => response.headers.iter().for_each(|header| see(header.name, header.value)),
+        Err(_) => {
+            let mut many = vec![MaybeUninit::uninit(); MOST_HEADERS];
+            let mut response = httparse::Response::new(&mut []);
+            if config.parse_response_with_uninit_headers(&mut response, head, &mut many).is_ok() {
+                response.headers.iter().for_each(|header| see(header.name, header.value));
+            }
+        }
     }
-    response.headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
 }
 
 /// Takes the chunks off a body, however the network cut it.

@@ -180,10 +180,9 @@ enum ArrivalsText {
     Uniform,
 }
 
-/// A stage as it comes in, with the plan or later.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StageText {
+struct StageText {
     duration_ns: Ns,
     from: f64,
     to: f64,
@@ -308,7 +307,8 @@ impl Plan {
         };
         let addresses = addresses(&self.target)?;
         let origin = format!("{}://{}", self.target.scheme, self.target.host_header);
-        let stages = self.workload.stages.iter().map(StageText::check).collect::<Result<Vec<_>, _>>()?;
+        let stages = self.workload.stages.iter().map(|text| stage(text.duration_ns, text.from, text.to));
+        let stages = stages.collect::<Result<Vec<_>, _>>()?;
         demand((1..=MOST_STAGES).contains(&stages.len()), || {
             format!("workload.stages must be 1 to {MOST_STAGES}, there are {}", stages.len())
         })?;
@@ -439,23 +439,16 @@ impl Program {
     }
 }
 
-impl StageText {
-    /// Reads one stage's JSON and checks it.
-    pub fn parse(json: &str) -> Result<Stage, String> {
-        serde_json::from_str::<Self>(json).map_err(|error| format!("the stage is not usable: {error}"))?.check()
-    }
-
-    fn check(&self) -> Result<Stage, String> {
-        let Self { duration_ns: duration, from, to } = *self;
-        // A year: above it, sums of stages could leave the range of times.
-        demand(0 < duration && duration <= 366 * 86_400 * SECOND, || {
-            format!("a stage's duration_ns {duration} must be above 0 and at most a year")
-        })?;
-        demand([from, to].iter().all(|level| (0.0..=1e9).contains(level)), || {
-            format!("a stage's levels {from} and {to} must be between 0 and 1e9")
-        })?;
-        Ok(Stage { duration, from, to })
-    }
+/// A stage, with the plan or later. The error is a sentence.
+pub fn stage(duration: Ns, from: f64, to: f64) -> Result<Stage, String> {
+    // A year: above it, sums of stages could leave the range of times.
+    demand(0 < duration && duration <= 366 * 86_400 * SECOND, || {
+        format!("a stage's duration_ns {duration} must be above 0 and at most a year")
+    })?;
+    demand([from, to].iter().all(|level| (0.0..=1e9).contains(level)), || {
+        format!("a stage's levels {from} and {to} must be between 0 and 1e9")
+    })?;
+    Ok(Stage { duration, from, to })
 }
 
 fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {

@@ -372,6 +372,31 @@ impl Recorder {
         self.sink.put(frames);
     }
 
+    /// A batch of so many rows, for tests of what becomes of batches.
+    #[cfg(test)]
+    pub fn into_batch_of(mut self, rows: usize) -> Batch {
+        let row = Row {
+            seq: 0,
+            user: 0,
+            iteration: 0,
+            intended: 0,
+            start: 0,
+            end: 0,
+            phases: Phases::default(),
+            bytes_out: 0,
+            bytes_in: 0,
+            stage: 0,
+            step: 0,
+            reason: Reason::NONE,
+            status: 200,
+            outcome: Outcome::Ok,
+            reused: 0,
+            minor: 1,
+        };
+        (0..rows).for_each(|_| self.row(row, b"", None));
+        self.batch
+    }
+
     fn encode_counts(&self) -> Vec<u8> {
         let used: Vec<(Key, &Counts)> = self.counts.used().collect();
         let mut table = Table::new(used.len());

@@ -9,13 +9,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::Waker;
+use serde_json::json;
 
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::Connections;
-use crate::plan::{MOST_STAGES, Plan, Program, StageText};
+use crate::plan::{self, MOST_STAGES, Plan, Program};
 use crate::record::Recorder;
 use crate::schedule::{Arrivals, Timeline};
 use crate::sink::{Next, Sink};
+use crate::table::Frame;
 use crate::tls::Tls;
 use crate::worker::{Control, Gauge, Parts, Worker};
 
@@ -104,6 +106,11 @@ impl Running {
                 Ok(Err(error)) => Some(format!("worker {index} cannot wait for the network: {error}")),
                 Err(panic) => Some(format!("worker {index} broke off: {}", panic_text(&*panic))),
             };
+            if let Some(fault) = &fault {
+                let event =
+                    json!({"at_ns": clock.now(), "kind": "exception", "message": fault, "traceback": "", "count": 1});
+                sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+            }
             sink.worker_ended(fault);
         })
     }
@@ -142,11 +149,11 @@ impl Running {
         self.tell(&Control::NextStage(self.clock.now()));
     }
 
-    /// Adds a stage, given as JSON as in the plan, behind the last. The error is a sentence.
+    /// Adds a stage, with its levels as in the plan, behind the last. The error is a sentence.
     ///
     /// A run whose last stage has ended is over and stays so.
-    pub fn append_stage(&mut self, stage: &str) -> Result<(), String> {
-        let stage = StageText::parse(stage)?;
+    pub fn append_stage(&mut self, duration: Ns, from: f64, to: f64) -> Result<(), String> {
+        let stage = plan::stage(duration, from, to)?;
         if self.stages >= MOST_STAGES {
             return Err(format!("a run has at most {MOST_STAGES} stages"));
         }

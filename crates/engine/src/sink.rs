@@ -89,6 +89,11 @@ impl Sink {
         self.changed.notify_one();
     }
 
+    /// Whether a worker has ended by a fault.
+    pub fn is_faulty(&self) -> bool {
+        self.lock().fault.is_some()
+    }
+
     /// Waits for something to read, not longer than `timeout`, and takes all there is.
     pub fn next(&self, timeout: Duration) -> Next {
         let until = Instant::now() + timeout;
@@ -121,5 +126,53 @@ impl Sink {
             }
         }
         Next::Frames(frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::record::Recorder;
+
+    fn batch() -> Batch {
+        let plan = serde_json::json!({
+            "version": 1, "run_id": "r", "seed": 1, "workers": 1, "share": {"index": 0, "of": 1},
+            "target": {"scheme": "http", "host": "h", "port": 1, "host_header": "h", "addresses": ["127.0.0.1"],
+                       "sni": null, "insecure": false, "ca_file": null},
+            "headers": [], "timeout_ns": 1, "max_redirects": 0, "max_in_flight": 1, "grace_ns": 0,
+            "max_body_bytes": 0, "clock_monotonic_ns": 0, "variables": {}, "endpoints": ["e"],
+            "scenarios": [{"name": "s", "weight": 1, "steps": [{"endpoint": 0, "method": "GET", "path": "/"}]}],
+            "workload": {"model": "open", "stages": [{"duration_ns": 1, "from": 1, "to": 1}]}
+        });
+        let program = Arc::new(Plan::parse(&plan.to_string()).unwrap().compile().unwrap());
+        Recorder::new(program, "0".into(), Arc::new(Sink::new(1))).into_batch_of(3)
+    }
+
+    /// Without a reader batches wait up to a bound; beyond it their rows are dropped and counted, and nothing else is.
+    #[test]
+    fn rows_are_dropped_when_nobody_reads() {
+        let sink = Sink::new(1);
+        let dropped: usize = (0..MOST_WAITING + 5).filter_map(|_| sink.put_rows(&mut batch(), batch).err()).sum();
+        assert_eq!(dropped, 5 * 3);
+        sink.put(vec![(Frame::Windows, vec![1])]);
+        let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
+        assert_eq!(frames.len(), MOST_WAITING + 1);
+        assert!(sink.put_rows(&mut batch(), batch).is_ok());
+    }
+
+    /// A fault is told, but only after everything that was measured.
+    #[test]
+    fn a_fault_comes_last() {
+        let sink = Sink::new(2);
+        sink.worker_ended(Some("broken".into()));
+        assert!(sink.is_faulty());
+        assert!(matches!(sink.next(Duration::ZERO), Next::Frames(frames) if frames.is_empty()));
+        sink.put(vec![(Frame::Counts, vec![1])]);
+        sink.worker_ended(None);
+        assert!(matches!(sink.next(Duration::ZERO), Next::Frames(frames) if frames.len() == 1));
+        assert!(matches!(sink.next(Duration::ZERO), Next::Fault(fault) if fault == "broken"));
     }
 }

@@ -109,7 +109,8 @@ impl Table {
         let mut last: (&[u8], u32) = (&[], u32::MAX);
         let coded: Vec<u32> = values
             .map(|value| {
-                if last.1 == u32::MAX || value != last.0 {
+                // Where the text is the very same one, its bytes need not be compared.
+                if last.1 == u32::MAX || !(std::ptr::eq(value, last.0) || value == last.0) {
                     let place = *places.entry(value).or_insert_with(|| {
                         used.push(value);
                         used.len() as u32 - 1

@@ -112,6 +112,18 @@ struct Flight {
     method_is_get: bool,
 }
 
+/// The next moment at which the planned number of users matters.
+#[derive(Clone, Copy)]
+struct Activation {
+    at: Ns,
+    /// Whether it lets in the next user; otherwise there is only reason to look again.
+    lets_in: bool,
+}
+
+impl Activation {
+    const NEVER: Self = Self { at: Ns::MAX, lets_in: false };
+}
+
 /// How a request ended.
 struct End {
     at: Ns,
@@ -149,7 +161,7 @@ pub struct Worker<'p> {
     next_new_user: u64,
     /// Up to where the planned number of users has been followed, and when it lets in the next one.
     cursor: Ns,
-    activation: Ns,
+    activation: Activation,
     active: usize,
     in_flight: usize,
     started: u64,
@@ -219,7 +231,7 @@ impl<'p> Worker<'p> {
             parked: BinaryHeap::new(),
             next_new_user: index,
             cursor: 0,
-            activation: Ns::MAX,
+            activation: Activation::NEVER,
             active: 0,
             in_flight: 0,
             started: 0,
@@ -356,7 +368,7 @@ impl<'p> Worker<'p> {
     fn find_next_due(&mut self) {
         let arrival = self.arrival.map_or(Ns::MAX, |(at, _)| at);
         let wake = self.wakes.peek().map_or(Ns::MAX, |Reverse((at, _))| *at);
-        self.next_due = arrival.min(wake).min(self.activation);
+        self.next_due = arrival.min(wake).min(self.activation.at);
     }
 
     fn find_arrival(&mut self) {
@@ -370,14 +382,16 @@ impl<'p> Worker<'p> {
     /// When the planned number of users next lets somebody in, or the next stage begins.
     fn find_activation(&mut self) {
         let candidate = self.next_user();
+        let lets_in = |at| Activation { at, lets_in: true };
+        let looks_again = |at| Activation { at, lets_in: false };
         self.activation = match self.timeline.stage_at(self.cursor) {
-            _ if self.timeline.is_paused() || self.stop.is_some() => Ns::MAX,
-            None if self.cursor < self.timeline.begin(0) => self.timeline.begin(0),
-            None => Ns::MAX,
-            Some(_) if (candidate as f64) < self.timeline.level(self.cursor) * self.factor => self.cursor,
+            _ if self.timeline.is_paused() || self.stop.is_some() => Activation::NEVER,
+            None if self.cursor < self.timeline.begin(0) => looks_again(self.timeline.begin(0)),
+            None => Activation::NEVER,
+            Some(_) if (candidate as f64) < self.timeline.level(self.cursor) * self.factor => lets_in(self.cursor),
             Some(stage) => match self.timeline.crossing(self.cursor, candidate, self.factor) {
-                Some(at) => at,
-                None => self.timeline.begin(stage + 1),
+                Some(at) => lets_in(at),
+                None => looks_again(self.timeline.begin(stage + 1)),
             },
         };
     }
@@ -400,18 +414,21 @@ impl<'p> Worker<'p> {
             self.ready(slot, at);
             left -= 1;
         }
-        while self.activation <= now && left > 0 {
-            self.let_in(self.activation);
+        while self.activation.at <= now && left > 0 {
+            self.follow_users(self.activation);
             left -= 1;
         }
         self.find_next_due();
     }
 
-    /// The planned number of users at `at` lets in the next one, if it does.
-    fn let_in(&mut self, at: Ns) {
+    /// Follows the planned number of users up to an activation.
+    ///
+    /// Whoever is let in also starts: looking at the number again could find it, by rounding, not yet above the user's.
+    fn follow_users(&mut self, activation: Activation) {
+        let at = activation.at;
         self.cursor = at;
-        let candidate = self.next_user();
-        if (candidate as f64) < self.timeline.level(at) * self.factor {
+        if let Some(stage) = self.stage_of(at).filter(|_| activation.lets_in) {
+            let candidate = self.next_user();
             let slot = match self.parked.peek() {
                 Some(&Reverse((user, slot))) if user == candidate => {
                     self.parked.pop();
@@ -423,7 +440,7 @@ impl<'p> Worker<'p> {
                 }
             };
             self.active += 1;
-            self.ready(slot, at);
+            self.start(slot, at, stage);
         }
         self.find_activation();
     }
@@ -860,6 +877,10 @@ impl<'p> Worker<'p> {
     fn flush(&mut self, now: Ns) {
         let doing = self.doing(now);
         self.recorder.flush(now, doing);
+        if self.sink.is_faulty() && self.stop.is_none() {
+            // Half a load is not the plan's load: when a worker breaks off, the others end.
+            self.obey(Control::Stop { at: now, grace: 0 });
+        }
         let second = now / SECOND;
         let exchanges = self.exchanges.take(second.count_ones() == 1);
         self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());

@@ -141,8 +141,8 @@ fn stages_can_be_skipped_and_added() {
             {"duration_ns": 20_000 * MS, "from": 20, "to": 20}, {"duration_ns": 200 * MS, "from": 40, "to": 40}]});
         let mut running = start(&plan);
         sleep(200);
-        running.append_stage(r#"{"duration_ns": 200000000, "from": 100, "to": 100}"#).unwrap();
-        assert!(running.append_stage(r#"{"duration_ns": 0, "from": 1, "to": 1}"#).is_err());
+        running.append_stage(200 * MS, 100.0, 100.0).unwrap();
+        assert!(running.append_stage(0, 1.0, 1.0).is_err());
         running.next_stage();
         let written = finish(&running);
         written.check();

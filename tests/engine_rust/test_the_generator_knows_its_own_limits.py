@@ -1,0 +1,148 @@
+"""What the generator cannot do is its own fault, counted as such; what it need not do costs it nothing."""
+
+import json
+import resource
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from surgeline import samples
+
+engine = pytest.importorskip("surgeline._engine", reason="the native engine is not built here")
+
+MS = 1_000_000
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """Answers every request with nothing, and keeps the connection."""
+
+    def handle(self) -> None:
+        """Reads heads until the client goes."""
+        self.connection.settimeout(20)
+        while self.rfile.readline():
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 204 x\r\n\r\n")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where a server listens that answers everything."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 1000
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def plan(port: int, workload: dict[str, object]) -> str:
+    """One GET against the server."""
+    return json.dumps(
+        {
+            "version": 1,
+            "run_id": "r",
+            "seed": 1,
+            "workers": 1,
+            "share": {"index": 0, "of": 1},
+            "target": {
+                "scheme": "http",
+                "host": "127.0.0.1",
+                "port": port,
+                "host_header": "h",
+                "addresses": ["127.0.0.1"],
+                "sni": None,
+                "insecure": False,
+                "ca_file": None,
+            },
+            "headers": [],
+            "timeout_ns": 5000 * MS,
+            "max_redirects": 5,
+            "max_in_flight": 1000,
+            "grace_ns": 1000 * MS,
+            "max_body_bytes": 1 << 20,
+            "clock_monotonic_ns": time.monotonic_ns() + 20 * MS,
+            "variables": {},
+            "endpoints": ["GET /"],
+            "scenarios": [{"name": "s", "weight": 1, "steps": [{"endpoint": 0, "method": "GET", "path": "/"}]}],
+            "workload": workload,
+        }
+    )
+
+
+CHILD = """
+import json, resource, sys
+from collections import Counter
+from surgeline import _engine, samples
+text = sys.stdin.read()
+import numpy
+used = len(__import__("os").listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, used + 20))
+running, outcomes, books = _engine.start(text), Counter(), Counter()
+while (frames := running.next(1.0)) is not None:
+    for kind, payload in frames:
+        if kind == 1:
+            table = samples.decode_table(payload)
+            outcomes.update(f"{outcome} {error}" for outcome, error in zip(table["outcome"].tolist(), table["error"]))
+        if kind == 3:
+            table = samples.decode_table(payload)
+            books.update(due=int(table["due"].sum()), sent=int(table["sent"].sum()))
+print(json.dumps([outcomes, books]))
+"""
+
+
+def test_descriptors_that_run_out_are_the_generators_fault(port: int) -> None:
+    """
+    Fifty users and descriptors for about fifteen: the others' requests are not sent, by kind; those who have a
+    connection go on; the books balance.
+    """
+    stages = [{"duration_ns": 600 * MS, "from": 50, "to": 50}]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=plan(port, {"model": "closed", "stages": stages}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    outcomes, books = json.loads(child.stdout)
+    assert set(outcomes) == {"0 ", "4 client_fds"}
+    assert outcomes["0 "] > 50
+    # A user without a connection waits a quarter of a second before it tries again.
+    assert 30 <= outcomes["4 client_fds"] <= 50 * 4
+    assert books["due"] == sum(outcomes.values())
+    assert books["sent"] == outcomes["0 "]
+
+
+@pytest.mark.alone
+def test_an_idle_engine_sleeps(port: int) -> None:
+    """Twenty arrivals per second cost next to no processor time, and each is sent within milliseconds."""
+    stages = [{"duration_ns": 2000 * MS, "from": 20, "to": 20}]
+    begin = resource.getrusage(resource.RUSAGE_SELF)
+    running = engine.start(plan(port, {"model": "open", "arrivals": "uniform", "stages": stages}))
+    late: list[int] = []
+    outcomes: Counter[str] = Counter()
+    while (frames := running.next(5.0)) is not None:
+        for kind, payload in frames:
+            if kind == samples.Frame.ROWS:
+                table = samples.decode_table(payload)
+                late += (table["start_ns"] - table["intended_ns"]).tolist()
+                outcomes.update(table["error"])
+    end = resource.getrusage(resource.RUSAGE_SELF)
+    assert outcomes == {"": 40}
+    assert sorted(late)[30] < 5 * MS
+    assert end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime < 0.4
