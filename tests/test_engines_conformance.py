@@ -5,13 +5,15 @@ engine says it did.
 """
 
 import json
+import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from surgeline.engines import Engine, Settings
 from surgeline.engines.locust import LocustEngine
@@ -394,6 +396,61 @@ def test_nobody_listening_is_a_refused_connection(engine: Engine, tmp_path: Path
     )
     assert {(row["outcome"], row["error"], row["status"]) for row in told.rows} == {(ERROR, "connect_refused", 0)}
     assert len(told.rows) == told.due == told.sent >= 4
+
+
+@pytest.fixture
+def over_tls() -> Iterator[Faulty]:
+    """The same server behind a certificate that nobody knows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with Faulty(context=context) as target:
+        yield target
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_certificates_are_checked_unless_told_otherwise(
+    engine: Engine, over_tls: Faulty, tmp_path: Path, insecure: bool
+) -> None:
+    """
+    A certificate of an unknown authority is an error that reaches nobody; `insecure` accepts it. An answer that ends
+    with its connection is not trusted to be whole where TLS was not closed.
+    """
+    told = run(
+        engine,
+        {
+            "target": over_tls.url,
+            "insecure": insecure,
+            "scenarios": {"s": {"think_time": "20ms", "steps": [{"get": "/ok"}, {"get": "/until-close"}]}},
+            "workload": {"model": "closed", "stages": [{"users": 2, "for": "1s"}]},
+        },
+        tmp_path,
+    )
+    assert_books_balance(told, over_tls)
+    found = {(row["outcome"], row["error"]) for row in told.rows}
+    assert found == ({(OK, ""), (ERROR, "short_body")} if insecure else {(ERROR, "tls_certificate")})
+    shaken = [row for row in told.rows if row["reused"] == 0]
+    assert all(row["connect_ns"] >= 0 and row["tls_ns"] > 0 for row in shaken)
+    assert len(told.rows) > 4
+
+
+def test_what_is_no_tls_is_a_broken_handshake(engine: Engine, tmp_path: Path) -> None:
+    """A plain server behind an https target."""
+    with Faulty() as target:
+        told = run(
+            engine,
+            {
+                "target": target.url.replace("http:", "https:"),
+                "timeout": "2s",
+                "scenarios": {"s": {"think_time": "100ms", "steps": [{"get": "/ok"}]}},
+                "workload": {"model": "closed", "stages": [{"users": 1, "for": "500ms"}]},
+            },
+            tmp_path,
+        )
+    assert {(row["outcome"], row["error"]) for row in told.rows} <= {
+        (ERROR, "tls_handshake"),
+        (TIMEOUT, "connect_timeout"),
+        (Outcome.ABORTED, ""),
+    }
 
 
 def test_processes_share_a_plan_without_overlap(tmp_path: Path) -> None:

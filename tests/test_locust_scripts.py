@@ -2,10 +2,13 @@
 
 import csv
 import hashlib
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+import urllib.parse
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from surgeline.engines import Script, Settings, Unsupported
 from surgeline.engines.locust import LocustEngine, LocustRunning
 from surgeline.samples import Outcome, fold_rows
 from surgeline.store.journal import Segment
+from surgeline.store.rundir import Run
 from surgeline.workload import default_steps
 from targets.faulty import Faulty
 from told import Told, told_by
@@ -436,8 +440,6 @@ def test_plain_locust_with_the_plugin_keeps_a_run(target: Faulty, tmp_path: Path
         timeout=120,
     )
     assert done.returncode == 1, done.stderr
-    from surgeline.store.rundir import Run
-
     (directory,) = (entry for entry in (tmp_path / "surgeline-runs").iterdir() if entry.is_dir())
     run = Run(directory)
     assert run.meta.raw["state"] == "finished" and not run.meta.due_known
@@ -445,6 +447,61 @@ def test_plain_locust_with_the_plugin_keeps_a_run(target: Faulty, tmp_path: Path
     assert measured.rows == sum(count.sent for count in measured.counts) == 9
     assert len(target.of_run(directory.name)) == 9 + sum(count.hops for count in measured.counts)
     assert not (directory / "journal").exists()
+
+
+def _swarm(port: int, path: str, **fields: object) -> None:
+    """What a click in Locust's web page does; Locust may still be starting."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", urllib.parse.urlencode(fields).encode())
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(asked, timeout=10).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_each_test_started_in_the_web_page_is_a_run(target: Faulty, tmp_path: Path) -> None:
+    """Locust's web page through our door: started and stopped twice, ended by SIGTERM; both runs are kept, closed."""
+    path = written(tmp_path, HANGING.replace("/slow/20000", "/slow/20"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    door = "import sys; from surgeline.locust.door import main; sys.exit(main(sys.argv[1:]))"
+    options = ["-f", str(path), "--web-host", "127.0.0.1", "--web-port", str(port), "--stop-timeout", "2"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", door, *options],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        for _ in range(2):
+            _swarm(port, "/swarm", user_count=2, spawn_rate=10, host=target.url)
+            time.sleep(1.5)
+            _swarm(port, "/stop")
+            time.sleep(0.5)
+    finally:
+        child.terminate()
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    runs = [Run(entry) for entry in sorted((tmp_path / "surgeline-runs").iterdir()) if entry.is_dir()]
+    assert [run.meta.raw["state"] for run in runs] == ["finished", "finished"]
+    for run in runs:
+        assert run.measurement().rows == len(target.of_run(run.path.name)) > 10
+
+
+def test_whole_exchanges_are_kept_as_evidence(target: Faulty, tmp_path: Path) -> None:
+    """Of both stock clients: the request as it was sent, the answer with its headers and the beginning of its body."""
+    told = ran(ALL_KINDS, tmp_path, "-u", "3", "-r", "10", "-t", "3s", "-H", target.url)
+    sent = next(e for e in told.exchanges if e["endpoint"] == "POST /echo [json]" and e["why"] == "first")
+    assert sent["request"]["body_head"] == '{"a": 1}' and sent["request"]["method"] == "POST"
+    assert sent["answer"]["status"] == 200 and '"method": "POST"' in sent["answer"]["body_head"]
+    wrong = [e for e in told.exchanges if e["endpoint"] == "GET /status/503"]
+    assert {e["error"] for e in wrong} == {"status 503"}
+    assert wrong[0]["answer"]["body_head"] == "told so"
 
 
 def test_a_script_is_refused_a_workload(tmp_path: Path) -> None:

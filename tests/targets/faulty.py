@@ -5,6 +5,7 @@ Threads and plain sockets, so that a fault is exactly the bytes, or the lack of 
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -32,14 +33,15 @@ class Seen:
 
 @dataclass
 class Faulty:
-    """The server. `seen` grows while it runs."""
+    """The server. `seen` grows while it runs. With a `context` it speaks TLS."""
 
     seen: list[Seen] = field(default_factory=list)
+    context: ssl.SSLContext | None = None
 
     def __enter__(self) -> "Faulty":
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = int(self._listening.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if self.context else ''}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -62,6 +64,12 @@ class Faulty:
 
     def _serve(self, connection: socket.socket) -> None:
         turn = 0
+        try:
+            if self.context is not None:
+                connection = self.context.wrap_socket(connection, server_side=True)
+        except OSError:
+            connection.close()
+            return
         with connection:
             try:
                 stream = connection.makefile("rb")
@@ -170,7 +178,7 @@ def _reset(connection: socket.socket) -> bool:
 def _read(stream: object, turn: int) -> Seen | None:
     readline = stream.readline  # type: ignore[attr-defined]
     first = readline().decode("latin-1").split()
-    if len(first) < 2:
+    if len(first) != 3 or not first[2].startswith("HTTP/"):
         return None
     headers: dict[str, str] = {}
     while (line := readline().decode("latin-1").strip()) != "":

@@ -119,3 +119,35 @@ class Exchanges:
 
     def _text(self, body: bytes) -> str:
         return self._public(body[:BODY_HEAD].decode(errors="replace"))
+
+
+def sides_of(method: str, url: str, response: Any) -> tuple[Side, Side | None]:
+    """The two sides as the answer of a stock client shows them. A body that nobody has read is not read here."""
+    request = getattr(response, "request", None)
+    asked = Side(
+        f"{method} {url}", _pairs(getattr(request, "headers", None)), _bytes(_first(request, "body", "payload"))
+    )
+    status = getattr(response, "status_code", 0)
+    if not status:
+        return asked, None
+    held = vars(response)
+    # requests keeps what it has read in `_content` (False before), geventhttpclient in `_cached_content`.
+    body = held.get("_content") or getattr(response, "_cached_content", b"")
+    return asked, Side(str(int(status)), _pairs(getattr(response, "headers", None)), _bytes(body))
+
+
+def _first(holder: Any, *names: str) -> Any:
+    return next((value for name in names if (value := getattr(holder, name, None)) is not None), None)
+
+
+def _pairs(headers: Any) -> list[tuple[str, str]]:
+    try:
+        return [(str(name), str(value)) for name, value in headers.items()]
+    except (AttributeError, TypeError, ValueError):
+        return []
+
+
+def _bytes(body: Any) -> bytes:
+    if isinstance(body, str):
+        return body.encode(errors="replace")
+    return bytes(body) if isinstance(body, bytes | bytearray) else b""

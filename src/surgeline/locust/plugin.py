@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +34,7 @@ from locust.event import EventHook, Events
 from locust.runners import MasterRunner, Runner, WorkerRunner
 from locust.user import HttpUser, User
 
+from surgeline.locust.exchanges import Exchanges, sides_of
 from surgeline.locust.orders import Orders, die_with_parent
 from surgeline.locust.outcome import outcome_of, text_of
 from surgeline.locust.recorder import NS_PER_S, Recorder, Row
@@ -64,6 +66,7 @@ class Plugin:
     def __init__(self, orders: Orders | None) -> None:
         self.orders = orders
         self.recorder: Recorder | None = None
+        self.exchanges: Exchanges | None = None
         self.anchor_ns = 0
         """The run's time zero on CLOCK_MONOTONIC."""
         self.runner: Runner | None = None
@@ -153,11 +156,12 @@ class Plugin:
 
     def on_test_stop(self, **_: Any) -> None:
         """All users have gone."""
-        self._flush()
         if self.orders is None:
-            self._close_by_hand()
-        elif self.main:
-            self.orders.report("stopped")
+            self._leave()
+        else:
+            self._flush()
+            if self.main:
+                self.orders.report("stopped")
 
     def on_quit(self, exit_code: int | None = None, **_: Any) -> None:
         """The process ends with this exit code."""
@@ -170,17 +174,22 @@ class Plugin:
             self.orders.report("quit", exit_code=exit_code, recorded=None if distributed else recorded)
 
     def _leave(self) -> None:
-        """Writes what is left, once."""
+        """Writes what is left; twice is fine."""
+        if self.exchanges is not None:
+            self.exchanges.close()
+            self.exchanges = None
         self._flush()
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
-        if self.orders is None:
-            self._close_by_hand()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            self._handing_over = gevent.spawn(_hand_over, directory, self.now_ns())
 
     def _open(self, journal: Path, anchor_ns: int) -> None:
         self.anchor_ns = anchor_ns
         self.recorder = Recorder(Segment(journal, f"locust-{self.worker}", buffer_bytes=8 << 20), self.worker)
+        self.exchanges = Exchanges(str, self.recorder.exchange, Random())
         self._cpu_s, self._cpu_at = time.process_time(), time.monotonic()
 
     def _obey(self, orders: Orders) -> None:
@@ -243,6 +252,10 @@ class Plugin:
                     server_timing=_server_timing(response),
                 )
             )
+            if self.exchanges is not None and response is not None and end >= 0:
+                wrong = error if outcome is not Outcome.OK else ""
+                asked = (str(request_type), str(url if url is not None else name), response)
+                self.exchanges.offer(endpoint, start, end - start, wrong, lambda: sides_of(*asked))
         except Exception:
             if not self._complained:
                 log.warning("a request was not recorded:\n%s", traceback.format_exc())
@@ -350,7 +363,7 @@ class Plugin:
 
     def _open_by_hand(self, environment: Environment) -> None:
         """A run directory for the test that begins, in this process; told to the workers."""
-        self._close_by_hand()
+        self._leave()
         try:
             self._directory = RunDirectory.create(DEFAULT_ROOT, _title(environment), _meta(environment))
         except StoreError as error:
@@ -374,22 +387,12 @@ class Plugin:
     def on_run_told(self, environment: Environment, msg: Any, **_: Any) -> None:
         """The master opened a run: write beside it, if it is on this machine."""
         told = msg.data
-        if self.recorder is not None:
-            self._leave()
+        self._leave()
         if told["host"] != socket.gethostname() or not Path(told["journal"]).is_dir():
             log.warning("this worker's requests are not recorded: the run is kept on another machine, %s", told["host"])
             return
         self._run_id = str(told["run"])
         self._open(Path(told["journal"]), int(told["anchor_ns"]))
-
-    def _close_by_hand(self) -> None:
-        """The test has ended: this process's part of the run is closed, and the first process hands the run over."""
-        if self.recorder is not None:
-            self.recorder.close()
-            self.recorder = None
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            self._handing_over = gevent.spawn(_hand_over, directory, self.now_ns())
 
     def _say_what_is_unknown(self, environment: Environment) -> None:
         others = [

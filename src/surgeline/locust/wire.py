@@ -66,11 +66,14 @@ class AnswerReader:
             return False
         return self._read_body()
 
-    def finish(self) -> None:
-        """The connection has ended in order; the answer is whole, or Broken says what is missing."""
+    def finish(self, clean: bool = True) -> None:
+        """The connection has ended; the answer is whole, or Broken says what is missing.
+
+        `clean` is False where TLS was not closed as it should be: then an end proves nothing.
+        """
         if self._framing == "head":
             raise Broken("reset_before_headers")
-        if self._framing == "length":
+        if self._framing == "length" or (self._framing == "close" and not clean):
             raise Broken("short_body")
         if self._framing == "chunked":
             raise Broken("bad_chunk")
@@ -311,12 +314,12 @@ class Connection:
         first = -1
         try:
             while True:
-                data = self._read(reader, written, deadline_ns, first < 0)
+                data, clean = self._read(reader, written, deadline_ns, first < 0)
                 if first < 0:
                     first = time.monotonic_ns()
                     timing.add("wait_ns", first - sent)
                 if not data:
-                    reader.finish()
+                    reader.finish(clean)
                     return False
                 timing.bytes_in += len(data)
                 if reader.feed(data):
@@ -345,21 +348,24 @@ class Connection:
         timing.bytes_out += len(request)
         return True
 
-    def _read(self, reader: AnswerReader, written: bool, deadline_ns: int, nothing_yet: bool) -> bytes:
-        """What came; b"" at the end of the connection, where that may be the end of the answer."""
+    def _read(self, reader: AnswerReader, written: bool, deadline_ns: int, nothing_yet: bool) -> tuple[bytes, bool]:
+        """What came; nothing at the end of the connection, and whether that end is one that can be trusted."""
         kind = "reset_mid_body" if reader.status else "reset_before_headers"
         if nothing_yet:
             kind = "stale_connection" if self.served else kind if written else "write_failed"
+        clean = True
         try:
             self._socket.settimeout(_left_s(deadline_ns))
             data = bytes(self._socket.recv(READ_BYTES))
+        except ssl.SSLEOFError:
+            data, clean = b"", False
         except TimeoutError as error:
             raise Broken("body_timeout" if reader.status else "header_timeout") from error
         except OSError as error:
             raise Broken(kind) from error
         if not data and nothing_yet:
             raise Broken(kind)
-        return data
+        return data, clean
 
 
 def _left_s(deadline_ns: int) -> float:
@@ -403,7 +409,7 @@ def _connect_kind(error: OSError) -> str:
 def _secured(made: Any, context: ssl.SSLContext, sni: str | None, deadline_ns: int) -> Any:
     try:
         made.settimeout(_left_s(deadline_ns))
-        return context.wrap_socket(made, server_hostname=sni)
+        return context.wrap_socket(made, server_hostname=sni, suppress_ragged_eofs=False)
     except ssl.SSLCertVerificationError as error:
         made.close()
         raise Broken("tls_certificate") from error
