@@ -313,11 +313,19 @@ ChangeWord = Literal["improved", "regressed", "unchanged", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of one endpoint (or of all together) in two runs.
+    """One figure of one endpoint (or of all together) on two sides of a comparison.
 
-    `metric` is "p50", "p95" or "errors". `change` is candidate over base less one, for errors the difference of the two
-    ratios; positive is worse; None where a side was not measured. `low` and `high` are its 95 % interval, the luck of
-    runs included. `word` None: nothing can be said, `reason` is why; else it is what the word rests on.
+    `metric` is "p50", "p95", "p99", "errors", "goodput" or "capacity". `base` and `candidate` are the geometric mean
+    over the runs of a side (for errors the pooled ratio). `change` is candidate over base less one, for errors the
+    difference of the two ratios; None where a side was not measured. `low` and `high` are its 95 % interval, the luck
+    of runs included. `word` None: nothing can be said, `reason` is why; else it is what the word rests on.
+
+    `budget` is the change that matters, as `change` counts. `p` is two-sided, `p_table` the same adjusted over
+    everything in the comparison (Benjamini and Hochberg), `p_gate` one-sided in the direction that is worse, adjusted
+    over what the gate looks at (Holm); None where it does not look at this. `gate` is "failed", "passed" or
+    "inconclusive" there, else "". `runs_needed` is how many runs a side would tell, for *inconclusive*. `figures` are
+    those of the single runs, base then candidate. `detectable` is the smallest change that these runs would show nine
+    times in ten.
     """
 
     endpoint: str
@@ -329,16 +337,54 @@ class Change:
     high: float | None
     word: ChangeWord | None
     reason: str
+    budget: float | None = None
+    p: float | None = None
+    p_table: float | None = None
+    p_gate: float | None = None
+    gate: str = ""
+    runs_needed: int | None = None
+    detectable: float | None = None
+    figures: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    caution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How much each percentile of an endpoint moved: `change` at `quantiles`, with a 95 % band where runs allow one.
+
+    `pattern` is "none", "even", "grows", "tail", "fast" or "mixed"; `sentence` says it in words.
+    """
+
+    endpoint: str
+    quantiles: tuple[float, ...]
+    change: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    pattern: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingChange:
+    """A finding that most runs of one side have, or of both: `state` is "new", "gone" or "persisting"."""
+
+    state: str
+    rule: str
+    kind: str
+    endpoint: str | None
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs side by side.
+    """Two sides, each of one run or of several.
 
     `comparable` False: they are not alike, `unlike` says why, and no change has a word. `differences` lists what else
     was different. `changes` are of everything together first, then of each endpoint that both have. `word` is for
-    everything together. `indicative`: one run a side, so a word is a hint. `noise_ratio` is how much runs were taken to
-    differ (standard deviation), `noise_learned` whether that was measured.
+    everything together. `indicative`: too few runs a side, so a word is a hint. `noise_ratio` is how much runs were
+    taken to differ (standard deviation), `noise_learned` whether that was measured. `design` is "paired" (interleaved
+    blocks), "separate", "single" or "same"; `order` says in words in which order the runs were made. `gate` is
+    "failed", "passed", "inconclusive" or "" where nothing could be judged.
     """
 
     comparable: bool
@@ -351,3 +397,12 @@ class Comparison:
     noise_learned: bool
     only_base: tuple[str, ...]
     only_candidate: tuple[str, ...]
+    design: str = "single"
+    order: str = ""
+    base_runs: tuple[str, ...] = ()
+    candidate_runs: tuple[str, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    findings: tuple[FindingChange, ...] = ()
+    gate: str = ""
+    load: str = ""
+    cautions: tuple[str, ...] = ()
