@@ -170,20 +170,20 @@ class Book:
 
     def arrived(self, endpoint: str | None, outcomes: Iterable[Outcome]) -> Array:
         """How many requests came to an end with one of the outcomes, by the second in which they did."""
-        key = (endpoint, tuple(outcomes))
-        if key not in self._arrived:
-            parts = [
-                cell.response[outcome]
-                for cell in self.some(None, endpoint)
-                for outcome in key[1]
-                if outcome in cell.response
-            ]
-            self._arrived[key] = Columns.pool(parts).arrivals(self.width)
-        return self._arrived[key]
+        wanted = frozenset(outcomes)
+        total = np.zeros(self.width)
+        for (_, name, outcome), ends in self._arrivals.items():
+            if outcome in wanted and (endpoint is None or endpoint == name):
+                total += ends
+        return total
 
     @cached_property
-    def _arrived(self) -> dict[tuple[str | None, tuple[Outcome, ...]], Array]:
-        return {}
+    def _arrivals(self) -> dict[tuple[int, str, Outcome], Array]:
+        return {
+            (stage, name, outcome): columns.arrivals(self.width)
+            for (stage, name), cell in self.cells.items()
+            for outcome, columns in cell.response.items()
+        }
 
     @cached_property
     def in_flight(self) -> Array:

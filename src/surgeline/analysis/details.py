@@ -18,8 +18,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = ("endpoint", "stage", "intended_ns", "start_ns", "end_ns", "status", "outcome", "error")
 """The columns of a row that `look` needs."""
-MOST_FOR_STALLS = 2_000_000
-"""Beyond this many requests every second, third … one is looked at for stalls: a freeze hits them all alike."""
+MOST_FOR_STALLS = 1_000_000
+"""Of twice as many requests every second one is looked at for stalls, and so on: a freeze hits them all alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,55 +42,93 @@ class _Names:
         if isinstance(column, Texts):
             table = np.array([known.setdefault(text, len(known)) for text in column.texts], dtype=np.int32)
             return table[column.codes] if len(table) else np.zeros(0, np.int32)
-        return np.fromiter((known.setdefault(text, len(known)) for text in column), np.int32, len(column))
+        texts = list(column)
+        codes = list(map(known.get, texts))
+        if None in codes:
+            codes = [known.setdefault(text, len(known)) for text in texts]
+        return np.array(codes, dtype=np.int32)
+
+
+_NUMBERS: dict[str, Any] = {
+    **{"endpoint": np.int32, "stage": np.int32, "status": np.int32, "outcome": np.uint8},
+    **dict.fromkeys(("intended_ns", "start_ns", "end_ns"), np.int64),
+}
+
+
+@dataclass(slots=True)
+class _Thinned:
+    """Rows of which, once there are too many, only every second, fourth … is kept."""
+
+    parts: list[dict[str, Array]] = field(default_factory=list)
+    kept: int = 0
+    seen: int = 0
+    stride: int = 1
+
+    def add(self, rows: dict[str, Array]) -> None:
+        count = len(rows["stage"])
+        first = -self.seen % self.stride
+        self.seen += count
+        self.parts.append({name: column[first :: self.stride].copy() for name, column in rows.items()})
+        self.kept += len(self.parts[-1]["stage"])
+        if self.kept > 2 * MOST_FOR_STALLS:
+            whole = _joined(self.parts)
+            self.parts = [{name: column[::2].copy() for name, column in whole.items()}]
+            self.kept = len(self.parts[0]["stage"])
+            self.stride *= 2
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def look(batches: Iterable[Mapping[str, Any]]) -> Details:
-    """The details of a run's rows. Each batch maps at least COLUMNS to arrays (texts as `Texts` or objects)."""
+    """The details of a run's rows. Each batch maps at least COLUMNS to arrays (texts as `Texts` or objects).
+
+    Keeps every row that went wrong, and of the others no more than it needs: memory does not grow with the run.
+    """
     names, kinds = _Names(), _Names()
-    kept: dict[str, list[Array]] = {name: [] for name in COLUMNS}
+    answered, wrong = _Thinned(), []
+    rows = 0
     for batch in batches:
-        kept["endpoint"].append(names.of(batch["endpoint"]))
-        kept["error"].append(kinds.of(batch["error"]))
-        for name, dtype in (("stage", np.int32), ("status", np.int32), ("outcome", np.uint8)):
-            kept[name].append(np.asarray(batch[name]).astype(dtype))
-        for name in ("intended_ns", "start_ns", "end_ns"):
-            kept[name].append(np.asarray(batch[name]).astype(np.int64))
-    if not kept["endpoint"]:
-        return Details()
-    columns = {name: np.concatenate(parts) for name, parts in kept.items()}
-    stall = _stall(columns, list(names.codes))
+        columns = {name: np.asarray(batch[name]).astype(_NUMBERS[name]) for name in _NUMBERS if name != "endpoint"}
+        columns["endpoint"] = names.of(batch["endpoint"])
+        outcome = columns["outcome"]
+        rows += len(outcome)
+        bad = np.flatnonzero((outcome != Outcome.OK) & (outcome != Outcome.ABORTED))
+        if len(bad):
+            kept = {name: column[bad] for name, column in columns.items()}
+            wrong.append({**kept, "error": kinds.of(_picked(batch["error"], bad))})
+        good = np.flatnonzero((outcome <= Outcome.FAILURE) & (columns["end_ns"] >= 0))
+        answered.add({name: columns[name][good] for name in _FOR_STALLS})
+    stall = _stall(_joined(answered.parts), list(names.codes)) if answered.parts else None
     return Details(
-        errors=_errors(columns, list(names.codes), list(kinds.codes)),
+        errors=_errors(_joined(wrong), list(names.codes), list(kinds.codes)) if wrong else (),
         stalls=() if stall is None else (stall,),
-        rows=len(columns["stage"]),
+        rows=rows,
     )
 
 
-def _stall(columns: Mapping[str, Array], names: list[str]) -> PeriodicStall | None:
-    answered = np.flatnonzero((columns["outcome"] <= Outcome.FAILURE) & (columns["end_ns"] >= 0))
-    answered = answered[:: max(1, -(-len(answered) // MOST_FOR_STALLS))]
-    picked = {name: columns[name][answered] for name in ("stage", "endpoint", "intended_ns", "start_ns", "end_ns")}
-    return stalls.find(
-        picked["stage"],
-        picked["endpoint"],
-        names,
-        picked["intended_ns"],
-        np.maximum(picked["start_ns"], picked["intended_ns"]),
-        picked["end_ns"],
-    )
+_FOR_STALLS = ("stage", "endpoint", "intended_ns", "start_ns", "end_ns")
+
+
+def _picked(column: Any, rows: Array) -> Any:
+    """Those rows of a column of texts."""
+    return Texts(column.texts, column.codes[rows]) if isinstance(column, Texts) else np.asarray(column, object)[rows]
+
+
+def _stall(rows: Mapping[str, Array], names: list[str]) -> PeriodicStall | None:
+    order = np.argsort(rows["intended_ns"], kind="stable")
+    stage, endpoint, intended, start, end = (rows[name][order] for name in _FOR_STALLS)
+    return stalls.find(stage, endpoint, names, intended, np.maximum(start, intended), end)
 
 
 def _errors(columns: Mapping[str, Array], names: list[str], kinds: list[str]) -> tuple[ErrorGroup, ...]:
-    bad = np.flatnonzero((columns["outcome"] != Outcome.OK) & (columns["outcome"] != Outcome.ABORTED))
-    if not len(bad):
-        return ()
-    keys = np.stack([columns[name][bad].astype(np.int64) for name in ("endpoint", "outcome", "error", "status")])
+    keys = np.stack([columns[name].astype(np.int64) for name in ("endpoint", "outcome", "error", "status")])
     groups, number = np.unique(keys, axis=1, return_inverse=True)
     number = number.reshape(-1)
     found = []
     for index in range(groups.shape[1]):
-        rows = bad[number == index]
+        rows = np.flatnonzero(number == index)
         endpoint, outcome, kind, status = (int(value) for value in groups[:, index])
         response, service = _times(columns, rows)
         cluster_ns, cluster_share = _cluster(service)

@@ -141,16 +141,18 @@ def quantile_estimate(
     label = f"p{q * 100:g}"
     if n < fewest:
         return Estimate(None, n=n, why_not=f"{_samples(n)}, {label} needs {fewest:,}")
-    value = float(histogram.quantile(q) or 0)
+    indices, cumulative = ascending
+    bucket = _bucket_at(_rank(q, n), indices, cumulative)
+    # As Histogram.quantile reads it; its own walk over a dictionary would cost more than all the rest.
+    value = float(min(histogram_high(bucket), histogram.max_ns or 0))
     if not interval:
         return Estimate(value, n=n, why_not="not computed")
-    indices, cumulative = ascending
-    bucket = int(indices[min(int(np.searchsorted(cumulative, _rank(q, n))), len(indices) - 1)])
     width = len(cells.due)
-    beyond = np.bincount(cells.second, weights=cells.count * (cells.index > bucket), minlength=width)
-    if not beyond.any():
+    over = cells.index > bucket
+    if not over.any():
         # So many values share the bucket that none lies above it: those in it and above tell the clusters instead.
-        beyond = np.bincount(cells.second, weights=cells.count * (cells.index >= bucket), minlength=width)
+        over = cells.index >= bucket
+    beyond = np.bincount(cells.second[over], weights=cells.count[over], minlength=width)
     found = spread(cells.due, beyond, cells.strata)
     if found.effective_s < FEWEST_EFFECTIVE_S:
         why = (

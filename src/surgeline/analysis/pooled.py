@@ -1,8 +1,9 @@
 """Histograms of many windows as columns, so that adding them up costs the same whoever is asked about.
 
-One `Columns` holds the sparse histograms of the windows of one kind (an endpoint in a stage, for an outcome): three
-arrays of one length, second, bucket and count, with the exact sum, least and greatest. Pooling concatenates; a
-quantile, the values beyond a limit per second, and when answers arrived are each one pass over the arrays.
+One `Columns` holds the sparse histograms of the windows of one kind (an endpoint in a stage, for an outcome), one
+behind the other: bucket and count of each entry, and for each window where its entries begin, with its exact count,
+sum, least and greatest. Pooling concatenates; a quantile, the values beyond a limit per second, and when answers
+arrived are each one pass over the arrays.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,37 +15,50 @@ import numpy as np
 from surgeline import units
 from surgeline.analysis.intervals import Counts, quantile_estimate
 from surgeline.analysis.model import QUANTILES, Estimate, Times
-from surgeline.samples import HISTOGRAM_HALF, Histogram
+from surgeline.samples import HISTOGRAM_HALF, Histogram, histogram_high
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_SECOND = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """`slot` is stage x 2³² + second; `index` the bucket; `count` how often. `least` and `most` are -1 when empty."""
+    """Windows in any order, none of them empty.
+
+    Per window: `slot` is stage x 2³² + second, `begin` the position of its first entry (one more at the end), `number`
+    how many values it has, `sum_ns`, `least_ns` and `most_ns` theirs. Per entry: `index` is the bucket, `count` how
+    often.
+    """
 
     slot: Array
+    begin: Array
+    number: Array
+    sum_ns: Array
+    least_ns: Array
+    most_ns: Array
     index: Array
     count: Array
-    sum_ns: int = 0
-    least: int = -1
-    most: int = -1
 
     @classmethod
     def of(cls, stage: int, parts: Sequence[tuple[int, Histogram]]) -> "Columns":
         """From the histograms of a stage's seconds."""
-        if not parts:
-            return EMPTY
-        sizes = [len(histogram.counts) for _, histogram in parts]
-        total = sum(sizes)
-        seconds = np.array([second for second, _ in parts], dtype=np.int64)
+        parts = [(second, histogram) for second, histogram in parts if histogram.count]
+        begin = np.concatenate(([0], np.cumsum([len(histogram.counts) for _, histogram in parts]))).astype(np.int64)
+        index, count = np.empty(begin[-1], np.int32), np.empty(begin[-1], np.int64)
+        for row, (_, histogram) in enumerate(parts):
+            here = slice(begin[row], begin[row + 1])
+            index[here] = np.fromiter(histogram.counts, np.int32, len(histogram.counts))
+            count[here] = np.fromiter(histogram.counts.values(), np.int64, len(histogram.counts))
         return cls(
-            np.repeat(seconds, sizes) + (stage << 32),
-            np.fromiter((index for _, histogram in parts for index in histogram.counts), np.int64, total),
-            np.fromiter((count for _, histogram in parts for count in histogram.counts.values()), np.int64, total),
-            sum(histogram.sum_ns for _, histogram in parts),
-            min((h.min_ns for _, h in parts if h.min_ns is not None), default=-1),
-            max((h.max_ns for _, h in parts if h.max_ns is not None), default=-1),
+            np.array([(stage << 32) + second for second, _ in parts], dtype=np.int64),
+            begin,
+            np.array([histogram.count for _, histogram in parts], dtype=np.int64),
+            np.array([histogram.sum_ns for _, histogram in parts], dtype=np.int64),
+            np.array([histogram.min_ns for _, histogram in parts], dtype=np.int64),
+            np.array([histogram.max_ns for _, histogram in parts], dtype=np.int64),
+            index,
+            count,
         )
 
     @classmethod
@@ -53,39 +67,43 @@ class Columns:
         held = [part for part in parts if len(part.slot)]
         if len(held) < 2:
             return held[0] if held else EMPTY
+        shifts = np.cumsum([0] + [len(part.index) for part in held])
+        begins = [part.begin[:-1] + shift for part, shift in zip(held, shifts, strict=False)]
         return cls(
             np.concatenate([part.slot for part in held]),
-            np.concatenate([part.index for part in held]),
-            np.concatenate([part.count for part in held]),
-            sum(part.sum_ns for part in held),
-            min(part.least for part in held),
-            max(part.most for part in held),
+            np.concatenate([*begins, shifts[-1:]]),
+            *(
+                np.concatenate([getattr(part, name) for part in held])
+                for name in ("number", "sum_ns", "least_ns", "most_ns", "index", "count")
+            ),
         )
-
-    @property
-    def seconds(self) -> Array:
-        """The second of each entry."""
-        return self.slot & 0xFFFFFFFF
 
     def histogram(self) -> Histogram:
         """All entries as one histogram."""
         if not len(self.slot):
             return Histogram()
+        buckets, counts = self._totals()
+        exact = sum(self.sum_ns.tolist())
+        return Histogram.from_parts(
+            buckets.tolist(), counts.tolist(), exact, int(self.least_ns.min()), int(self.most_ns.max())
+        )
+
+    def _totals(self) -> tuple[Array, Array]:
+        """The buckets that hold values, ascending, and how many."""
         totals = np.bincount(self.index, weights=self.count)
         held = np.flatnonzero(totals)
-        counts = totals[held].astype(np.int64)
-        return Histogram.from_parts(held.tolist(), counts.tolist(), self.sum_ns, self.least, self.most)
+        return held, totals[held].astype(np.int64)
 
     def times(self, quantiles: Sequence[float] = QUANTILES, intervals: bool = True) -> Times:
         """The distribution, with its intervals unless they are not asked for."""
         histogram = self.histogram()
-        estimates: dict[float, Estimate] = {}
         if histogram.count:
-            slots, number = np.unique(self.slot, return_inverse=True)
-            due = np.bincount(number, weights=self.count)
+            slots, at = np.unique(self.slot, return_inverse=True)
+            due = np.bincount(at, weights=self.number)
+            number = np.repeat(at, np.diff(self.begin)) if intervals else at
             cells = Counts(number, self.index, self.count, due, slots >> 32)
-            buckets, counts = histogram.sparse()
-            ascending = (np.array(buckets), np.cumsum(counts))
+            buckets, counts = self._totals()
+            ascending = (buckets, np.cumsum(counts))
             estimates = {q: quantile_estimate(q, histogram, cells, ascending, intervals) for q in quantiles}
         else:
             estimates = {q: Estimate(None, why_not="no samples") for q in quantiles}
@@ -97,54 +115,67 @@ class Columns:
         A request due in second s after r seconds ends between s + r and s + r + 1, wherever in s it was due: its count
         is split between those two seconds. What ends later is left out.
         """
+        ends = np.zeros(width + 2)
         if not len(self.slot) or width < 1:
-            return np.zeros(max(width, 0))
-        at = self.seconds + middle_ns(self.index) / units.NS_PER_S
-        first = np.floor(at).astype(np.int64)
-        late = at - first
-        ends = np.zeros(width + 1)
-        for second, weight in ((first, (1.0 - late) * self.count), (first + 1, late * self.count)):
-            ends += np.bincount(np.minimum(second, width), weights=weight, minlength=width + 1)
+            return ends[:width]
+        # All below a second: the part that ends in the next one is the sum of the times, and no entry is looked at.
+        quick = self.most_ns < units.NS_PER_S
+        second = np.minimum(self.slot[quick] & _SECOND, width)
+        late = self.sum_ns[quick] / units.NS_PER_S
+        ends += np.bincount(second, weights=self.number[quick] - late, minlength=width + 2)
+        ends += np.bincount(second + 1, weights=late, minlength=width + 2)
+        if not quick.all():
+            sizes = np.diff(self.begin)
+            entries = np.repeat(~quick, sizes)
+            at = np.repeat(self.slot & _SECOND, sizes)[entries] + middle_ns(self.index[entries]) / units.NS_PER_S
+            count = self.count[entries]
+            first = np.floor(at).astype(np.int64)
+            for when, weight in ((first, (1.0 - at + first) * count), (first + 1, (at - first) * count)):
+                ends += np.bincount(np.minimum(when, width), weights=weight, minlength=width + 2)
         return ends[:width]
 
     def beyond(self, limit: int) -> tuple[Array, Array]:
         """The slots in order, and how many values of each lie in buckets above the one numbered `limit`."""
-        slots, number = np.unique(self.slot, return_inverse=True)
-        return slots, np.bincount(number, weights=self.count * (self.index > limit), minlength=len(slots))
+        slots, at = np.unique(self.slot, return_inverse=True)
+        over = self.index > limit
+        number = np.repeat(at, np.diff(self.begin))[over]
+        return slots, np.bincount(number, weights=self.count[over], minlength=len(slots))
 
 
-EMPTY = Columns(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+def _none(dtype: Any) -> Array:
+    return np.zeros(0, dtype)
+
+
+EMPTY = Columns(
+    *(_none(np.int64), np.zeros(1, np.int64), _none(np.int64), _none(np.int64), _none(np.int64), _none(np.int64)),
+    *(_none(np.int32), _none(np.int64)),
+)
 
 
 def middle_ns(index: Array) -> Array:
     """The middle of each bucket, ns."""
+    index = index.astype(np.int64)
     shift = np.maximum(index // HISTOGRAM_HALF - 1, 0)
-    low = (index - HISTOGRAM_HALF * shift) * (1 << shift)
+    low = (index - HISTOGRAM_HALF * shift) << shift
     return np.asarray(low + ((1 << shift) - 1) / 2.0)
 
 
 def quantiles_by_second(columns: Columns, quantiles: Sequence[float]) -> dict[int, list[int]]:
-    """For each second with values: their quantiles as upper bucket edges, then the upper edge of the greatest, ns."""
-    if not len(columns.slot):
-        return {}
-    seconds = columns.seconds
-    order = np.lexsort((columns.index, seconds))
-    seconds, index, count = seconds[order], columns.index[order], columns.count[order]
-    held, begin = np.unique(seconds, return_index=True)
-    ends = np.append(begin[1:], len(seconds))
-    cumulative = np.cumsum(count)
-    before = np.concatenate(([0], cumulative[ends[:-1] - 1]))
-    total = cumulative[ends - 1] - before
-    found = []
-    for q in quantiles:
-        rank = np.maximum(np.ceil(q * total - 1e-9 * total), 1)
-        found.append(index[np.searchsorted(cumulative, before + rank)])
-    found.append(index[ends - 1])
-    highs = [_high_ns(buckets) for buckets in found]
-    return {second: [int(high[row]) for high in highs] for row, second in enumerate(held.tolist())}
-
-
-def _high_ns(index: Array) -> Array:
-    following = index + 1
-    shift = np.maximum(following // HISTOGRAM_HALF - 1, 0)
-    return np.asarray(((following - HISTOGRAM_HALF * shift) << shift) - 1)
+    """For each second with values: their quantiles as upper bucket edges, then the greatest value, ns."""
+    seconds = columns.slot & _SECOND
+    order = np.argsort(seconds, kind="stable")
+    found: dict[int, list[int]] = {}
+    for group in np.split(order, np.flatnonzero(np.diff(seconds[order])) + 1):
+        if not len(group):
+            continue
+        parts = [slice(columns.begin[window], columns.begin[window + 1]) for window in group.tolist()]
+        totals = np.bincount(
+            np.concatenate([columns.index[part] for part in parts]),
+            weights=np.concatenate([columns.count[part] for part in parts]),
+        )
+        cumulative = np.cumsum(totals)
+        ranks = [max(np.ceil((q - 1e-9) * cumulative[-1]), 1.0) for q in quantiles]
+        most = int(columns.most_ns[group].max())
+        buckets = np.searchsorted(cumulative, ranks).tolist()
+        found[int(seconds[group[0]])] = [min(histogram_high(bucket), most) for bucket in buckets] + [most]
+    return found

@@ -34,7 +34,7 @@ def warm_up_s(book: Book, stage: StageFigures) -> float | None:
     first = -(-stage.begin_ns // units.NS_PER_S)
     last = stage.end_ns // units.NS_PER_S
     columns = book.ok(stage.index, None)
-    if len(columns.slot) == 0 or int(columns.count.sum()) < FEWEST_PER_SECOND * (last - first):
+    if len(columns.slot) == 0 or int(columns.number.sum()) < FEWEST_PER_SECOND * (last - first):
         return None
     medians = quantiles_by_second(columns, (0.5,))
     series = np.array([float(np.log(max(medians[s][0], 1))) for s in range(first, last) if s in medians])
