@@ -13,6 +13,7 @@ use crate::clock::Ns;
 use crate::http1;
 use crate::outcome::Reason;
 use crate::schedule::SplitMix64;
+use crate::secret::Secrets;
 
 /// Bytes of a body that are shown.
 pub const SHOWN_BODY: usize = 2048;
@@ -88,14 +89,15 @@ pub struct Exchanges {
     endpoints: Vec<Kept>,
     ready: Vec<Value>,
     draws: SplitMix64,
+    secrets: Secrets,
 }
 
 impl Exchanges {
     /// Nothing kept yet.
-    pub fn new(endpoints: usize, draws: SplitMix64) -> Self {
+    pub fn new(endpoints: usize, draws: SplitMix64, secrets: Secrets) -> Self {
         let mut kept = Vec::new();
         kept.resize_with(endpoints.min(MOST_ENDPOINTS), || Kept { next_random: 2, ..Kept::default() });
-        Self { endpoints: kept, ready: Vec::new(), draws }
+        Self { endpoints: kept, ready: Vec::new(), draws, secrets }
     }
 
     /// Whether an exchange is to be kept, and why. Every exchange that has ended is asked about once.
@@ -111,7 +113,8 @@ impl Exchanges {
 
     /// Keeps an exchange.
     pub fn keep(&mut self, endpoint: usize, why: Why, seen: &Seen<'_>) {
-        let value = describe(why, seen);
+        let mut value = describe(why, seen);
+        self.secrets.mask(&mut value);
         if why == Why::Slowest {
             self.endpoints[endpoint].keep_slow(seen.response, value);
         } else {
@@ -248,7 +251,7 @@ mod tests {
     /// However many requests, and however their times develop, few are kept.
     #[test]
     fn the_set_stays_small() {
-        let mut exchanges = Exchanges::new(1, SplitMix64::new(1));
+        let mut exchanges = Exchanges::new(1, SplitMix64::new(1), Secrets::default());
         let mut kept = 0;
         for number in 0..1_000_000 {
             let reason = if number % 10 == 3 { Reason::kind(Kind::ShortBody) } else { Reason::NONE };
@@ -265,7 +268,7 @@ mod tests {
     /// Secrets in headers do not leave, and the hash is the body's.
     #[test]
     fn headers_lose_their_secrets() {
-        let mut exchanges = Exchanges::new(1, SplitMix64::new(1));
+        let mut exchanges = Exchanges::new(1, SplitMix64::new(1), Secrets::default());
         let why = exchanges.judge(0, 10, Reason::NONE).unwrap();
         exchanges.keep(0, why, &seen(10));
         let text = String::from_utf8(exchanges.take(false).pop().unwrap()).unwrap();

@@ -7,7 +7,8 @@
 //! 2. `schedule` says when requests are due. It is arithmetic.
 //! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls`, and
 //!    judges the answers. Workers share nothing.
-//! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence, and
+//! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
+//!    what is `secret`, and
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
 //! 5. `run` holds the threads of one run and passes on what its operator wants.
 //!
@@ -27,6 +28,7 @@ pub mod record;
 pub mod request;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod sink;
 pub mod table;
 pub mod template;

@@ -14,6 +14,7 @@ use crate::answer::{Check, Extract};
 use crate::clock::{Ns, SECOND};
 use crate::request::Request;
 use crate::schedule::{SplitMix64, Stage};
+use crate::secret::Secrets;
 use crate::template::Scope;
 
 /// The version of the plan's form that this engine reads.
@@ -223,6 +224,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Number of variables that the scenario with most of them has.
     pub slots: usize,
+    /// What rows and exchanges must not show.
+    pub secrets: Secrets,
     /// What each of `Check`'s and the engine's error numbers is called: see `answer`.
     pub check_names: Vec<String>,
     /// Open or closed.
@@ -328,6 +331,7 @@ impl Plan {
             steps: Vec::new(),
             slots: 0,
             check_names: Vec::new(),
+            secrets: Secrets::among(&self.variables),
             model: self.workload.model,
             uniform: self.workload.arrivals == Some(ArrivalsText::Uniform),
             stages,

@@ -119,6 +119,7 @@ impl Batch {
         table.texts("method", rows.iter().map(|row| row.step as usize), |code| &program.steps[code].request.method);
         table.free_texts(
             "url",
+            &program.secrets,
             rows.iter().zip(&texts).map(|(row, (url, _))| match &step(row).url {
                 Some(constant) => constant.as_bytes(),
                 None => url,
@@ -151,7 +152,7 @@ impl Batch {
             1 => "HTTP/1.1",
             _ => "",
         });
-        table.free_texts("server_timing", texts.iter().map(|(_, timing)| *timing));
+        table.free_texts("server_timing", &program.secrets, texts.iter().map(|(_, timing)| *timing));
         table.finish()
     }
 }

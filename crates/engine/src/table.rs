@@ -10,6 +10,8 @@
 
 use std::collections::HashMap;
 
+use crate::secret::Secrets;
+
 /// The frames' numbers in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -103,7 +105,7 @@ impl Table {
     }
 
     /// Texts that are only known as such; equal ones are stored once. Bytes that are not UTF-8 are replaced.
-    pub fn free_texts<'t>(&mut self, name: &str, values: impl Iterator<Item = &'t [u8]>) {
+    pub fn free_texts<'t>(&mut self, name: &str, secrets: &Secrets, values: impl Iterator<Item = &'t [u8]>) {
         let mut places: HashMap<&[u8], u32> = HashMap::new();
         let mut used = Vec::new();
         let mut last: (&[u8], u32) = (&[], u32::MAX);
@@ -123,7 +125,7 @@ impl Table {
         self.begin(name, 5);
         self.bytes.extend_from_slice(&(used.len() as u32).to_le_bytes());
         for value in used {
-            let text = String::from_utf8_lossy(value);
+            let text = secrets.masked(String::from_utf8_lossy(value));
             self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
             self.bytes.extend_from_slice(text.as_bytes());
         }

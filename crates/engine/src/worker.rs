@@ -213,6 +213,7 @@ impl<'p> Worker<'p> {
             exchanges: Exchanges::new(
                 program.endpoints.len(),
                 SplitMix64::stream(program.seed, STREAM_EVIDENCE, index),
+                program.secrets.clone(),
             ),
             sink,
             gauge,
