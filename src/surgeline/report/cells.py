@@ -144,17 +144,17 @@ def holds(document: Document, endpoint: Node) -> str:
     return load_of(document, endpoint["holds_stage"])
 
 
-def stages_on_page(document: Document) -> list[Node]:
+def stages_on_page(document: Document, most: int = MOST_STAGES) -> list[Node]:
     """The stages a page lists: all of a few, else the first, the last, those of the verdict, and an even choice."""
     stages: list[Node] = list(document["stages"])
-    if len(stages) <= MOST_STAGES:
+    if len(stages) <= most:
         return stages
     verdict = document["verdict"]
     keep = {0, len(stages) - 1}
     keep |= {i for i, stage in enumerate(stages) if stage["index"] in (verdict["holds_stage"], verdict["breaks_stage"])}
-    for k in range(MOST_STAGES):
-        if len(keep) < MOST_STAGES:
-            keep.add(round(k * (len(stages) - 1) / (MOST_STAGES - 1)))
+    for k in range(most):
+        if len(keep) < most:
+            keep.add(round(k * (len(stages) - 1) / max(most - 1, 1)))
     return [stages[i] for i in sorted(keep)]
 
 
@@ -164,10 +164,10 @@ def confidence(finding: Node) -> str:
     return f"{finding['confidence']} confidence{count} · {finding['id']}"
 
 
-def on_page(box: Node) -> Iterator[tuple[Node, str]]:
+def on_page(box: Node, most: int = 99) -> Iterator[tuple[Node, str]]:
     """The findings of a box that a page shows, each with its next step; a step that was just given is not repeated."""
     given: set[str] = set()
-    for item in box["items"][: box["shown"]]:
+    for item in box["items"][: min(box["shown"], most)]:
         step = item["next_step"]
         yield item, "" if step in given else step
         given.add(step)

@@ -185,11 +185,11 @@ def _run(summary: Summary) -> dict[str, Any]:
         "ended": None if not ended else {"at_ns": ended.get("at_ns"), "reason": _text_or_none(ended.get("reason"))},
         "response_is_service": summary.response_is_service,
         "surgeline": __version__,
-        "git": bounded(run.get("git")),
+        "git": _sorted(run.get("git")),
         "versions": _sorted(run.get("versions")),
         "environment": _sorted(run.get("environment")),
         "settings": _sorted(run.get("settings")),
-        "series": bounded(run.get("series")),
+        "series": _sorted(run.get("series")),
     }
 
 

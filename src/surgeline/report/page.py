@@ -7,6 +7,7 @@ Texts of others cannot become markup, links or table cells of their own.
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from surgeline import units
 from surgeline.report import cells
@@ -26,19 +27,33 @@ LINES, COLUMNS = 70, 112
 """What an A4 sheet holds in nine-point type."""
 
 
-def render(document: Document) -> str:
-    """The page. The same document gives the same text.
+class _Fit(NamedTuple):
+    """What a page shows: next steps, how sure each finding is, what is in order, lines in a box, stages."""
 
-    Where it would not fit a sheet, the next steps give way first, then how sure each finding is, then what is in order.
-    """
+    steps: bool
+    confidence: bool
+    good: bool
+    findings: int
+    stages: int
+
+
+_FITS = (
+    _Fit(True, True, True, 4, cells.MOST_STAGES),
+    _Fit(False, True, True, 4, cells.MOST_STAGES),
+    _Fit(False, False, True, 4, cells.MOST_STAGES),
+    _Fit(False, False, False, 4, cells.MOST_STAGES),
+    _Fit(False, False, False, 4, 5),
+    _Fit(False, False, False, 3, 4),
+    _Fit(False, False, False, 2, 3),
+)
+"""In which order things give way where a page would be longer than a sheet."""
+
+
+def render(document: Document) -> str:
+    """The page. The same document gives the same text."""
     lines: list[str] = []
-    for steps, confidence, good in (
-        (True, True, True),
-        (False, True, True),
-        (False, False, True),
-        (False, False, False),
-    ):
-        lines = list(_lines(document, steps, confidence, good))
+    for fit in _FITS:
+        lines = list(_lines(document, fit))
         if sum(max(-(-len(line) // COLUMNS), 1) for line in lines) <= LINES:
             break
     return "\n".join(lines) + "\n"
@@ -49,7 +64,7 @@ def escaped(text: object) -> str:
     return _MARKUP.sub(lambda match: "\\" + match[0], shown(text, LONGEST_SENTENCE))
 
 
-def _lines(document: Document, steps: bool, confidence: bool, good: bool) -> Iterator[str]:
+def _lines(document: Document, fit: _Fit) -> Iterator[str]:
     status = cells.status(document)
     yield f"# {status.mark} {escaped(document['verdict']['sentence'])}"
     yield ""
@@ -58,12 +73,12 @@ def _lines(document: Document, steps: bool, confidence: bool, good: bool) -> Ite
     yield f"{_code(target)} · {' · '.join(map(escaped, facts))} · run {escaped(document['run']['id'])}"
     if document["stages"]:
         yield ""
-        yield from _stages(document)
+        yield from _stages(document, fit)
     for key, heading, mark, empty in cells.BOXES:
         yield ""
         yield f"## {heading}"
         yield ""
-        yield from _box(document["findings"][key], mark, empty, steps, confidence)
+        yield from _box(document["findings"][key], mark, empty, fit)
     if document["endpoints"]:
         yield ""
         yield "## Endpoints, worst first"
@@ -73,7 +88,7 @@ def _lines(document: Document, steps: bool, confidence: bool, good: bool) -> Ite
     yield "## How far to trust it"
     yield ""
     for item in document["trust"][: cells.MOST_TRUST]:
-        if item["level"] == "good" and not good:
+        if item["level"] == "good" and not fit.good:
             continue
         yield f"- {cells.LEVEL_MARKS[item['level']]} {escaped(item['sentence'])}"
     yield ""
@@ -92,13 +107,14 @@ def _code(text: str) -> str:
     return f"{fence}{space}{plain}{space}{fence}"
 
 
-def _box(box: Node, mark: str, empty: str, steps: bool, confidence: bool) -> Iterator[str]:
-    for item, step in cells.on_page(box):
-        then = f" → {escaped(step)}" if step and steps else ""
-        sure = f" *({escaped(cells.confidence(item))})*" if confidence else ""
+def _box(box: Node, mark: str, empty: str, fit: _Fit) -> Iterator[str]:
+    for item, step in cells.on_page(box, fit.findings):
+        then = f" → {escaped(step)}" if step and fit.steps else ""
+        sure = f" *({escaped(cells.confidence(item))})*" if fit.confidence else ""
         yield f"- {mark} {escaped(item['sentence'])}{then}{sure}"
-    if box["more"]:
-        yield f"- +{box['more']} more in report.html"
+    more = box["more"] + max(box["shown"] - fit.findings, 0)
+    if more:
+        yield f"- +{more} more in report.html"
     if not box["items"]:
         yield empty
 
@@ -110,8 +126,8 @@ def _table(head: Iterable[str], align: str, body: Iterable[Iterable[str]]) -> It
         yield "| " + " | ".join(row) + " |"
 
 
-def _stages(document: Document) -> Iterator[str]:
-    chosen = cells.stages_on_page(document)
+def _stages(document: Document, fit: _Fit) -> Iterator[str]:
+    chosen = cells.stages_on_page(document, fit.stages)
     verdict = document["verdict"]
 
     def row(stage: Node) -> tuple[str, ...]:

@@ -354,7 +354,13 @@ def _time_canvas(
     key: str, document: Document, width: int, height: int, labels: bool = True
 ) -> tuple[svg.Canvas, svg.Scale]:
     canvas = svg.Canvas(
-        key, width, height, 58 if width == WIDE else 50, 104 if width == WIDE else 66, 24 if labels else 8, 26
+        f"{key}-{width}",
+        width,
+        height,
+        58 if width == WIDE else 50,
+        104 if width == WIDE else 66,
+        24 if labels else 8,
+        26,
     )
     _, end = _seconds(document)
     x = svg.Scale(0, end, canvas.x0, canvas.x1)

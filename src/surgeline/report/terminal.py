@@ -203,11 +203,10 @@ def _comparison(document: Document, pen: _Pen, width: int) -> Iterator[str]:
         yield from _filled(shown(reason), "  ~ ", width, pen, ("dim",))
     yield ""
     names = (shown(base["label"], 14), shown(candidate["label"], 14))
-    head = ("endpoint", *(f"p50 {name}" for name in names), "change", *(f"p95 {name}" for name in names), "change")
-    head += ("errors", "")
+    head = ("endpoint", *(f"{metric} {name}" for metric in ("p50", "p95") for name in names), "change", "errors", "")
     rows = [_compared(row) for row in document["rows"]]
     tones = {"regressed": "bad", "improved": "good", "inconclusive": "plain"}
-    for number, line in enumerate(table(head, "lrrrrrrrl", rows, width - 2, shrink=0)):
+    for number, line in enumerate(table(head, "lrrrrrrl", rows, width - 2, shrink=0)):
         tone = tones.get(document["rows"][number - 1]["word"] or "", "") if number else "dim"
         yield "  " + pen(line, tone)
     if document["rows_left_out"]:
@@ -223,11 +222,10 @@ def _compared(row: Node) -> tuple[str, ...]:
         shown(row["name"]),
         cells.duration(p50["base"]),
         cells.duration(p50["candidate"]),
-        cells.change(p50["change"]),
         cells.duration(p95["base"]),
         cells.duration(p95["candidate"]),
         cells.change(p95["change"]),
-        before if before == after else f"{before} → {after}",
+        before if before == after else f"{before.removesuffix(' %')} → {after}",
         _WORDS.get(row["word"] or "", "–"),
     )
 
