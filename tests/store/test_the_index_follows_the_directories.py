@@ -298,10 +298,10 @@ def test_a_damaged_baseline_is_said_and_harms_nothing(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         index.save_baseline(name, [one.id])
     (tmp_path / "baselines" / "b.json").write_text('{"format": 1}')
-    (tmp_path / "baselines" / "c.json").write_text('{"format": 2}')
+    (tmp_path / "baselines" / "c.json").write_text('{"format": 3}')
     assert [baseline.name for baseline in index.baselines()] == ["a"]
     assert any("b.json is damaged" in notice for notice in index.notices)
-    assert any("made by a newer Surgeline (format 2)" in notice for notice in index.notices)
+    assert any("made by a newer Surgeline (format 3)" in notice for notice in index.notices)
 
 
 def test_a_baseline_whose_run_is_gone_says_so(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ Baselines are files, not lines of the index, because they say what somebody deci
 # ruff: noqa: S608 - what is put into a query is a column or table name of ours; values are bound
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from surgeline.store.errors import (
     Busy,
     Damaged,
     DiskFull,
+    Foreign,
     InUse,
     Misused,
     NewerFormat,
@@ -49,11 +51,18 @@ from surgeline.store.rundir import DEFAULT_ROOT, Run, RunDirectory, is_running
 
 INDEX_FILE = "index.db"
 BASELINES = "baselines"
-BASELINE_FORMAT = 1
-"""1: first version."""
+BASELINE_FORMAT = 2
+"""1: first version. 2: plan, environment, git and verdicts of its runs; whether it was imported."""
+EXPORT_FORMAT = 1
+"""Of a baseline exported as one file. 1: first version."""
+EXPORT_DOCUMENT = "surgeline-baseline"
+FIGURES_SUFFIX = ".figures"
+"""Beside a baseline's file: what comparisons need of its runs, so that it outlives their directories."""
+_LONGEST_IMPORT_BYTES = 256 << 20
 BUSY_TIMEOUT_MS = 5_000
 """How long one process waits for another's write; writes here take milliseconds."""
 _LAST = re.compile(r"last(?:~(\d{1,9}))?")
+_SIDE = re.compile(r"(.+):([a-z][a-z0-9]{0,15})")
 _BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ABANDONED_AFTER_S = 3600
 _NETWORK = frozenset(
@@ -83,7 +92,8 @@ class Entry:
 
     `state` is that of `run.json`, or "unreadable" with the reason in `problem`. `duration_ns` runs from its start to
     its end, None while it lasts. `closed` False: the journal still holds what was measured. `totals` and `verdict` are
-    what the run was judged to be, None before that. `baselines` are the names it is part of.
+    what the run was judged to be, None before that. `baselines` are the names it is part of. `series` is the series it
+    belongs to (`group`, `block`, `side`, `order`), None where it belongs to none.
     """
 
     id: str
@@ -100,6 +110,7 @@ class Entry:
     baselines: tuple[str, ...]
     problem: str
     path: Path
+    series: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The entry as JSON takes it."""
@@ -120,7 +131,12 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Accepted runs under a name, all of one plan or script: `subject_hash` is its hash. `history` is oldest first."""
+    """Accepted runs under a name, all of one plan or script: `subject_hash` is its hash. `history` is oldest first.
+
+    `subject` and `environment` are those of its runs as `run.json` has them, `git` the states of the code they ran
+    with, `verdicts` what each run was judged to be; empty in a baseline of format 1. `imported` says that it came as a
+    file, so its runs may be elsewhere.
+    """
 
     name: str
     runs: tuple[str, ...]
@@ -128,6 +144,11 @@ class Baseline:
     created_at: str
     subject_hash: str
     history: tuple[Replaced, ...] = ()
+    subject: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    git: tuple[Mapping[str, Any] | None, ...] = ()
+    verdicts: tuple[Any, ...] = ()
+    imported: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The baseline as JSON takes it: what its file says."""
@@ -148,7 +169,17 @@ class Baseline:
                 for was in raw["history"]
             )
             return cls(
-                str(raw["name"]), tuple(raw["runs"]), raw["note"], raw["created_at"], raw["subject_hash"], history
+                str(raw["name"]),
+                tuple(raw["runs"]),
+                raw["note"],
+                raw["created_at"],
+                raw["subject_hash"],
+                history,
+                dict(raw.get("subject") or {}),
+                dict(raw.get("environment") or {}),
+                tuple(raw.get("git") or ()),
+                tuple(raw.get("verdicts") or ()),
+                bool(raw.get("imported", False)),
             )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(f"{shown(where)} is damaged: it does not describe a baseline") from error
@@ -214,8 +245,9 @@ class Index:
     def resolve(self, reference: str) -> list[Run]:
         """The runs that a reference names: one, or those of a baseline.
 
-        A reference is `last`, `last~1` (the one before), a baseline's name, an id, the beginning of exactly one id, or
-        the path of a run's directory. Raises NoSuchRun, with the nearest name there is, or Ambiguous.
+        A reference is `last`, `last~1` (the one before), a baseline's name, a series or one side of it (`GROUP`,
+        `GROUP:a`, `last:a` for the newest series), an id, the beginning of exactly one id, or the path of a run's
+        directory. Raises NoSuchRun, with the nearest name there is, or Ambiguous.
         """
         with self._synced() as connection:
             last = _LAST.fullmatch(reference)
@@ -227,6 +259,9 @@ class Index:
             directories = [row[0] for row in connection.execute("SELECT directory FROM runs ORDER BY directory")]
             if reference in directories:
                 return [Run(self._root / reference)]
+            members = self._series(connection, reference)
+            if members:
+                return members
             beginning = [directory for directory in directories if reference and directory.startswith(reference)]
             if len(beginning) == 1:
                 return [Run(self._root / beginning[0])]
@@ -276,8 +311,16 @@ class Index:
         with self._synced() as connection:
             return self._baselines(connection)
 
-    def save_baseline(self, name: str, runs: Sequence[str], *, note: str = "", replace: str | None = None) -> Baseline:
-        """Makes `runs` (ids) the baseline `name`.
+    def save_baseline(
+        self,
+        name: str,
+        runs: Sequence[str],
+        *,
+        note: str = "",
+        replace: str | None = None,
+        figures: Sequence[Any] | None = None,
+    ) -> Baseline:
+        """Makes `runs` (ids) the baseline `name`; `figures` is what comparisons need of them, as JSON data.
 
         They have ended and are of one plan or script. Where the name is taken, `replace` is the reason for which the
         old baseline goes into the history; without it InUse is raised.
@@ -300,24 +343,20 @@ class Index:
                 raise Busy(f"the run {entry.id} is {entry.state}, so it cannot be a baseline yet")
         if len({entry.subject_hash for entry in entries}) > 1:
             raise Misused(f"the runs of a baseline are of one plan; these are of several: {', '.join(runs)}")
-        with self._alone():
-            history: tuple[Replaced, ...] = ()
-            now = iso(self._clock())
-            if self._baseline_path(name).exists():
-                old = self._read_baseline(name)
-                if replace is None:
-                    raise InUse(
-                        f"there is a baseline {name} already, made of {', '.join(old.runs)}; "
-                        "give a reason to replace it (--replace REASON), or choose another name"
-                    )
-                history = (*old.history, Replaced(old.runs, old.note, old.created_at, now, replace))
-            made = Baseline(
-                name, tuple(entry.path.name for entry in entries), note, now, entries[0].subject_hash, history
-            )
-            self._write_baseline(made)
-        with self._synced():
-            pass
-        return made
+        metas = [read_meta(entry.path) for entry in entries]
+        made = Baseline(
+            name,
+            tuple(entry.path.name for entry in entries),
+            note,
+            iso(self._clock()),
+            entries[0].subject_hash,
+            (),
+            metas[0].subject,
+            metas[0].environment,
+            tuple(meta.git for meta in metas),
+            tuple((meta.result or {}).get("verdict") for meta in metas),
+        )
+        return self._put_in_place(made, figures, replace)
 
     def remove_baseline(self, name: str) -> None:
         """Forgets a baseline; its runs stay."""
@@ -329,6 +368,7 @@ class Index:
         with self._alone():
             try:
                 path.unlink(missing_ok=True)
+                path.with_suffix(FIGURES_SUFFIX).unlink(missing_ok=True)
             except OSError as error:
                 raise from_os(error, path, "removing") from error
         with self._synced():
@@ -352,7 +392,103 @@ class Index:
             raise from_os(error, path.parent, "making the directory") from error
         files.replace(path, [json.dumps(baseline.as_dict(), ensure_ascii=False, indent=1), "\n"])
 
+    def figures(self, name: str) -> list[Any] | None:
+        """What was kept of a baseline's runs when it was saved or imported; None where nothing was."""
+        path = self._baseline_path(name).with_suffix(FIGURES_SUFFIX)
+        try:
+            held = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise from_os(error, path, "reading") from error
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"{shown(path)} is damaged: it is not JSON; save the baseline again") from error
+        return held if isinstance(held, list) else None
+
+    def baseline(self, name: str) -> Baseline:
+        """The baseline of that name. Raises NoSuchRun, with the nearest name there is."""
+        with self._synced() as connection:
+            found = self._baselines(connection)
+        for baseline in found:
+            if baseline.name == name:
+                return baseline
+        raise NoSuchRun(f"there is no baseline {name}{_did_you_mean(name, [entry.name for entry in found])}")
+
+    def export_baseline(self, name: str, path: Path | str) -> int:
+        """Writes a baseline with all that comparisons need of its runs into one file, all or nothing; its bytes.
+
+        The last key is the hash of everything before it, so a reader sees whether the file is whole.
+        """
+        baseline, figures = self.baseline(name), self.figures(name)
+        if not figures:
+            raise Misused(f"the baseline {name} was saved without its figures; save it again with --replace REASON")
+        body = {
+            "document": EXPORT_DOCUMENT,
+            "format": EXPORT_FORMAT,
+            "baseline": baseline.as_dict(),
+            "runs": figures,
+        }
+        return files.replace(Path(path), [_lines({**body, "sha256": _seal(body)}), "\n"])
+
+    def import_baseline(self, path: Path | str, name: str | None = None, *, replace: str | None = None) -> Baseline:
+        """Takes in a baseline that was exported, under its own name or another.
+
+        Raises NoSuchRun, Foreign, Damaged or NewerFormat for a file that is none; InUse where the name is taken and
+        `replace` gives no reason.
+        """
+        document = read_export(path)
+        imported = Baseline.parse(json.dumps(document["baseline"]), path)
+        chosen = name or imported.name
+        if not _BASELINE_NAME.fullmatch(chosen) or _LAST.fullmatch(chosen):
+            raise Misused(f"{shown(chosen)!r} is no name for a baseline; give one with --name")
+        made = _renamed(imported, chosen)
+        try:
+            self._root.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os(error, self._root, "making the directory") from error
+        return self._put_in_place(made, document["runs"], replace)
+
+    def _put_in_place(self, made: Baseline, figures: Sequence[Any] | None, reason: str | None) -> Baseline:
+        """Writes a baseline and the figures of its runs; an older one of the name goes into its history."""
+        with self._alone():
+            path = self._baseline_path(made.name)
+            if path.exists():
+                old = self._read_baseline(made.name)
+                if reason is None:
+                    raise InUse(
+                        f"there is a baseline {made.name} already, made of {', '.join(old.runs)}; "
+                        "give a reason to replace it (--replace REASON), or choose another name"
+                    )
+                was = Replaced(old.runs, old.note, old.created_at, iso(self._clock()), reason)
+                made = replace(made, history=(*old.history, was))
+            beside = path.with_suffix(FIGURES_SUFFIX)
+            if figures is not None:
+                with suppress(OSError):
+                    path.parent.mkdir(mode=files.DIRECTORY_MODE, exist_ok=True)
+                files.replace(beside, [_lines(list(figures)), "\n"])
+            else:
+                beside.unlink(missing_ok=True)
+            self._write_baseline(made)
+        with self._synced():
+            pass
+        return made
+
     # --- looking things up ---
+
+    def _series(self, connection: apsw.Connection, reference: str) -> list[Run]:
+        """The ended runs of a series, or of one side of it, in the order of their making; none where there is none."""
+        match = _SIDE.fullmatch(reference)
+        group, side = (match[1], match[2]) if match else (reference, None)
+        if group == "last":
+            newest = "SELECT series_group FROM runs WHERE series_group <> '' ORDER BY started_ns DESC, id DESC LIMIT 1"
+            group = next((str(row[0]) for row in connection.execute(newest)), "")
+        marks = ", ".join("?" * len(ENDED))
+        query = f"SELECT directory, series FROM runs WHERE series_group = ? AND state IN ({marks})"
+        members = [
+            (json.loads(text or "{}"), directory) for directory, text in connection.execute(query, (group, *ENDED))
+        ]
+        chosen = [(held.get("order") or 0, place) for held, place in members if side in (None, held.get("side"))]
+        return [Run(self._root / str(place)) for _, place in sorted(chosen)] if group else []
 
     def _entries(self, connection: apsw.Connection, rest: str, values: Sequence[Any]) -> list[Entry]:
         names: dict[str, list[str]] = {}
@@ -361,15 +497,16 @@ class Index:
                 names.setdefault(run, []).append(baseline.name)
         columns = (
             *("directory", "id", "name", "state", "engine", "target", "subject_hash", "started_at", "ended_ns"),
-            *("closed", "totals", "verdict", "problem"),
+            *("closed", "totals", "verdict", "problem", "series"),
         )
         found = []
         for line in connection.execute(f"SELECT {', '.join(columns)} FROM runs {rest}", values):
             row = dict(zip(columns, line, strict=True))
             directory, duration_ns = str(row.pop("directory")), row.pop("ended_ns")
             try:
-                totals, verdict = (
-                    json.loads(text) if text else None for text in (row.pop("totals"), row.pop("verdict"))
+                totals, verdict, series = (
+                    json.loads(text) if text else None
+                    for text in (row.pop(key) for key in ("totals", "verdict", "series"))
                 )
             except ValueError as error:
                 raise apsw.CorruptError("a line of it cannot be read") from error
@@ -379,6 +516,7 @@ class Index:
                     duration_ns=duration_ns,
                     totals=totals,
                     verdict=verdict,
+                    series=series,
                     baselines=tuple(names.get(directory, ())),
                     path=self._root / directory,
                 )
@@ -481,6 +619,8 @@ class Index:
             "totals": _json_or_none(result.get("totals")),
             "verdict": _json_or_none(result.get("verdict")),
             "problem": problem,
+            "series": _json_or_none(dict(meta.series) if meta.series else None),
+            "series_group": str((meta.series or {}).get("group") or ""),
         }
         row = {name: _storable(value) for name, value in row.items()}
         connection.execute(
@@ -702,6 +842,59 @@ def _signature(path: str) -> str:
     except OSError:
         return ""
     return f"{held.st_ino}.{held.st_size}.{held.st_mtime_ns}"
+
+
+def read_export(path: Path | str) -> dict[str, Any]:
+    """A baseline exported as one file: `baseline` and `runs`.
+
+    Raises NoSuchRun where there is none, Foreign for what is no such file, Damaged where it is not whole, NewerFormat.
+    """
+    where = Path(path)
+    try:
+        with open(where, "rb") as file:
+            text = file.read(_LONGEST_IMPORT_BYTES + 1)
+    except OSError as error:
+        raise from_os(error, where, "reading") from error
+    if len(text) > _LONGEST_IMPORT_BYTES:
+        raise Foreign(f"{shown(where)} is no exported baseline: it is longer than any of them")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if EXPORT_DOCUMENT.encode() in text[:200]:
+            raise Damaged(f"{shown(where)} is damaged: it ends too early or was edited; export it again") from error
+        raise Foreign(f"{shown(where)} is no exported baseline: it is not JSON") from error
+    if not isinstance(document, dict) or document.get("document") != EXPORT_DOCUMENT:
+        raise Foreign(f"{shown(where)} is no baseline that `surgeline baseline export` wrote")
+    held = document.get("format")
+    if isinstance(held, int) and held > EXPORT_FORMAT:
+        raise NewerFormat(
+            f"{shown(where)} was made by a newer Surgeline (format {held}); this one reads {EXPORT_FORMAT}"
+        )
+    seal = document.pop("sha256", None)
+    if seal != _seal(document) or not isinstance(document.get("runs"), list) or "baseline" not in document:
+        raise Damaged(f"{shown(where)} is damaged: its hash does not fit what it says; export it again")
+    return document
+
+
+def _renamed(baseline: Baseline, name: str) -> Baseline:
+    return replace(baseline, name=name, imported=True)
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _lines(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each run, stage and cell, so that a change of it can be read in a diff."""
+    if depth >= 4 or not isinstance(value, dict | list) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        if not any(isinstance(item, dict) for item in value):
+            return json.dumps(value, ensure_ascii=False)
+        return "[\n" + ",\n".join(_lines(item, depth + 1) for item in value) + "\n]"
+    inner = (f"{json.dumps(str(key))}: {_lines(item, depth + 1)}" for key, item in value.items())
+    return "{\n" + ",\n".join(inner) + "\n}"
 
 
 def _json_or_none(value: Any) -> str | None:

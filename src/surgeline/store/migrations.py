@@ -37,6 +37,12 @@ MIGRATIONS: tuple[str, ...] = (
         document TEXT NOT NULL              -- baselines/<name>.json
     ) STRICT;
     """,
+    # 2: the series a run belongs to. Every line is read again.
+    """
+    ALTER TABLE runs ADD COLUMN series TEXT;           -- JSON; null where it belongs to none
+    ALTER TABLE runs ADD COLUMN series_group TEXT NOT NULL DEFAULT '';
+    DELETE FROM runs;
+    """,
 )
 
 

@@ -581,6 +581,63 @@ def _read_windows(con: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[Wind
         )
 
 
+def read_cells(directory: Path) -> list[dict[str, Any]]:
+    """The windows of a closed run added up by stage and endpoint: one mapping for each.
+
+    `stage`, `endpoint`, `judged` (requests with a known outcome), `bad` (those of them not ok), and `index` and
+    `count`, the buckets of the response times of those that were ok, ascending.
+    """
+    con = _connect(":memory:", Path(tempfile.gettempdir()))
+    path = directory / WINDOWS
+    try:
+        tallies = _query(
+            con,
+            "SELECT stage, endpoint, sum(count)::BIGINT AS judged, "
+            f"sum(CASE WHEN outcome = {int(Outcome.OK)} THEN 0 ELSE count END)::BIGINT AS bad FROM read_parquet(?) "
+            f"WHERE outcome <> {int(Outcome.ABORTED)} GROUP BY stage, endpoint ORDER BY stage, endpoint",
+            [_pattern(path)],
+            path,
+        ).fetchnumpy()
+        times = _query(
+            con,
+            "SELECT stage, endpoint, bucket, sum(total)::BIGINT AS total FROM ("
+            "SELECT stage, endpoint, unnest(response_index) AS bucket, unnest(response_count) AS total "
+            f"FROM read_parquet(?) WHERE outcome = {int(Outcome.OK)}) "
+            "GROUP BY stage, endpoint, bucket ORDER BY stage, endpoint, bucket",
+            [_pattern(path)],
+            path,
+        ).fetchnumpy()
+    finally:
+        con.close()
+    return _cells(tallies, times)
+
+
+def _cells(tallies: "Batch", times: "Batch") -> list[dict[str, Any]]:
+    import numpy as np
+
+    stages, names = (np.asarray(times[name]) for name in ("stage", "endpoint"))
+    begins: dict[tuple[int, str], tuple[int, int]] = {}
+    if len(stages):
+        new = np.flatnonzero(np.concatenate(([True], (stages[1:] != stages[:-1]) | (names[1:] != names[:-1]))))
+        for begin, end in zip(new.tolist(), [*new[1:].tolist(), len(stages)], strict=True):
+            begins[int(stages[begin]), str(names[begin])] = (begin, end)
+    found = []
+    for row in range(len(tallies["stage"])):
+        key = (int(tallies["stage"][row]), str(tallies["endpoint"][row]))
+        begin, end = begins.get(key, (0, 0))
+        found.append(
+            {
+                "stage": key[0],
+                "endpoint": key[1],
+                "judged": int(tallies["judged"][row]),
+                "bad": int(tallies["bad"][row]),
+                "index": np.asarray(times["bucket"][begin:end], dtype=np.int64),
+                "count": np.asarray(times["total"][begin:end], dtype=np.int64),
+            }
+        )
+    return found
+
+
 def _read_lines(
     con: "duckdb.DuckDBPyConnection", path: Path, columns: Mapping[str, ColumnType]
 ) -> list[tuple[Any, ...]]:

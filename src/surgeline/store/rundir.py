@@ -122,6 +122,14 @@ class Run:
             )
         return measurement_of(Journal(self.journal))
 
+    def cells(self) -> list[dict[str, Any]]:
+        """The windows added up by stage and endpoint, as `parquet.read_cells` has them; of a closed run."""
+        from surgeline.store import parquet
+
+        if not self.closed:
+            raise Busy(f"the run {self.id} is not closed yet; `surgeline runs recover {self.id}` closes what was left")
+        return parquet.read_cells(self._path)
+
     def rows(
         self,
         columns: Sequence[str] | None = None,
