@@ -7,7 +7,7 @@ PYTHON ?= $(or $(shell for p in python3 python3.15 python3.14 python3.13 python3
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done),python3)
 
 .DEFAULT_GOAL := test
-.PHONY: test check demo setup build docs lock clean help
+.PHONY: test check demo setup build docs bench lock clean help
 
 test:   ## everything CI runs: lint, types, Rust, all tests
 	@$(PYTHON) scripts/bootstrap.py test $(ARGS)
@@ -26,6 +26,9 @@ build:  ## the wheel and the source distribution, into dist/
 
 docs:   ## docs/reference: what is written from the code
 	@$(PYTHON) scripts/bootstrap.py docs
+
+bench:  ## what a request costs each engine, against nginx on this machine
+	@$(PYTHON) scripts/bootstrap.py bench
 
 lock:   ## requirements/*.txt: the newest versions that pyproject.toml allows, pinned
 	@$(PYTHON) scripts/bootstrap.py lock

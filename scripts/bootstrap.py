@@ -1,6 +1,6 @@
 """From a fresh clone to a working .venv, and then the verb that was asked for.
 
-    python3 scripts/bootstrap.py VERB [ARGUMENTS]        demo, test, check, setup, build, docs, lock
+    python3 scripts/bootstrap.py VERB [ARGUMENTS]        demo, test, check, setup, build, docs, bench, lock
 
 Comes in: a machine with Python 3.11 or newer. Leaves: `.venv` in the repository's folder with what the verb needs, the
 native engine in it where there is a Rust that can build it, and every step printed with its reason. Nothing is
@@ -75,7 +75,8 @@ class State(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Set up for one verb, run it, and return its exit code."""
-    verbs = {"demo": demo, "test": test, "check": check, "setup": setup, "build": build, "docs": docs, "lock": lock}
+    verbs = {"demo": demo, "test": test, "check": check, "setup": setup}
+    verbs |= {"build": build, "docs": docs, "bench": bench, "lock": lock}
     parser = argparse.ArgumentParser(description="Set up .venv for one verb, then run it.")
     parser.add_argument("verb", choices=list(verbs))
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to what the verb runs")
@@ -343,6 +344,12 @@ def docs(engine: Engine, arguments: list[str]) -> int:
     """Write anew what the reference takes from the code; tests fail where it differs."""
     scripts = sorted((ROOT / "scripts").glob("*_reference.py"))
     codes = (_step(f"docs: {script.name}", [PYTHON, script]) for script in scripts)
+    return next(filter(None, codes), 0)
+
+
+def bench(engine: Engine, arguments: list[str]) -> int:
+    """Measure; each script in bench/ says what, and prints a table."""
+    codes = (_step(f"bench: {script.name}", [PYTHON, script]) for script in sorted((ROOT / "bench").glob("*.py")))
     return next(filter(None, codes), 0)
 
 
