@@ -75,6 +75,9 @@ class State(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Set up for one verb, run it, and return its exit code."""
+    if sys.version_info < OLDEST_PYTHON:
+        print(f"surgeline: {_python_is_too_old()}", file=sys.stderr)
+        return 1
     verbs = {"demo": demo, "test": test, "check": check, "setup": setup}
     verbs |= {"build": build, "docs": docs, "bench": bench, "lock": lock}
     parser = argparse.ArgumentParser(description="Set up .venv for one verb, then run it.")
@@ -83,8 +86,6 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
-        if sys.version_info < OLDEST_PYTHON:
-            raise Stop(_python_is_too_old())
         engine = set_up(["build"] if asked.verb == "demo" else ["build", "dev"])
         return verbs[asked.verb](engine, asked.arguments)
     except Stop as stop:

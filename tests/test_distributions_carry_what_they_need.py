@@ -91,6 +91,7 @@ def test_a_source_distribution_can_build_both_wheels(sdist: set[str]):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a checkout whose set-up went without the engine compiles it here for the first time
 def test_a_native_wheel_carries_the_engine_for_every_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """One wheel per platform: the stable ABI of 3.11, the compiled module, and all that the pure wheel has."""
     monkeypatch.syspath_prepend(str(ROOT / "build_backend"))
