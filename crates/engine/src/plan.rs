@@ -46,6 +46,9 @@ pub struct Plan {
     max_body_bytes: u64,
     clock_monotonic_ns: Ns,
     variables: HashMap<String, String>,
+    /// More texts that nothing written down may show, such as what was made from a secret before it came here.
+    #[serde(default)]
+    secrets: Vec<String>,
     endpoints: Vec<String>,
     scenarios: Vec<ScenarioText>,
     workload: WorkloadText,
@@ -331,7 +334,7 @@ impl Plan {
             steps: Vec::new(),
             slots: 0,
             check_names: Vec::new(),
-            secrets: Secrets::among(&self.variables),
+            secrets: Secrets::among(&self.variables, &self.secrets),
             model: self.workload.model,
             uniform: self.workload.arrivals == Some(ArrivalsText::Uniform),
             stages,

@@ -20,12 +20,14 @@ const PREFIX: &str = "env.";
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those among a plan's variables: the ones from the environment.
-    pub fn among(variables: &HashMap<String, String>) -> Self {
+    /// Those among a plan's variables, which are the ones from the environment, and `more`.
+    pub fn among(variables: &HashMap<String, String>, more: &[String]) -> Self {
         let mut forms: Vec<String> = variables
             .iter()
-            .filter(|(name, value)| name.starts_with(PREFIX) && value.len() >= SHORTEST)
-            .flat_map(|(_, value)| [value.clone(), percent_encoded(value), json_escaped(value)])
+            .filter_map(|(name, value)| name.starts_with(PREFIX).then_some(value))
+            .chain(more)
+            .filter(|value| value.len() >= SHORTEST)
+            .flat_map(|value| [value.clone(), percent_encoded(value), json_escaped(value)])
             .collect();
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     fn secrets(value: &str) -> Secrets {
-        Secrets::among(&HashMap::from([("env.TOKEN".into(), value.into()), ("shop".into(), "openly".into())]))
+        Secrets::among(&HashMap::from([("env.TOKEN".into(), value.into()), ("shop".into(), "openly".into())]), &[])
     }
 
     #[test]

@@ -203,6 +203,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "max_body_bytes": MOST_BODY_BYTES,
         "clock_monotonic_ns": settings.monotonic_ns,
         "variables": _variables(plan, settings),
+        "secrets": _made_from_secrets(plan, settings),
         "endpoints": list(endpoints),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
         "workload": {
@@ -252,6 +253,16 @@ def _variables(plan: Plan, settings: Settings) -> dict[str, str]:
     except evaluate.MissingVariable as missing:
         name = str(missing.args[0]).removeprefix("env.")
         raise EngineError(f"the plan uses {{{{env.{name}}}}}, and {name} is not set in the environment") from missing
+
+
+def _made_from_secrets(plan: Plan, settings: Settings) -> list[str]:
+    """What stands in a header in another form than in the environment: the encoded pair of `auth: basic`."""
+    if plan.auth.basic is None:
+        return []
+    pairs = evaluate.auth_headers(plan, _variables(plan, settings))
+    return [
+        value.removeprefix("Basic ") for name, value in pairs if name == "authorization" and value.startswith("Basic ")
+    ]
 
 
 def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, int]) -> dict[str, Any]:

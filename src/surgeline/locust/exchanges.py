@@ -20,7 +20,7 @@ LONGEST_HEADER = 500
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "x-csrf-token"}
 )
-_HIDDEN = "•••"
+_HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)

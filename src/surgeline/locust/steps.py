@@ -143,8 +143,10 @@ class Hosted:
             for compiled in told["scenarios"]
         ]
         self._weights = [scenario.weight for scenario in self.scenarios]
-        secrets = {value for name, value in self.constants.items() if name.startswith("env.") and len(value) > 3}
-        self._secrets = sorted({form for value in secrets for form in (value, _escape_url(value))}, key=len)[::-1]
+        values = [value for name, value in self.constants.items() if name.startswith("env.")]
+        secrets = {value for value in (*values, *told["secrets"]) if len(value) > 3}
+        forms = {form for value in secrets for form in (value, _escape_url(value), _escape_json(value))}
+        self._secrets = sorted(forms, key=len)[::-1]
 
     def pick(self, draws: Random) -> HostedScenario:
         """A scenario, by weight."""
@@ -155,7 +157,7 @@ class Hosted:
     def public(self, text: str) -> str:
         """The text without the values that came from the environment: what is stored holds no secret."""
         for secret in self._secrets:
-            text = text.replace(secret, "•••")
+            text = text.replace(secret, "***")
         return text
 
 
