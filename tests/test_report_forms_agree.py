@@ -125,10 +125,10 @@ def test_percentiles_in_endpoints_csv_are_those_of_the_document_to_the_nanosecon
 
 
 def test_the_timeline_adds_up_whatever_the_width_of_its_buckets():
-    """Half an hour in buckets of five seconds counts what 1,800 seconds count, and keeps its greatest times."""
+    """Twenty minutes in buckets of two seconds count what 1,200 seconds count, and keep their greatest times."""
     summary = examples.long_run()
     made = document.timeline(summary.seconds)
-    assert made["bucket_s"] == 5 and len(made["second"]) == 360
+    assert made["bucket_s"] == 2 and len(made["second"]) == 600
     assert sum(made["due"]) == summary.total.tally.due
     for outcome in Outcome:
         assert sum(made[outcome.name.lower()]) == sum(second.outcomes.get(outcome, 0) for second in summary.seconds)
@@ -137,7 +137,7 @@ def test_the_timeline_adds_up_whatever_the_width_of_its_buckets():
 
 
 def test_a_long_run_stays_below_a_megabyte():
-    """The report of half an hour, and of forty endpoints, is one a mail server takes."""
+    """The report of twenty minutes, and of forty endpoints, is one a mail server takes."""
     for summary in (examples.long_run(), examples.wide_shop()):
         assert len(html.render(document.result_document(summary, examples.FINDINGS * 3)).encode()) < 1_000_000
 

@@ -136,6 +136,7 @@ def with_text(text: str) -> tuple[Summary, list[Finding]]:
     return summary, [finding, replace(finding, kind="well"), replace(finding, kind="explore")]
 
 
+@cache
 def made_of(text: str):
     """The document of the run with that text."""
     return document.result_document(*with_text(text))

@@ -17,7 +17,7 @@ import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from surgeline import __version__, units
 from surgeline.analysis.compare import compare
@@ -337,56 +337,81 @@ def _stage(stage: StageFigures) -> dict[str, Any]:
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
 
-def worst_first(summary: Summary) -> list[EndpointFigures]:
-    """The endpoints, worst first.
+class _Standing(NamedTuple):
+    """An endpoint alone against the objectives meant for it or for all: word, last stage held, first stage broken.
+
+    Stages go by load. All None where no objective applies.
+    """
+
+    word: Slo | None
+    held: int | None
+    broken: int | None
+
+
+_Parts = Mapping[str, Mapping[int, EndpointFigures]]
+"""Endpoint to stage to figures."""
+
+
+def _parts(summary: Summary) -> _Parts:
+    parts: dict[str, dict[int, EndpointFigures]] = {}
+    for stage in summary.stages:
+        for figures in stage.endpoints:
+            parts.setdefault(figures.name, {})[stage.index] = figures
+    return parts
+
+
+def worst_first(summary: Summary) -> list[tuple[EndpointFigures, _Standing]]:
+    """The endpoints, worst first, each with how it stands.
 
     Those that break an objective come before the rest, at the least load first; then those of which 1 % or more of the
     requests went wrong, by that share; then by p95 (by p50 where there is no p95), slowest first. Names decide ties.
     """
-    place = {stage.index: position for position, stage in enumerate(in_order_of_load(summary.stages))}
+    order = in_order_of_load(summary.stages)
+    place = {stage.index: position for position, stage in enumerate(order)}
+    parts = _parts(summary)
+    standings = [(figures, _standing(summary, figures, order, parts)) for figures in summary.endpoints]
 
-    def badness(figures: EndpointFigures) -> tuple[float, float, float, str]:
-        _, _, broken = held_and_broken(summary, figures.name)
+    def badness(item: tuple[EndpointFigures, _Standing]) -> tuple[float, float, float, str]:
+        figures, standing = item
         ratio = figures.error_ratio.value or 0.0
         quantiles = figures.response.quantiles
         slow = quantiles[0.95].value or quantiles[0.5].value or figures.response.mean_ns or 0.0
         return (
-            math.inf if broken is None else place[broken],
+            math.inf if standing.broken is None else place[standing.broken],
             -ratio if ratio >= ERRORS_BEGIN_RATIO else 0.0,
             -slow,
             figures.name,
         )
 
-    return sorted(summary.endpoints, key=badness)
+    return sorted(standings, key=badness)
 
 
-def held_and_broken(summary: Summary, name: str) -> tuple[Slo | None, int | None, int | None]:
-    """An endpoint alone against the objectives meant for it or for all: word, last stage held, first stage broken.
+def _standing(summary: Summary, whole: EndpointFigures, order: Sequence[StageFigures], parts: _Parts) -> _Standing:
+    """How an endpoint stands.
 
-    Stages go by load; those without a word about the server (invalid) and those the endpoint took no part in are left
-    out. An objective of its own has its verdict stage by stage; one for all is held against the endpoint's figures as
-    in `verdict.against`. Where a stage has too little of it to tell, the whole run decides between met and no data.
-    (None, None, None) where no objective applies.
+    Stages without a word about the server (invalid) and those the endpoint took no part in are left out. An objective
+    of its own has its verdict stage by stage; one for all is held against the endpoint's figures as in
+    `verdict.against`. Where a stage has too little of it to tell, the whole run decides between met and no data.
     """
-    results = [result for result in summary.objectives if applies(result.objective, name)]
+    results = [result for result in summary.objectives if applies(result.objective, whole.name)]
     if not results:
-        return None, None, None
+        return _Standing(None, None, None)
     held: int | None = None
     last: Slo = "no data"
-    for stage in in_order_of_load(summary.stages):
-        figures = next((item for item in stage.endpoints if item.name == name), None)
+    for stage in order:
+        figures = parts.get(whole.name, {}).get(stage.index)
         if stage.validity == "invalid" or figures is None or figures.tally.judged == 0:
             continue
         words = {_stage_word(result, stage.index, figures) for result in results}
         if "missed" in words:
-            return "missed", held, stage.index
+            return _Standing("missed", held, stage.index)
         last = "no data" if "no data" in words else "met"
         held = stage.index if last == "met" else held
-    whole = next((item for item in summary.endpoints if item.name == name), None)
-    if last == "no data" and whole is not None:
-        met = all(against(whole, result.objective) == "met" for result in results)
-        return ("met" if met else "no data"), held, None
-    return last, held, None
+    if any(objective_word(result) == "missed" and result.objective.endpoint == whole.name for result in results):
+        return _Standing("missed", held, None)
+    if last == "no data" and all(against(whole, result.objective) == "met" for result in results):
+        last = "met"
+    return _Standing(last, held, None)
 
 
 def _stage_word(result: ObjectiveResult, stage: int, figures: EndpointFigures) -> Slo:
@@ -398,25 +423,18 @@ def _stage_word(result: ObjectiveResult, stage: int, figures: EndpointFigures) -
 
 def endpoint_parts(summary: Summary, detailed: int | None = None) -> Iterator[dict[str, Any]]:
     """The endpoints of the document, worst first, all of them; the first `detailed` (None: all) with their stages."""
-    for position, figures in enumerate(worst_first(summary)):
-        yield _endpoint(summary, figures, detailed is None or position < detailed)
+    parts = _parts(summary)
+    for position, (figures, standing) in enumerate(worst_first(summary)):
+        with_stages = detailed is None or position < detailed
+        yield _endpoint(figures, standing, parts.get(figures.name, {}) if with_stages else {})
 
 
-def _endpoint(summary: Summary, figures: EndpointFigures, with_stages: bool) -> dict[str, Any]:
-    word, held, broken = held_and_broken(summary, figures.name)
-    if any(objective_word(r) == "missed" and r.objective.endpoint == figures.name for r in summary.objectives):
-        word = "missed"
-    stages = [
-        (stage.index, part)
-        for stage in summary.stages
-        for part in stage.endpoints
-        if with_stages and part.name == figures.name
-    ]
+def _endpoint(figures: EndpointFigures, standing: _Standing, stages: Mapping[int, EndpointFigures]) -> dict[str, Any]:
     return {
         "name": shown(figures.name),
-        "slo": word,
-        "holds_stage": held,
-        "breaks_stage": broken,
+        "slo": standing.word,
+        "holds_stage": standing.held,
+        "breaks_stage": standing.broken,
         "share_of_time": _number(figures.share_of_time),
         **_figures(figures),
         "stages": [
@@ -428,7 +446,7 @@ def _endpoint(summary: Summary, figures: EndpointFigures, with_stages: bool) -> 
                 "error_ratio": _estimate(part.error_ratio, False),
                 "response": _times(part.response, STAGE_QUANTILES),
             }
-            for index, part in stages
+            for index, part in stages.items()
         ],
     }
 
@@ -658,10 +676,12 @@ def comparison_document(
         "word": found.word,
         "counts": {word: sum(row["word"] == word for row in rest) for word in _SEVERITY if word is not None},
         "indicative": found.indicative,
+        "design": found.design,
+        "order": shown(found.order),
         "mark_sentence": _mark_sentence(found),
         "base": _side(base, base_label),
         "candidate": _side(candidate, candidate_label),
-        "differences": [shown(reason) for reason in found.differences] + lonely,
+        "differences": [shown(reason) for reason in (*found.cautions, *found.differences)] + lonely,
         "rows": total + rest[:MOST_COMPARED],
         "rows_left_out": max(len(rest) - MOST_COMPARED, 0),
     }
@@ -697,13 +717,14 @@ def _compared(changes: Mapping[str, Change]) -> dict[str, Any]:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    is_time = change.metric != "errors"
+    is_time = change.metric.startswith("p")
     return {
         "base": _estimate(change.base, is_time),
         "candidate": _estimate(change.candidate, is_time),
         "change": _number(change.change),
         "low": _number(change.low),
         "high": _number(change.high),
+        "budget": _number(change.budget),
         "word": change.word,
         "reason": shown(change.reason),
     }
@@ -713,6 +734,8 @@ def _comparison_sentence(found: Comparison, total: Mapping[str, Any], base_label
     names = f"{shown(candidate_label, 40)} against {shown(base_label, 40)}"
     if not found.comparable:
         return f"{names}: not comparable, {shown(found.unlike[0])}."
+    if found.design == "same":
+        return f"{names}: the same run on both sides."
     p95 = total["p95"]
     word = f"{found.word}, indicative" if found.indicative else found.word
     if p95["change"] is None:

@@ -212,7 +212,8 @@ def _comparison(document: Document, pen: _Pen, width: int) -> Iterator[str]:
     if document["rows_left_out"]:
         yield f"  +{document['rows_left_out']} more"
     yield ""
-    yield from _filled(shown(document["mark_sentence"], LONGEST_SENTENCE), "  ", width, pen, (), ("dim",))
+    if document["mark_sentence"]:
+        yield from _filled(shown(document["mark_sentence"], LONGEST_SENTENCE), "  ", width, pen, (), ("dim",))
 
 
 def _compared(row: Node) -> tuple[str, ...]:
