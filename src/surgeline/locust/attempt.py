@@ -46,9 +46,12 @@ class Attempt:
         self._start_ns = lane.now_ns()
         lane.lags.append(self._start_ns - self._due_ns)
         goes_on = not step.step.extract
+        cut_off: GreenletExit | None = None
         try:
             reader = self._answer = self._chain(lane.hosted.timeout_ns if step.timeout_ns is None else step.timeout_ns)
             end = lane.now_ns()
+            # What follows can wait; other answers that have come meanwhile want to be looked at the clock first.
+            cut_off = lane.give_way()
             answer = Answer(reader.status, reader.headers, _plain_body(reader, step), end - self._start_ns)
             outcome, error, goes_on = step.judge(answer, self._iteration.scope)
         except Broken as broken:
@@ -61,6 +64,8 @@ class Attempt:
             log.error("a request broke in the engine itself:\n%s", traceback.format_exc())
             end, outcome, error = lane.now_ns(), Outcome.ERROR, "engine_fault"
         self.finish(outcome, error, end)
+        if cut_off is not None:
+            raise cut_off
         return end, goes_on
 
     def finish(self, outcome: Outcome, error: str, end_ns: int = -1) -> None:
@@ -166,7 +171,8 @@ class Attempt:
 
     def _server_timing(self) -> str:
         headers = self._answer.headers if self._answer is not None else ()
-        return next((value[:200] for name, value in headers if name.lower() == "server-timing"), "")
+        told = next((value for name, value in headers if name.lower() == "server-timing"), "")
+        return self._lane.hosted.public(told)[:200]
 
     def _sides(self) -> tuple[Side, Side | None]:
         request, answer = self._request, self._answer

@@ -13,6 +13,8 @@ from typing import Any
 MOST_FAILED = 3
 MOST_RANDOM = 3
 RANDOM_RATIO = 0.01
+MOST_ENDPOINTS = 2_000
+"""Endpoints with evidence: scripts that name requests by their ids have no end of them."""
 BODY_HEAD = 2_000
 MOST_HEADERS = 60
 LONGEST_HEADER = 500
@@ -59,7 +61,11 @@ class Exchanges:
         sides: Callable[[], tuple[Side, Side | None]],
     ) -> None:
         """Keeps the exchange if it is the first, the slowest so far, failed, or drawn. `sides` is asked only then."""
-        kept = self._kept.setdefault(endpoint, _Kept())
+        kept = self._kept.get(endpoint)
+        if kept is None:
+            if len(self._kept) >= MOST_ENDPOINTS:
+                return
+            kept = self._kept[endpoint] = _Kept()
         why = ""
         if not kept.first:
             kept.first, why = True, "first"

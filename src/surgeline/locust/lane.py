@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 import gevent.event
+from gevent import GreenletExit
 from locust import LoadTestShape, User, events, task
 from locust.event import Events
 from locust.exception import CatchResponseError, StopUser
@@ -46,6 +47,8 @@ AHEAD_NS = 3 * NS_PER_S
 """How far ahead of its need a user is started: Locust looks at its shape once a second."""
 RETRY_NS = 1_000_000
 """A closed user whose request could not be sent is ready again after this."""
+CROWD = 4
+"""Requests in flight from which on answers may come together: their ends are read before any of them is judged."""
 SETTLE_NS = 2 * NS_PER_S
 """How long the leading process waits for its workers' word beyond the grace."""
 
@@ -386,6 +389,15 @@ class Lane:
             self._in_flight.discard(greenlet)
             if self._draining and not self._in_flight:
                 self._drained.set()
+
+    def give_way(self) -> GreenletExit | None:
+        """Lets others that can read go first, where there are some; what was thrown at this greenlet meanwhile."""
+        if len(self._in_flight) > CROWD:
+            try:
+                gevent.sleep(0)
+            except GreenletExit as thrown:
+                return thrown
+        return None
 
     # --- what is told ------------------------------------------------------------------------------------------------
 
