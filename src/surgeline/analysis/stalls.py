@@ -10,6 +10,7 @@ under a second to a fifth of the run, and the one on which most of them agree is
 What comes in are columns of rows; what leaves is a value or nothing.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,14 @@ def find(
         found = _within(
             stage[kept], endpoint[kept], names, intended_ns[kept], start_ns[kept], end_ns[kept], usual[kept], span_s
         )
-        if found is not None and (best is None or found.cycles_hit > best.cycles_hit):
+        if found is not None and (best is None or _luck(found) < _luck(best)):
             best = found
     return best
+
+
+def _luck(stall: PeriodicStall) -> float:
+    """What two findings of the same moments are told apart by: chance, ten times as likely for each empty cycle."""
+    return stall.chance * 10.0 ** (stall.cycles - stall.cycles_hit)
 
 
 def _usual_ns(stage: Array, endpoint: Array, response_ns: Array) -> Array:
@@ -153,7 +159,7 @@ def _within(
             end_ns,
             figures,
         )
-        if best is None or stall.chance < best.chance:
+        if best is None or _luck(stall) < _luck(best):
             best = stall
     return best
 
@@ -161,8 +167,8 @@ def _within(
 def _in_step(strong: Array, moment: Array, span_s: float) -> tuple[Array, tuple[float, int, int, float]] | None:
     """Which of the strong moments are in step with one period, and period (s), cycles, cycles hit and chance.
 
-    Of all the periods on which many moments agree, the one that chance explains least; a fraction of the true period
-    agrees as well, but most of its cycles are empty.
+    Of all the periods on which many moments agree, the one that chance explains least, where each cycle without a
+    stall makes it ten times as likely: a fraction of the true period agrees as well, but half of its cycles are empty.
     """
     at_s = moment[strong] / units.NS_PER_S
     if len(at_s) > MOST_MOMENTS:
@@ -170,6 +176,7 @@ def _in_step(strong: Array, moment: Array, span_s: float) -> tuple[Array, tuple[
     if len(at_s) < FEWEST_CYCLES:
         return None
     best: tuple[Array, tuple[float, int, int, float]] | None = None
+    least = math.inf
     # Independent periods that were tried, in each of two selections of moments.
     tried = 2.0 * max(span_s / SHORTEST_PERIOD_S, 1.0)
     for period_s, phase_s in _candidates(at_s, span_s):
@@ -181,8 +188,9 @@ def _in_step(strong: Array, moment: Array, span_s: float) -> tuple[Array, tuple[
         chance = tried * binomial_at_least(len(hit), len(at_s), min(2.0 * _tolerance(period_s) / period_s, 1.0))
         if chance > MOST_CHANCE or int(in_step.sum()) < 0.4 * len(at_s):
             continue
-        if best is None or chance < best[1][3]:
-            best = in_step, (period_s, cycles, len(hit), chance)
+        score = chance * 10.0 ** (cycles - len(hit))
+        if score < least:
+            least, best = score, (in_step, (period_s, cycles, len(hit), chance))
     return best
 
 
