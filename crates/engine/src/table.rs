@@ -40,7 +40,8 @@ pub struct Table {
 impl Table {
     /// A table of `rows` rows without columns.
     pub fn new(rows: usize) -> Self {
-        let mut bytes = Vec::with_capacity(64 + rows * 64);
+        // A row of samples takes some 180 bytes; memory that is not touched costs nothing.
+        let mut bytes = Vec::with_capacity(4096 + rows * 192);
         bytes.extend_from_slice(&(rows as u32).to_le_bytes());
         bytes.extend_from_slice(&0u16.to_le_bytes());
         Self { bytes, rows, columns: 0 }
