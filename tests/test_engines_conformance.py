@@ -6,6 +6,7 @@ engine says it did.
 
 import json
 import math
+import os
 import ssl
 import subprocess
 import sys
@@ -459,8 +460,11 @@ def test_what_is_no_tls_is_a_broken_handshake(engine: Engine, tmp_path: Path) ->
 def test_a_freeze_is_felt_by_everyone_who_was_due_during_it(engine: Engine, tmp_path: Path) -> None:
     """
     200 arrivals per second, and the server freezes for one second in five. What each request would have waited follows
-    from when it was due and from the server's own log; p90 and p99 are within 2 % of that, p50 within 1 ms.
+    from when it was due and from the server's own log; p90 and p99 are within 5 % of that, p50 within 3 ms, on engines
+    that read two hundred answers one after the other too. (`test_freeze_truth` has the promise of the fast one.)
     """
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip("others use this machine: how late an answer was read says nothing of the engine")
     log = tmp_path / "freezes.log"
     command = [sys.executable, str(Path(__file__).parent / "targets" / "freezing.py"), str(log)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
@@ -486,8 +490,8 @@ def test_a_freeze_is_felt_by_everyone_who_was_due_during_it(engine: Engine, tmp_
     for share in (0.9, 0.99):
         rank = math.ceil(share * len(truth)) - 1
         assert truth[rank] > 100_000_000, "the server froze long enough to be seen"
-        assert response[rank] == pytest.approx(truth[rank], rel=0.02)
-    assert response[len(truth) // 2] == pytest.approx(truth[len(truth) // 2], abs=1_000_000)
+        assert response[rank] == pytest.approx(truth[rank], rel=0.05)
+    assert response[len(truth) // 2] == pytest.approx(truth[len(truth) // 2], abs=3_000_000)
 
 
 def test_processes_share_a_plan_without_overlap(tmp_path: Path) -> None:
