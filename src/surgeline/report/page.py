@@ -24,7 +24,10 @@ _MARKUP = re.compile(
 
 
 LINES, COLUMNS = 70, 112
-"""What an A4 sheet holds in nine-point type."""
+"""What an A4 sheet holds in nine-point type; found by printing pages of all kinds."""
+
+LONGEST_NAME = 80
+"""Characters of an endpoint's name in the table: one line, two at most."""
 
 
 class _Fit(NamedTuple):
@@ -154,7 +157,7 @@ def _endpoints(document: Document) -> Iterator[str]:
         response = endpoint["response"]
         p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
         return (
-            f"{cells.mark(endpoint['slo'])} {escaped(endpoint['name'])}".strip(),
+            f"{cells.mark(endpoint['slo'])} {escaped(shown(endpoint['name'], LONGEST_NAME))}".strip(),
             units.format_count(endpoint["tally"]["due"]),
             cells.duration(response["p50"]),
             f"{p95} [{around}]" if around else p95,

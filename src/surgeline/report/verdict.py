@@ -298,7 +298,10 @@ def _missed_at_once(
     result, stage = missed
     worst = _breaker(stage, result.objective)
     broken = objective_text(result.objective)
-    start = f"Misses {broken} {'already ' if len(order) > 1 else ''}at {load_text(stage)}"
+    where = f"{'already ' if len(order) > 1 else ''}at {load_text(stage)}"
+    start = f"Misses {broken} {where}"
+    if result.objective.endpoint is not None:
+        start = f"{_name(result.objective.endpoint)} misses {objective_text(result.objective, False)} {where}"
     tails = [""]
     if worst is not None:
         value = measured(worst, result.objective)
@@ -424,15 +427,14 @@ def _without_objectives(summary: Summary) -> Verdict:
     if flat is not None:
         return _stops_growing(order, flat, failing)
     last = order[-1]
-    facts = f"{_rate(last)}, {_p95(last)}, {_errors_text(last)}"
+    facts = f"{_rate(last)}, {_p95(last.total)}, {_errors_text(last)}"
     generator = any(stage.validity == "invalid" and peak(stage) > peak(last) for stage in summary.stages)
     if generator:
         sentence = f"No limit reached up to {load_text(last)} ({facts}); beyond that the generator was the limit."
         return Verdict(sentence, "no limit", None, last.index)
     if len({peak(stage) for stage in order}) == 1:
-        sentence = (
-            f"Answers {_rate(last)} at {load_text(last)}: {_p95(last)}, {_errors_text(last)}; one load shows no limit."
-        )
+        sentence = f"Answers {_rate(last)} at {load_text(last)}: {_p95(last.total)}, {_errors_text(last)}"
+        sentence += "; one load shows no limit."
         return Verdict(sentence, "one load", None, last.index)
     return Verdict(f"No limit reached up to {load_text(last)}: {facts}.", "no limit", None, last.index)
 
@@ -449,8 +451,12 @@ def _rate(stage: StageFigures) -> str:
     return units.format_rate(stage.total.goodput_per_s)
 
 
-def _p95(stage: StageFigures) -> str:
-    return f"p95 {units.format_duration(stage.total.response.quantiles[0.95].value)}"
+def _p95(figures: EndpointFigures) -> str:
+    """`p95 41 ms`; where there is none the median, or that there is neither."""
+    for name, q in (("p95", 0.95), ("p50", 0.5)):
+        if figures.response.quantiles[q].value is not None:
+            return f"{name} {units.format_duration(figures.response.quantiles[q].value)}"
+    return "too few answers for percentiles"
 
 
 def _errors_text(stage: StageFigures) -> str:
@@ -501,7 +507,9 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
     stage, last = order[_place(order, flat.stage)], order[-1]
     rate = units.format_rate(flat.throughput_per_s)
     start = f"Throughput stops growing at {rate} from {load_text(stage)} on"
-    slower = f"at {load_text(last)} {_p95(last)} instead of {_p95(stage).removeprefix('p95 ')}"
+    slower = f"at {load_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
+    if None in (item.total.response.quantiles[0.95].value for item in (stage, last)):
+        slower = f"at {load_text(last)} {_p95(last.total)}"
     errors = f", errors from {load_text(order[failing])}" if failing is not None else ""
     sentence = _shortest_that_fits(f"{start}; {slower}{errors}.", f"{start}; {slower}.", f"{start}.")
     return Verdict(sentence, "throughput", None, stage.index, stage.index)
@@ -510,9 +518,8 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
 def _whole_run(summary: Summary) -> Verdict:
     """For a run without stages that can be compared: what was answered over all of it."""
     total = summary.total
-    p95 = units.format_duration(total.response.quantiles[0.95].value)
     failed = "no errors" if total.tally.bad == 0 else f"{units.format_ratio(total.error_ratio.value)} errors"
-    return Verdict(f"Answers {units.format_rate(total.goodput_per_s)}: p95 {p95}, {failed}.", "one load", None)
+    return Verdict(f"Answers {units.format_rate(total.goodput_per_s)}: {_p95(total)}, {failed}.", "one load", None)
 
 
 # --- nothing to say about the server ---------------------------------------------------------------------------------
