@@ -106,11 +106,16 @@ fn a_stale_connection_is_not_retried() {
 #[test]
 fn a_close_between_requests_is_no_error() {
     for end in [|| Act::Close, || Act::Reset] {
-        let (port, ledger) = serve(move |_| vec![ok("hello"), Act::Pause(1), end()]);
-        let mut plan = plan(port, "/", 200);
-        plan["scenarios"][0]["think_time_ns"] = json!([10 * MS, 10 * MS]);
+        let (port, ledger) = serve(move |incoming| match incoming.path.as_str() {
+            "/later" => vec![ok("hello"), Act::Pause(1), end()],
+            _ => vec![ok("hello"), end()],
+        });
+        let mut plan = plan(port, "/", 800);
+        plan["scenarios"][0]["think_time_ns"] = json!([100 * MS, 100 * MS]);
+        let step = |path: &str| json!({"endpoint": 0, "method": "GET", "path": path});
+        plan["scenarios"][0]["steps"] = json!([step("/"), step("/later")]);
         let written = run(&plan);
-        assert!(written.rows.len() > 5);
+        assert!(written.rows.len() > 3);
         assert_eq!((written.only_error(), ledger.connections()), ("", written.rows.len()));
     }
 }
@@ -396,12 +401,12 @@ fn mutated_answers_never_break_the_engine() {
     });
     let mut plan = plan(port, "/{{seq}}", 0);
     plan["workload"] = open(2000, 1000);
-    plan["timeout_ns"] = json!(500 * MS);
+    plan["timeout_ns"] = json!(3_000 * MS);
     plan["scenarios"][0]["steps"][0]["check"] = json!({"json": [["$.a", 1]], "header": [["x", "y"]]});
     let begun = Instant::now();
     let written = run(&plan);
     assert_eq!(written.rows.len(), 2000);
-    assert!(begun.elapsed().as_secs() < 10);
+    assert!(begun.elapsed().as_secs() < 20);
     written.check_reached(ledger.requests());
     assert!(written.errors().len() > 3, "{:?}", written.errors());
 }

@@ -132,11 +132,12 @@ impl Written {
             .collect()
     }
 
-    /// The server read as many requests as were sent, hops included, but for those that met a closed connection: whether
-    /// these were read depends on which of the two was quicker.
+    /// The server read as many requests as were sent, hops included, but for those that found no connection or a closed
+    /// one: whether these were read depends on which of the two was quicker.
     pub fn check_reached(&self, reached: usize) {
         let errors = self.errors();
-        let lost = ["stale_connection", "write_failed"].map(|kind| errors.get(kind).copied().unwrap_or(0));
+        let lost = ["stale_connection", "write_failed", "connect_timeout", "connect_refused"]
+            .map(|kind| errors.get(kind).copied().unwrap_or(0));
         let sent = (self.count("sent") + self.count("hops")) as usize;
         assert!((sent - lost.iter().sum::<usize>()..=sent).contains(&reached), "{reached} of {sent}: {errors:?}");
     }
