@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import report_examples as examples
-from surgeline.report import document, html, page, terminal
+from surgeline.analysis.compare import compare_runs
+from surgeline.analysis.figures import figures_of
+from surgeline.report import comparison_text, document, html, page, terminal
+from surgeline.report.comparison import comparison_document
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "report"
@@ -91,5 +94,6 @@ def test_the_terminal_shows_the_golden_text():
 
 def test_the_comparison_is_the_golden_table():
     """What `surgeline compare` prints about two runs of the bookshop."""
-    made = document.comparison_document(examples.shop(), examples.shop(seed=8), "main", "last")
-    check_golden("compare.txt", terminal.render_comparison(made))
+    runs = [figures_of(examples.shop(seed=seed), examples.FINDINGS) for seed in (7, 8)]
+    made = comparison_document(compare_runs(runs[:1], runs[1:]), runs[:1], runs[1:], "main", "last")
+    check_golden("compare.txt", comparison_text.render(made))

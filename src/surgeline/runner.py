@@ -1,15 +1,17 @@
-"""One run, end to end: an order goes in, a run directory with its pages comes out.
+"""One run, or one series of runs, end to end: an order goes in, a run directory with its pages comes out.
 
 This is the only module that knows every stage. `carry_out` makes the directory, starts the engine, watches the journal
 until the end and closes; `conclude` turns what a directory holds into its result document and its pages, and is all
-that making a report again or recovering a run needs.
+that making a report again or recovering a run needs. `carry_out_series` makes several runs, in blocks and with what is
+to happen between them.
 """
 
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +21,7 @@ from surgeline.engines import Ending, Engine, EngineError, Running, Script, Sett
 from surgeline.plan.model import Plan
 from surgeline.samples import Frame
 from surgeline.store.rundir import Run, RunDirectory
-from surgeline.workload import Workload
+from surgeline.workload import SplitMix64, Workload
 
 LOOK_EVERY_S = 0.2
 """How often the journal is looked at while a run lasts: five times a second is what an eye can follow."""
@@ -56,6 +58,8 @@ class Order:
     notes: tuple[str, ...] = ()
     authorized: str = "own address"
     """Why load on the target is allowed: "own address", "asked" or "--authorized"; kept with the run."""
+    series: Mapping[str, Any] | None = None
+    """Group, block, side and order of a run that belongs to a series; kept with the run."""
 
 
 class Observer(Protocol):
@@ -88,6 +92,12 @@ def carry_out(order: Order, observer: Observer, stop: threading.Event) -> Finish
     Raises EngineError or Unsupported where the engine cannot start (the directory then says `failed`), StoreError where
     the directory cannot be written.
     """
+    run = measure(order, observer, stop)
+    return Finished(run, conclude(run))
+
+
+def measure(order: Order, observer: Observer, stop: threading.Event) -> Run:
+    """Like `carry_out`, but the run is closed and not judged."""
     directory = RunDirectory.create(order.root, order.name, _meta(order))
     observer.started(directory, order)
     sink = directory.segment("main")
@@ -104,7 +114,7 @@ def carry_out(order: Order, observer: Observer, stop: threading.Event) -> Finish
     directory.close(*_state(ending, reason), at_ns)
     if ending.reason == "failed" and not Run(directory.path).measurement().counts:
         raise EngineError(ending.detail or "the engine broke before anything was measured")
-    return Finished(run := Run(directory.path), conclude(run))
+    return Run(directory.path)
 
 
 def _watch(
@@ -178,7 +188,7 @@ def _meta(order: Order) -> dict[str, Any]:
         "versions": environment.versions(),
         "command": list(order.command),
         "notes": list(order.notes),
-        "series": None,
+        "series": dict(order.series) if order.series else None,
     }
 
 
@@ -274,6 +284,132 @@ def read_document(run: Run) -> Mapping[str, Any]:
     if isinstance(stored, dict) and stored.get("format") == document.FORMAT:
         return stored
     return judged(run)[0]
+
+
+def figures(run: Run) -> Any:
+    """What comparisons and trends take of a stored run (`analysis.figures.RunFigures`); its rows are not read."""
+    import numpy as np
+
+    from surgeline.analysis.figures import Cell, figures_from
+
+    document = read_document(run)
+    cells = [Cell(**{**cell, "index": np.asarray(cell["index"])}) for cell in run.cells()]
+    return figures_from(run.meta.raw, document, cells)
+
+
+# --- Series ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run of a series: what to run, on which side ("a" or "b"), in which block.
+
+    `prepare` brings the target into the state of that side and returns what undoes it afterwards.
+    """
+
+    order: Order
+    side: str
+    block: int
+    prepare: Callable[[], Callable[[], None]] = lambda: lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """What happens between the runs of a series, all of it unmeasured.
+
+    `between` is done before each run but the first; then the target is warmed up for `warm_up_ns` with the run's own
+    load at its first level, and left alone for `cool_down_ns` afterwards.
+    """
+
+    between: Callable[[], None] = lambda: None
+    warm_up_ns: int = 0
+    cool_down_ns: int = 0
+
+
+def blocks(count: int, sides: Sequence[str], seed: int) -> list[tuple[int, str]]:
+    """In which order the sides take their turns: every side once in each block, the order within it drawn.
+
+    With two sides, half of the blocks begin with either (one more for an odd count), so that a drift over the blocks
+    hits both alike.
+    """
+    draws = SplitMix64(seed)
+    firsts = [number % len(sides) for number in range(count)]
+    for last in range(count - 1, 0, -1):
+        other = draws.next_u64() % (last + 1)
+        firsts[last], firsts[other] = firsts[other], firsts[last]
+    return [
+        (number, sides[(first + step) % len(sides)])
+        for number, first in enumerate(firsts)
+        for step in range(len(sides))
+    ]
+
+
+def carry_out_series(
+    turns: Sequence[Turn],
+    group: Mapping[str, Any],
+    spacing: Spacing,
+    observer: Callable[[int, Turn], Any],
+    stop: threading.Event,
+    done: Callable[[Finished], None] = lambda finished: None,
+) -> list[Finished]:
+    """Runs the turns one after the other; those that were finished when `stop` was set, or all.
+
+    `observer` gives a context manager of an Observer for each turn. Both sides of a block have the same arrivals: the
+    workload's seed is moved by the number of the block and by nothing else. A run that was stopped is kept and judged,
+    but belongs to no block.
+    """
+    finished: list[Finished] = []
+    for number, turn in enumerate(turns):
+        if stop.is_set():
+            break
+        if number:
+            spacing.between()
+        undo = turn.prepare()
+        try:
+            order = turn.order
+            load = order.workload
+            if load is not None:
+                load = replace(load, seed=load.seed + turn.block)
+                if spacing.warm_up_ns:
+                    _warm_up(replace(order, workload=load), spacing.warm_up_ns, stop)
+            place = {**group, "block": turn.block, "side": turn.side, "order": number}
+            if stop.is_set():
+                break
+            with observer(number, turn) as watching:
+                made = carry_out(replace(order, workload=load, series=place), watching, stop)
+        finally:
+            undo()
+        if stop.is_set():
+            break
+        finished.append(made)
+        done(made)
+        if spacing.cool_down_ns and number + 1 < len(turns):
+            stop.wait(spacing.cool_down_ns / units.NS_PER_S)
+    return finished
+
+
+class _Unseen:
+    """Nobody watches a warm-up."""
+
+    def started(self, run: RunDirectory, order: Order) -> None:
+        del run, order
+
+    def tick(self, live: Live, elapsed_ns: int) -> None:
+        del live, elapsed_ns
+
+    def ending(self, reason: str) -> None:
+        del reason
+
+
+def _warm_up(order: Order, duration_ns: int, stop: threading.Event) -> None:
+    """The order's load at its first level, measured by nobody: its directory is thrown away."""
+    load = order.workload
+    assert load is not None  # noqa: S101 - the caller has looked
+    first = load.stages[0]
+    level = first.start or first.end
+    calm = replace(load, stages=(replace(first, start=level, end=level, duration_ns=duration_ns),))
+    with tempfile.TemporaryDirectory(prefix="surgeline-warm-up-") as nowhere:
+        measure(replace(order, workload=calm, root=Path(nowhere), name="warm-up", abort=False), _Unseen(), stop)
 
 
 def files_of(run: Run, names: Sequence[str] = ("summary.md", "report.html", "requests.csv")) -> list[Path]:

@@ -128,9 +128,15 @@ class RunFigures:
 
     @property
     def subject(self) -> str:
-        """What two runs of the same plan or script share; "" where it is not known."""
+        """What two runs of the same plan or script share; "" where it is not known.
+
+        Where the plan tests, what it is called and what it counts as good enough are no part of it. A series of two
+        plans says itself that they are to be compared.
+        """
+        if self.series.get("subject"):
+            return str(self.series["subject"])
         subject = _mapping(self.meta.get("subject"))
-        held = _mapping(subject.get("plan")).get("hash") or subject.get("hash")
+        held = subject.get("like") or _mapping(subject.get("plan")).get("hash") or subject.get("hash")
         if held:
             return str(held)
         if subject.get("sha256"):
@@ -374,6 +380,8 @@ def meta_of(run: Mapping[str, Any]) -> dict[str, Any]:
     kept["subject"] = {key: subject.get(key) for key in ("kind", "hash", "sha256", "arguments") if subject.get(key)}
     if isinstance(plan, Mapping):
         kept["subject"]["hash"] = plan.get("hash") or subject.get("hash")
+        if plan.get("scenarios"):
+            kept["subject"]["like"] = _likeness(plan)
     kept["target"] = settings.get("target") or _mapping(plan).get("target")
     kept["workers"] = settings.get("workers")
     kept["seed"] = settings.get("seed")
@@ -382,6 +390,19 @@ def meta_of(run: Mapping[str, Any]) -> dict[str, Any]:
     }
     kept["imported"] = run.get("imported")
     return kept
+
+
+_UNLIKE_BY_NAME = ("target", "name", "slo", "hash")
+"""Keys of a plan that two runs may differ in and still have tested the same thing."""
+
+
+def _likeness(plan: Mapping[str, Any]) -> str:
+    """Equal for plans that send the same requests under the same load."""
+    kept = {key: value for key, value in plan.items() if key not in _UNLIKE_BY_NAME}
+    if isinstance(kept.get("workload"), Mapping):
+        kept["workload"] = {key: value for key, value in kept["workload"].items() if key != "seed"}
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _MACHINE = ("cpu", "cores", "cores_usable", "architecture")

@@ -61,6 +61,10 @@ class Wanted:
     locust_arguments: tuple[str, ...] = ()
     source: str | None = None
     """What the run says it came from, where that is not the kind of its subject."""
+    repeat: int = 1
+    between: str | None = None
+    warm_up: str | None = None
+    cool_down: str | None = None
 
 
 def order_from(text: str, wanted: Wanted) -> runner.Order:

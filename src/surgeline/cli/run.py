@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from surgeline import runner
-from surgeline.cli import EXIT_INVALID, EXIT_MISSED, live, style
+from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style
 from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
@@ -48,6 +48,10 @@ from surgeline.store.rundir import DEFAULT_ROOT
 @click.option(
     "--ui", type=click.Choice(["auto", "live", "plain", "none"]), default="auto", help="What is shown meanwhile."
 )
+@click.option("--repeat", type=click.IntRange(min=1), default=1, help="So many runs, kept as one series.")
+@click.option("--between", help="With --repeat: command before each run but the first.")
+@click.option("--warm-up", help="With --repeat: unmeasured load before each run, as in 3s; none by default.")
+@click.option("--cool-down", help="With --repeat: rest after each run, as in 5s; 1s by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result document instead of the summary.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Print nothing but ASCII.")
 @click.argument("locust_arguments", nargs=-1, metavar="[-- LOCUST OPTIONS]")
@@ -59,6 +63,12 @@ def run(subject: str, **options: Any) -> int:
     on one page.
     """
     wanted = Wanted(**options)
+    if wanted.repeat > 1:
+        from surgeline.cli.series import repeat
+
+        return repeat(subject, wanted, wanted.repeat, wanted.between, wanted.warm_up or "0s", wanted.cool_down or "1s")
+    if wanted.between or wanted.warm_up or wanted.cool_down:
+        raise Refused("--between, --warm-up and --cool-down go with --repeat, as in --repeat 5", EXIT_USAGE)
     order = order_from(subject, wanted)
     return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only)
 

@@ -41,6 +41,10 @@ _ASCII = str.maketrans(
         "”": '"',
         "│": "|",
         "─": "-",
+        "├": "[",
+        "┤": "]",
+        "┼": "|",
+        "●": "o",
     }
 )
 
@@ -49,30 +53,32 @@ _UNIT = re.compile(r"(?<=\d) (?=(?:ns|µs|ms|s|min|h|B|kB|MB|GB|%|users?)(?!\w))
 """The space between a number and its unit, where a line must not end."""
 
 
-class _Pen:
+class Pen:
     """Colours a text or leaves it, by one flag."""
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
 
     def __call__(self, text: str, *styles: str) -> str:
+        """The text in those styles."""
         codes = ";".join(_SGR[style] for style in styles if style in _SGR)
         return f"\x1b[{codes}m{text}\x1b[0m" if self._colour and codes and text else text
 
 
 def render(document: Document, colour: bool = False, ascii: bool = False, width: int = WIDTH) -> str:
     """What `surgeline run` prints on stdout at the end."""
-    return _joined(_run(document, _Pen(colour), max(width, 40)), ascii)
+    return joined(_run(document, Pen(colour), max(width, 40)), ascii)
 
 
-def _joined(lines: Iterable[str], ascii: bool) -> str:
+def joined(lines: Iterable[str], ascii: bool) -> str:
+    """The lines as one text, in 7 bits where `ascii` asks for that."""
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii") if ascii else text
 
 
-def _run(document: Document, pen: _Pen, width: int) -> Iterator[str]:
+def _run(document: Document, pen: Pen, width: int) -> Iterator[str]:
     status = cells.status(document)
-    yield from _filled(
+    yield from filled(
         shown(document["verdict"]["sentence"], 400),
         f"{status.mark} {status.word.upper()}  ",
         width,
@@ -82,7 +88,7 @@ def _run(document: Document, pen: _Pen, width: int) -> Iterator[str]:
     )
     yield ""
     for line in (cells.setting(document), [cells.validity(document), *cells.books(document)]):
-        yield from _filled(" · ".join(shown(part) for part in line if part), "  ", width, pen, (), ("dim",))
+        yield from filled(" · ".join(shown(part) for part in line if part), "  ", width, pen, (), ("dim",))
     for key, heading, mark, empty in cells.BOXES:
         yield ""
         yield pen(heading, "bold")
@@ -97,14 +103,14 @@ def _run(document: Document, pen: _Pen, width: int) -> Iterator[str]:
     for item in document["trust"][: cells.MOST_TRUST]:
         mark = cells.LEVEL_MARKS[item["level"]]
         word = "warning: " if item["level"] == "warning" else ""
-        yield from _filled(word + shown(item["sentence"], 400), f"  {mark} ", width, pen, (tones[item["level"]],))
+        yield from filled(word + shown(item["sentence"], 400), f"  {mark} ", width, pen, (tones[item["level"]],))
 
 
-def _filled(
+def filled(
     text: str,
     lead: str,
     width: int,
-    pen: _Pen,
+    pen: Pen,
     lead_styles: tuple[str, ...] = (),
     styles: tuple[str, ...] = (),
 ) -> Iterator[str]:
@@ -117,20 +123,20 @@ def _filled(
         yield " " * len(lead) + pen(line, *styles)
 
 
-def _box(box: Node, kind: str, mark: str, empty: str, width: int, pen: _Pen) -> Iterator[str]:
+def _box(box: Node, kind: str, mark: str, empty: str, width: int, pen: Pen) -> Iterator[str]:
     tone = {"well": "good", "failed": "bad", "explore": "plain"}[kind]
     for item, step in cells.on_page(box):
-        yield from _filled(shown(item["sentence"], LONGEST_SENTENCE), f"  {mark} ", width, pen, (tone,))
+        yield from filled(shown(item["sentence"], LONGEST_SENTENCE), f"  {mark} ", width, pen, (tone,))
         if step:
-            yield from _filled(shown(step, LONGEST_SENTENCE), "    → ", width, pen, ("dim",), ("dim",))
-        yield from _filled(cells.confidence(item), "    ", width, pen, (), ("dim",))
+            yield from filled(shown(step, LONGEST_SENTENCE), "    → ", width, pen, ("dim",), ("dim",))
+        yield from filled(cells.confidence(item), "    ", width, pen, (), ("dim",))
     if box["more"]:
         yield f"    +{box['more']} more in report.html"
     if not box["items"]:
         yield f"    {pen(empty, 'dim')}"
 
 
-def _endpoints(document: Document, pen: _Pen, width: int) -> Iterator[str]:
+def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     endpoints = document["endpoints"]
     rows = []
     for endpoint in endpoints[: cells.MOST_ROWS]:
@@ -171,64 +177,7 @@ def table(
         yield "  ".join(parts).rstrip()
 
 
-# --- compare and runs list -------------------------------------------------------------------------------------------
-
-
-def render_comparison(document: Document, colour: bool = False, ascii: bool = False, width: int = WIDTH) -> str:
-    """What `surgeline compare` prints: p50 and p95 of both sides, and how much they differ."""
-    return _joined(_comparison(document, _Pen(colour), width), ascii)
-
-
-_WORDS = {
-    "regressed": "✗ regressed",
-    "improved": "✓ improved",
-    "unchanged": "= unchanged",
-    "inconclusive": "? inconclusive",
-}
-
-
-def _comparison(document: Document, pen: _Pen, width: int) -> Iterator[str]:
-    base, candidate = document["base"], document["candidate"]
-    yield from _filled(shown(document["sentence"], LONGEST_SENTENCE), "", width, pen, (), ("bold",))
-    counts = [f"{count} {word}" for word, count in document["counts"].items() if count]
-    if document["comparable"] and counts:
-        yield f"Endpoints: {', '.join(counts)}"
-    yield ""
-    for side, run in (("base", base), ("candidate", candidate)):
-        facts = " · ".join(shown(part) for part in run["setting"])
-        yield from _filled(facts, f"  {side:<10}", width, pen, ("dim",))
-    for reason in document["obstacles"]:
-        yield from _filled(f"not comparable: {shown(reason)}", "  ✗ ", width, pen, ("warn",))
-    for reason in document["differences"]:
-        yield from _filled(shown(reason), "  ~ ", width, pen, ("dim",))
-    yield ""
-    names = (shown(base["label"], 14), shown(candidate["label"], 14))
-    head = ("endpoint", *(f"{metric} {name}" for metric in ("p50", "p95") for name in names), "change", "errors", "")
-    rows = [_compared(row) for row in document["rows"]]
-    tones = {"regressed": "bad", "improved": "good", "inconclusive": "plain"}
-    for number, line in enumerate(table(head, "lrrrrrrl", rows, width - 2, shrink=0)):
-        tone = tones.get(document["rows"][number - 1]["word"] or "", "") if number else "dim"
-        yield "  " + pen(line, tone)
-    if document["rows_left_out"]:
-        yield f"  +{document['rows_left_out']} more"
-    yield ""
-    if document["mark_sentence"]:
-        yield from _filled(shown(document["mark_sentence"], LONGEST_SENTENCE), "  ", width, pen, (), ("dim",))
-
-
-def _compared(row: Node) -> tuple[str, ...]:
-    p50, p95, errors = row["p50"], row["p95"], row["errors"]
-    before, after = (units.format_ratio(errors[side]["value"]) for side in ("base", "candidate"))
-    return (
-        shown(row["name"]),
-        cells.duration(p50["base"]),
-        cells.duration(p50["candidate"]),
-        cells.duration(p95["base"]),
-        cells.duration(p95["candidate"]),
-        cells.change(p95["change"]),
-        before if before == after else f"{before.removesuffix(' %')} → {after}",
-        _WORDS.get(row["word"] or "", "–"),
-    )
+# --- runs list --------------------------------------------------------------------------------------------------------
 
 
 def render_runs(
@@ -239,7 +188,7 @@ def render_runs(
     Each entry has `id` and may have `started_at`, `state`, `engine`, `baselines` (names), `problem`, and `verdict`, the
     verdict of its document; what is missing shows as an en dash.
     """
-    pen = _Pen(colour)
+    pen = Pen(colour)
     listed = []
     for entry in entries:
         verdict = entry.get("verdict") or {}
@@ -257,7 +206,7 @@ def render_runs(
             )
         )
     if not listed:
-        return _joined(["No runs here yet. Make one:  surgeline demo"], ascii)
+        return joined(["No runs here yet. Make one:  surgeline demo"], ascii)
     head = ("", "run", "started (UTC)", "engine", "state", "baseline", "verdict")
     lines = table(head, "lllllll", listed, width, shrink=6)
-    return _joined((pen(line, "dim") if number == 0 else line for number, line in enumerate(lines)), ascii)
+    return joined((pen(line, "dim") if number == 0 else line for number, line in enumerate(lines)), ascii)

@@ -1,0 +1,114 @@
+"""How does a trend read: as a table with a line for each run, and as a plot."""
+
+import math
+from collections.abc import Iterator
+
+from surgeline import units
+from surgeline.analysis.trend import Point, Trend
+from surgeline.report import svg
+from surgeline.report.terminal import WIDTH, Pen, filled, joined, table
+from surgeline.report.text import plural, shown
+
+BAR = 30
+"""Characters of the bar of a run."""
+STYLE = (
+    ".grid{stroke:#ddd;fill:none}.tick{fill:#666;font-size:12px}.run{fill:#444}"
+    ".level{stroke:#1565c0;stroke-width:2;fill:none}"
+    ".change{stroke:#b3261e;stroke-dasharray:4 3;fill:none}"
+    ".said{fill:#b3261e;font-size:12px}text{font-family:sans-serif}"
+)
+
+
+def render(trend: Trend, colour: bool = False, ascii: bool = False, width: int = WIDTH) -> str:
+    """What `surgeline trend` prints."""
+    return joined(_lines(trend, Pen(colour), width), ascii)
+
+
+def _lines(trend: Trend, pen: Pen, width: int) -> Iterator[str]:
+    name = f"{trend.metric} of {shown(trend.endpoint)}"
+    if not trend.steps:
+        yield f"No run of this plan has a {name}."
+    else:
+        word = plural(len(trend.points), "change point") if trend.points else "no change point"
+        yield pen(f"{name} over {plural(len(trend.steps), 'run')}: {word}", "bold")
+        yield ""
+    for number, point in enumerate(trend.points):
+        yield from filled(sentence(trend, number, point), "  ● ", width, pen, ("bad" if point.change > 0 else "good",))
+    if trend.points:
+        yield ""
+    values = [step.value or 0.0 for step in trend.steps]
+    top = max(values, default=1.0) or 1.0
+    starts = {point.at: number for number, point in enumerate(trend.points)}
+    rows = []
+    for number, step in enumerate(trend.steps):
+        change = trend.points[starts[number]] if number in starts else None
+        rows.append(
+            (
+                "●" if change else "",
+                shown(step.id),
+                shown(step.started_at).replace("T", " ")[:16],
+                shown(step.commit)[:8] or "–",
+                units.format_duration(step.value),
+                "─" * round(BAR * values[number] / top),
+                _percent(change.change) if change else step.note,
+            )
+        )
+    if rows:
+        head = ("", "run", "started (UTC)", "commit", trend.metric, "", "change")
+        for number, line in enumerate(table(head, "llllrll", rows, width, shrink=1)):
+            yield "  " + pen(line, "dim" if number == 0 else "")
+    for why, count in trend.left_out:
+        yield f"  ~ {plural(count, 'run')} left out: {why}"
+
+
+def sentence(trend: Trend, number: int, point: Point) -> str:
+    """One change point in words: its size with its interval, where it is, and between which commits."""
+    before, after = trend.commits[number]
+    step = trend.steps[point.at]
+    between = ""
+    if before and after:
+        between = f", between commits {shown(before)[:8]} and {shown(after)[:8]}" if before != after else (
+            f", within commit {shown(after)[:8]}: not the code alone"
+        )  # fmt: skip
+    return (
+        f"{_percent(point.change)} (95 % interval {_percent(point.low)} to {_percent(point.high)}) from "
+        f"{units.format_duration(point.before)} to {units.format_duration(point.after)}, first in {shown(step.id)}"
+        f"{between}."
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{'+' if value >= 0 else '−'}{abs(value) * 100:.1f} %"
+
+
+def plot(trend: Trend) -> str:
+    """The trend as an SVG of its own: a dot for each run, a line for each level, a mark for each change."""
+    canvas = svg.Canvas("trend", 900, 320, 70, 20, 30, 40)
+    values = [step.value or 0.0 for step in trend.steps]
+    top = max(values, default=1.0) * 1.1 or 1.0
+    x = svg.Scale(0, max(len(values) - 1, 1), canvas.x0 + 8, canvas.x1 - 8)
+    y = svg.Scale(0, top, canvas.y0, canvas.y1)
+    canvas.y_axis(y, svg.nice_ticks(0, top, 5), units.format_duration)
+    for number, step in enumerate(trend.steps):
+        spot = svg.mark(x(number), y(values[number]), "p50", f"{step.id} {units.format_duration(step.value)}")
+        canvas.add(spot.replace("mark p50", "run"))
+    for begin, end in trend.segments() if values else []:
+        level = level_of(values[begin:end])
+        canvas.add(svg.line(x(begin), y(level), x(end - 1), y(level), "level"))
+    for number, point in enumerate(trend.points):
+        middle = (x(point.at - 1) + x(point.at)) / 2
+        canvas.add(svg.line(middle, canvas.y1, middle, canvas.y0, "change"))
+        canvas.add(svg.text(middle, canvas.y1 - 8, _percent(point.change), "said", "middle"))
+        canvas.add(svg.text(middle, canvas.y0 + 32, shown(trend.commits[number][1])[:8], "tick", "middle"))
+    if trend.steps:
+        canvas.add(svg.text(canvas.x0, canvas.y0 + 16, shown(trend.steps[0].started_at)[:10], "tick"))
+        canvas.add(svg.text(canvas.x1, canvas.y0 + 16, shown(trend.steps[-1].started_at)[:10], "tick", "end"))
+    title = f"{trend.metric} of {shown(trend.endpoint)}"
+    words = "; ".join(sentence(trend, number, point) for number, point in enumerate(trend.points)) or "No change point."
+    drawn = canvas.done("trend", title, words, f"<style>{STYLE}</style>")
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+
+
+def level_of(values: list[float]) -> float:
+    """The geometric mean, as change points count."""
+    return math.exp(math.fsum(math.log(value) for value in values) / len(values))
