@@ -287,9 +287,12 @@ impl<'p> Worker<'p> {
 
     /// What is in flight then is cut.
     fn grace_end(&self) -> Ns {
+        let planned = self.timeline.end().saturating_add(self.program.grace);
         match self.stop {
+            None => planned,
             Some((at, grace)) if at <= self.timeline.end() => at.saturating_add(grace),
-            _ => self.timeline.end().saturating_add(self.program.grace),
+            // Stopped after the last stage: a grace that already runs can only become shorter.
+            Some((at, grace)) => at.saturating_add(grace).min(planned),
         }
     }
 

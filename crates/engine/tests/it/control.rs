@@ -62,6 +62,23 @@ fn the_last_stage_ends_the_run() {
     assert_eq!(limits(&written), [("stage_started".to_owned(), 0, 0), ("stage_ended".to_owned(), 0, 100)]);
 }
 
+/// A stop after the last stage cuts the grace that already runs.
+#[test]
+fn a_stop_cuts_the_grace() {
+    let (port, _) = serve(|_| vec![Act::Stall]);
+    let mut plan = plan(port, "/", 0);
+    plan["workload"] = open(10, 100);
+    plan["timeout_ns"] = json!(20_000 * MS);
+    let begun = Instant::now();
+    let running = start(&plan);
+    sleep(300);
+    running.stop(0);
+    let written = finish(&running);
+    written.check();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(written.outcomes()[&5], 10);
+}
+
 /// Dropping a run ends it at once, with its connections.
 #[test]
 fn dropping_ends_the_run() {
