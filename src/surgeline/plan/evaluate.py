@@ -173,7 +173,7 @@ def extract(step: Step, answer: Answer) -> dict[str, str]:
         found: str | None = None
         if source == "json":
             matches = _find(expression, _document(answer.body))
-            found = _as_text(matches[0]) if matches else None
+            found = None if not matches or matches[0] is None else _as_text(matches[0])
         elif source == "regex":
             match = _pattern(expression).search(answer.body.decode(errors="replace"))
             found = (match[1] if match.re.groups else match[0]) if match else None
