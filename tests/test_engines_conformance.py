@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import trustme
 from surgeline.engines import Engine, Settings
 from surgeline.engines.locust import LocustEngine
 from surgeline.engines.native import NativeEngine, available
+from surgeline.plan.feed import read_feed
 from surgeline.plan.model import Plan
 from surgeline.samples import Outcome, fold_rows
 from surgeline.store.journal import Segment
@@ -535,3 +537,87 @@ def test_a_load_can_be_scaled_while_it_runs(engine: Engine, tmp_path: Path, fact
     begin = next(event["at_ns"] for event in told.events if event["kind"] == "stage_started")
     last_second = sum(3e9 < row["intended_ns"] - begin <= 4e9 for row in told.rows)
     assert last_second == pytest.approx(100 * factor, abs=2)
+
+
+# --- test data --------------------------------------------------------------------------------------------------------
+
+
+def of_data(order: str, rows: int, load: dict[str, Any], **part: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A plan that says whose row it has, and the settings that hold the rows."""
+    text = "name,pass word\n" + "".join(f'ann{number},"a b""{number}"\n' for number in range(rows))
+    plan = {
+        "target": "",
+        "data": {"users": {"file": "users.csv", "order": order, **part}},
+        "headers": {"x-name": "{{users.name}}"},
+        "scenarios": {
+            "s": {"steps": [{"post": "/echo/{{users.name}}", "json": {"p": "{{users.pass word}}"}, "name": "login"}]}
+        },
+        "workload": load,
+    }
+    return plan, {"data": {"users": read_feed(text.encode(), "users.csv")}}
+
+
+def test_each_iteration_has_the_next_row_and_after_the_last_the_first(engine: Engine, tmp_path: Path) -> None:
+    """Values are escaped for where they stand; each row is used as often as any other."""
+    load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "40/s", "for": "1s"}]}
+    plan, settings = of_data("sequential", 10, load)
+    with Faulty() as target:
+        told = run(engine, {**plan, "target": target.url}, tmp_path, **settings)
+        assert_books_balance(told, target)
+    names = Counter(request.path for request in target.of_run(RUN))
+    assert names == {f"/echo/ann{number}": 4 for number in range(10)}
+    one = next(request for request in target.of_run(RUN) if request.path == "/echo/ann3")
+    assert json.loads(one.body) == {"p": 'a b"3'} and one.headers["x-name"] == "ann3"
+
+
+def test_when_all_rows_are_used_the_run_ends(engine: Engine, tmp_path: Path) -> None:
+    """What would have needed another row was never due, and the journal says why the run ended."""
+    load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "50/s", "for": "20s"}]}
+    plan, settings = of_data("sequential", 30, load, at_end="stop")
+    begun = time.monotonic()
+    with Faulty() as target:
+        told = run(engine, {**plan, "target": target.url}, tmp_path, **settings)
+        assert_books_balance(told, target)
+    assert time.monotonic() - begun < 15
+    assert sorted(request.path for request in target.of_run(RUN)) == sorted(f"/echo/ann{n}" for n in range(30))
+    assert told.ending.reason == "finished"
+    assert [event["reason"] for event in told.events if event["kind"] == "note"] == ["all rows of users are used"]
+
+
+def test_each_user_keeps_a_row_of_its_own(engine: Engine, tmp_path: Path) -> None:
+    """Two users, three rows: both send their own again and again, and nobody the third."""
+    load = {"model": "closed", "stages": [{"users": 2, "for": "600ms"}]}
+    plan, settings = of_data("unique", 3, load)
+    plan["scenarios"]["s"]["think_time"] = "50ms"
+    with Faulty() as target:
+        told = run(engine, {**plan, "target": target.url}, tmp_path, **settings)
+        assert_books_balance(told, target)
+    pairs = {(row["user"], row["url"].rpartition("/")[2]) for row in told.rows}
+    assert pairs == {(0, "ann0"), (1, "ann1")}
+    assert len(told.rows) > 8
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param(NativeEngine(), id="native", marks=needs_native), pytest.param(LocustEngine(), id="locust")]
+)
+def test_workers_share_the_rows_without_taking_one_twice(engine: Engine, tmp_path: Path) -> None:
+    """Two workers send each of a hundred rows once."""
+    load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "100/s", "for": "1s"}]}
+    plan, settings = of_data("unique", 100, load)
+    with Faulty() as target:
+        told = run(engine, {**plan, "target": target.url}, tmp_path, workers=2, **settings)
+        assert_books_balance(told, target)
+    assert sorted(request.path for request in target.of_run(RUN)) == sorted(f"/echo/ann{n}" for n in range(100))
+    assert len({row["worker"] for row in told.rows}) == 2
+
+
+def test_random_rows_come_in_any_order(engine: Engine, tmp_path: Path) -> None:
+    """Of three rows each is drawn, and not in turn."""
+    load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "60/s", "for": "1s"}]}
+    plan, settings = of_data("random", 3, load)
+    with Faulty() as target:
+        told = run(engine, {**plan, "target": target.url}, tmp_path, **settings)
+        assert_books_balance(told, target)
+    drawn = [row["url"].rpartition("/")[2] for row in sorted(told.rows, key=lambda row: row["intended_ns"])]
+    assert set(drawn) == {"ann0", "ann1", "ann2"}
+    assert any(one == other for one, other in pairwise(drawn))

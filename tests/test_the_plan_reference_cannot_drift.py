@@ -116,6 +116,7 @@ _WHOLE: dict[str, Any] = {
     "headers": {"accept": "application/json"},
     "auth": {"bearer": "{{env.TOKEN}}", "header": {"x-key": "{{env.KEY}}"}},
     "variables": {"shelf": "novels", "page": 3, "ratio": 0.5},
+    "data": {"users": {"file": "more/users.csv", "order": "sequential", "at_end": "stop", "sha256": "0" * 64}},
     "timeout": "10s",
     "redirects": 0,
     "insecure": True,

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from surgeline import units
 from surgeline.plan import evaluate
+from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, Step
 from surgeline.samples import Outcome
 
@@ -201,13 +202,17 @@ def reachable(target: str, addresses: Sequence[str], insecure: bool = False) -> 
 # --- The probes ------------------------------------------------------------------------------------------------------
 
 
-def check(plan: Plan, addresses: Sequence[str], environment: Mapping[str, str]) -> Preflight:
-    """Goes through every scenario once and says what a user wants to know before the load.
+def check(
+    plan: Plan, addresses: Sequence[str], environment: Mapping[str, str], data: Mapping[str, Feed] | None = None
+) -> Preflight:
+    """Goes through every scenario once, with the first row of its data, and says what a user wants to know beforehand.
 
     Raises Unreachable where nothing is listening, the first connection breaks, or TLS fails: there is nothing to
     measure. Raises evaluate.MissingVariable where the plan names an environment value that is not set.
     """
     constants = evaluate.constants(plan, environment)
+    for name, feed in (data or {}).items():
+        constants |= evaluate.cells(name, feed.columns, feed.rows[0])
     open_ones = reachable(plan.target, addresses)
     client = Client(plan.target, open_ones, plan.insecure)
     probes: dict[str, Probe] = {}

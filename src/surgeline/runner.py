@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from surgeline import __version__, environment, units
 from surgeline.analysis.live import Live, abort_reason
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Subject
+from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan
 from surgeline.samples import Frame
 from surgeline.store.rundir import Run, RunDirectory
@@ -50,6 +51,8 @@ class Order:
     headers: tuple[tuple[str, str], ...] = ()
     user_agent: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Feed] = field(default_factory=dict)
+    """The rows of each file that the plan names; the run keeps their names, hashes and counts."""
     max_in_flight: int = 10_000
     workers: int = 1
     abort: bool = True
@@ -177,6 +180,7 @@ def _meta(order: Order) -> dict[str, Any]:
             "abort": order.abort,
             "addresses": list(order.addresses),
             "authorized": order.authorized,
+            "data": _data(order),
             "slo": list(order.subject.slo) if isinstance(order.subject, Plan) else [],
         },
         "stages": _stages(load) if load is not None else [],
@@ -190,6 +194,22 @@ def _meta(order: Order) -> dict[str, Any]:
         "notes": list(order.notes),
         "series": dict(order.series) if order.series else None,
     }
+
+
+def _data(order: Order) -> list[dict[str, Any]]:
+    """Which rows were used; the rows themselves may be passwords and are not kept."""
+    if not isinstance(order.subject, Plan):
+        return []
+    return [
+        {
+            "name": name,
+            "path": order.subject.data[name].file,
+            "sha256": feed.sha256,
+            "rows": len(feed.rows),
+            "order": order.subject.data[name].order,
+        }
+        for name, feed in order.data.items()
+    ]
 
 
 def _stages(load: Workload) -> list[dict[str, Any]]:
@@ -222,6 +242,7 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         user_agent=agent,
         headers=(*order.headers, ("x-surgeline-run", directory.id)),
         environment=order.secrets,
+        data=order.data,
         max_in_flight=order.max_in_flight,
         grace_ns=GRACE_NS,
         workers=order.workers,

@@ -20,6 +20,7 @@ pub mod answer;
 pub mod clock;
 pub mod conn;
 pub mod exchange;
+pub mod feed;
 pub mod histogram;
 pub mod http1;
 pub mod outcome;

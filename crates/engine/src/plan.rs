@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::answer::{Check, Extract};
 use crate::clock::{Ns, SECOND};
+use crate::feed::{Feed, FeedText};
 use crate::request::Request;
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
@@ -49,6 +51,8 @@ pub struct Plan {
     /// More texts that nothing written down may show, such as what was made from a secret before it came here.
     #[serde(default)]
     secrets: Vec<String>,
+    #[serde(default)]
+    feeds: Vec<FeedText>,
     endpoints: Vec<String>,
     scenarios: Vec<ScenarioText>,
     workload: WorkloadText,
@@ -225,10 +229,14 @@ pub struct Program {
     pub scenarios: Vec<Scenario>,
     /// All steps of all scenarios, one scenario after the other.
     pub steps: Vec<Step>,
-    /// Number of variables that the scenario with most of them has.
+    /// Rows of test data by number.
+    pub feeds: Vec<Feed>,
+    /// Number of variables of all scenarios.
     pub slots: usize,
     /// What rows and exchanges must not show.
     pub secrets: Secrets,
+    /// Set by a worker that found a feed without a row left: all workers end.
+    pub used_up: AtomicBool,
     /// What each of `Check`'s and the engine's error numbers is called: see `answer`.
     pub check_names: Vec<String>,
     /// Open or closed.
@@ -247,6 +255,10 @@ pub struct Scenario {
     pub name: String,
     /// Its steps in `Program::steps`; never empty.
     pub steps: std::ops::Range<usize>,
+    /// Variables that each pass begins without.
+    pub fresh: std::ops::Range<usize>,
+    /// The feeds that each pass takes a row from, with the columns that go into variables: (column, slot).
+    pub feeds: Vec<(usize, Vec<(usize, usize)>)>,
 }
 
 /// One request of a scenario and what is made of its answer.
@@ -332,7 +344,9 @@ impl Plan {
             anchor: self.clock_monotonic_ns,
             scenarios: Vec::new(),
             steps: Vec::new(),
+            feeds: Vec::new(),
             slots: 0,
+            used_up: AtomicBool::new(false),
             check_names: Vec::new(),
             secrets: Secrets::among(&self.variables, &self.secrets),
             model: self.workload.model,
@@ -342,7 +356,13 @@ impl Plan {
             endpoints: self.endpoints,
             target: self.target,
         };
-        let mut scope = Scope { constants: self.variables, slots: HashMap::new() };
+        let mut scope = Scope { constants: self.variables, ..Scope::default() };
+        for text in self.feeds {
+            let number = program.feeds.len();
+            let columns = text.columns.iter().enumerate();
+            scope.columns.extend(columns.map(|(column, name)| (format!("{}.{name}", text.name), (number, column))));
+            program.feeds.push(Feed::compile(text)?);
+        }
         let mut total = 0.0;
         for scenario in &self.scenarios {
             total += scenario.weight;
@@ -390,6 +410,8 @@ impl Program {
         demand(!text.steps.is_empty(), || "steps must not be empty".into())?;
         // A variable lives in its scenario, from the step on that follows its extraction.
         scope.slots.clear();
+        scope.cells.borrow_mut().clear();
+        let first_slot = scope.next_slot.get();
         let begin = self.steps.len();
         for (number, step) in text.steps.iter().enumerate() {
             let step = self
@@ -397,8 +419,18 @@ impl Program {
                 .map_err(|error| format!("step {} ({} {}): {error}", number + 1, step.method, step.path))?;
             self.steps.push(step);
         }
-        self.slots = self.slots.max(scope.slots.len());
-        self.scenarios.push(Scenario { name: text.name.clone(), steps: begin..self.steps.len() });
+        self.slots = scope.next_slot.get();
+        let mut feeds: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
+        let mut cells: Vec<_> = scope.cells.borrow_mut().drain().collect();
+        cells.sort_unstable();
+        for ((feed, column), slot) in cells {
+            match feeds.last_mut() {
+                Some((last, columns)) if *last == feed => columns.push((column, slot)),
+                _ => feeds.push((feed, vec![(column, slot)])),
+            }
+        }
+        let fresh = first_slot..self.slots;
+        self.scenarios.push(Scenario { name: text.name.clone(), steps: begin..self.steps.len(), fresh, feeds });
         Ok(())
     }
 
@@ -428,8 +460,11 @@ impl Program {
         let check = Check::compile(&step.check, scope, &mut self.check_names)?;
         let mut extract = Vec::new();
         for text in &step.extract {
-            let next = scope.slots.len();
-            let slot = *scope.slots.entry(text.var.clone()).or_insert(next);
+            let slot = match scope.slots.get(&text.var) {
+                Some(slot) => *slot,
+                None => scope.new_slot(),
+            };
+            scope.slots.insert(text.var.clone(), slot);
             extract.push(Extract::compile(text, slot)?);
         }
         Ok(Step {

@@ -7,6 +7,7 @@
 //! one piece of text. Filling allocates nothing beyond what the output buffer grows by.
 
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -57,6 +58,19 @@ pub struct Scope {
     pub constants: HashMap<String, String>,
     /// Names that a scenario's steps extract, with the slot their text is kept in.
     pub slots: HashMap<String, usize>,
+    /// Names that stand for a column of a feed: the feed's number and the column's.
+    pub columns: HashMap<String, (usize, usize)>,
+    /// The columns that templates of the scenario use, with the slot their text is put into.
+    pub cells: RefCell<HashMap<(usize, usize), usize>>,
+    /// The first slot that nothing is kept in.
+    pub next_slot: Cell<usize>,
+}
+
+impl Scope {
+    /// A slot of its own.
+    pub fn new_slot(&self) -> usize {
+        self.next_slot.replace(self.next_slot.get() + 1)
+    }
 }
 
 /// A variable's text; `set` is false until the step that extracts it has run in this iteration.
@@ -207,6 +221,10 @@ fn compile_hole(hole: &str, writing: Writing, scope: &Scope) -> Result<Part, Str
     if let Some(text) = scope.constants.get(hole) {
         return Ok(Part::Text(written(writing, text.as_bytes())));
     }
+    if let Some(&column) = scope.columns.get(hole) {
+        let slot = *scope.cells.borrow_mut().entry(column).or_insert_with(|| scope.new_slot());
+        return Ok(Part::Variable { slot, writing });
+    }
     let (name, arguments) = match hole.split_once('(') {
         Some((name, rest)) if rest.ends_with(')') => {
             (name.trim(), rest[..rest.len() - 1].split(',').map(str::trim).collect::<Vec<_>>())
@@ -322,6 +340,7 @@ mod tests {
         Scope {
             constants: HashMap::from([("city".into(), "Åbo \"x\"&y".into())]),
             slots: HashMap::from([("id".into(), 0)]),
+            ..Scope::default()
         }
     }
 

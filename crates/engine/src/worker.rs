@@ -20,8 +20,9 @@ use crate::answer::{Answer, Jar, KEPT_BODY, redirect_path};
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases};
 use crate::exchange::{Exchanges, SHOWN_BODY, Seen};
+use crate::feed::Turn;
 use crate::outcome::{Kind, Outcome, Reason};
-use crate::plan::{Model, Program, Step};
+use crate::plan::{Model, Program, Scenario, Step};
 use crate::record::{Doing, NO_PROTOCOL, Recorder, Row};
 use crate::schedule::{Arrival, Arrivals, SplitMix64, Stage, Timeline};
 use crate::sink::Sink;
@@ -156,6 +157,10 @@ pub struct Worker<'p> {
     arrivals: Arrivals,
     arrival: Option<(Ns, Arrival)>,
     factor: f64,
+    /// Rows that were taken of each feed.
+    taken: Vec<u64>,
+    /// The feed that had no row left.
+    used_up: Option<&'p str>,
     /// Closed users above the planned number, with their slots.
     parked: BinaryHeap<Reverse<(u64, u32)>>,
     next_new_user: u64,
@@ -229,6 +234,8 @@ impl<'p> Worker<'p> {
             arrivals: Arrivals::new(program.uniform, program.seed, index, of),
             arrival: None,
             factor: 1.0,
+            taken: vec![0; program.feeds.len()],
+            used_up: None,
             parked: BinaryHeap::new(),
             next_new_user: index,
             cursor: 0,
@@ -440,7 +447,13 @@ impl<'p> Worker<'p> {
                 }
                 _ => {
                     self.next_new_user += self.of;
-                    self.new_user(candidate as i64, SplitMix64::stream(self.program.seed, STREAM_USER, candidate))
+                    let draws = SplitMix64::stream(self.program.seed, STREAM_USER, candidate);
+                    let slot = self.new_user(candidate as i64, draws);
+                    if !self.begin_iteration(slot) {
+                        self.active += 1;
+                        return self.run_out(slot, at - 1);
+                    }
+                    slot
                 }
             };
             self.active += 1;
@@ -463,25 +476,67 @@ impl<'p> Worker<'p> {
         user.jar.clear();
         // The iterations of a closed user count from 0; begin_iteration adds one.
         user.iteration = -1;
-        self.begin_iteration(slot);
         slot
     }
 
-    fn begin_iteration(&mut self, slot: u32) {
+    /// Lets the user begin with a scenario; false where there is no test data left for it.
+    fn begin_iteration(&mut self, slot: u32) -> bool {
         let user = &mut self.users[slot as usize];
         user.iteration += 1;
-        user.slots.iter_mut().for_each(|variable| variable.set = false);
         let program = self.program;
-        let scenario = program.pick_scenario(&mut user.draws);
-        user.step = program.scenarios[scenario].steps.start;
+        let scenario = &program.scenarios[program.pick_scenario(&mut user.draws)];
+        user.slots[scenario.fresh.clone()].iter_mut().for_each(|variable| variable.set = false);
+        user.step = scenario.steps.start;
+        scenario.feeds.is_empty() || self.take_rows(slot, scenario)
+    }
+
+    /// Puts the user's rows of test data into its variables; false where there is none left.
+    fn take_rows(&mut self, slot: u32, scenario: &Scenario) -> bool {
+        let user = &mut self.users[slot as usize];
+        let number = (self.program.model == Model::Closed).then_some(user.number as u64);
+        for (feed, columns) in &scenario.feeds {
+            let taken = &mut self.taken[*feed];
+            let feed = &self.program.feeds[*feed];
+            let turn = Turn { share: (self.index, self.of), taken, user: number, draws: &mut user.draws };
+            let Some(row) = feed.take(turn) else {
+                self.used_up = Some(&feed.name);
+                return false;
+            };
+            for (column, slot) in columns {
+                let variable = &mut user.slots[*slot];
+                variable.text.clear();
+                variable.text.extend_from_slice(feed.cell(row, *column));
+                variable.set = true;
+            }
+        }
+        true
+    }
+
+    /// There is no row left for a user that was to begin just after `at`: the run ends there.
+    #[cold]
+    fn run_out(&mut self, slot: u32, at: Ns) {
+        self.leave(slot);
+        if let Some(name) = self.used_up {
+            if self.stop.is_none() && !self.program.used_up.swap(true, Ordering::Relaxed) {
+                let reason = format!("all rows of {name} are used");
+                let event = json!({"at_ns": at, "kind": "note", "reason": reason});
+                self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+            }
+        }
+        self.stop.get_or_insert((at.max(0), self.program.grace));
+        self.stage = (0, 0, 0);
+        self.plan_ahead();
     }
 
     fn arrive(&mut self, due: Ns, arrival: Arrival) {
         let number = arrival.number;
         let draws = SplitMix64::stream(self.program.seed, STREAM_SCENARIO, number);
         let slot = self.new_user(number as i64, draws);
-        self.users[slot as usize].iteration = number as i64;
+        self.users[slot as usize].iteration = number as i64 - 1;
         self.active += 1;
+        if !self.begin_iteration(slot) {
+            return self.run_out(slot, due - 1);
+        }
         self.start(slot, due, arrival.stage as u32);
     }
 
@@ -741,7 +796,9 @@ impl<'p> Worker<'p> {
         if self.program.model == Model::Open {
             return self.leave(slot);
         }
-        self.begin_iteration(slot);
+        if !self.begin_iteration(slot) {
+            return self.run_out(slot, self.conns.now());
+        }
         self.ready_at(slot, due, at_once);
     }
 
@@ -884,6 +941,9 @@ impl<'p> Worker<'p> {
         if self.sink.is_faulty() && self.stop.is_none() {
             // Half a load is not the plan's load: when a worker breaks off, the others end.
             self.obey(Control::Stop { at: now, grace: 0 });
+        }
+        if self.stop.is_none() && self.program.used_up.load(Ordering::Relaxed) {
+            self.obey(Control::Stop { at: now, grace: self.program.grace });
         }
         let second = now / SECOND;
         let exchanges = self.exchanges.take(second.count_ones() == 1);

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from surgeline import environment, preflight, runner, units, workload
+from surgeline import datafiles, environment, preflight, runner, units, workload
 from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style
 from surgeline.engines import Engine, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
+from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, WorkloadPart
 from surgeline.samples import Outcome
 from surgeline.store.rundir import DEFAULT_ROOT
@@ -75,12 +76,13 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     changes = _changes(wanted)
     found = _plan(kind, content, where, wanted)
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
+    plan, data = datafiles.attach(plan, Path(where).parent if kind == "plan" else None, where)
     addresses, authorized = _agree(plan.target, wanted)
     secrets = _secrets(plan)
     for note in notes:
         style.note(note)
     if wanted.look_first:
-        found_out = _look(plan, addresses, secrets, wanted)
+        found_out = _look(plan, addresses, secrets, data, wanted)
         addresses = found_out.addresses
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
@@ -96,6 +98,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         addresses=addresses,
         user_agent=wanted.user_agent,
         secrets=secrets,
+        data=data,
         max_in_flight=_most_in_flight(wanted),
         workers=wanted.workers,
         abort=wanted.abort,
@@ -301,8 +304,14 @@ def _secrets(plan: Plan) -> Mapping[str, str]:
     return {name: os.environ[name] for name in names}
 
 
-def _look(plan: Plan, addresses: tuple[str, ...], secrets: Mapping[str, str], wanted: Wanted) -> preflight.Preflight:
-    found = preflight.check(plan, addresses, secrets)
+def _look(
+    plan: Plan,
+    addresses: tuple[str, ...],
+    secrets: Mapping[str, str],
+    data: Mapping[str, Feed],
+    wanted: Wanted,
+) -> preflight.Preflight:
+    found = preflight.check(plan, addresses, secrets, data)
     style.say("Check", found.sentence)
     for problem in found.problems:
         style.warn(problem.sentence)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from surgeline import units
+from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan
 from surgeline.samples import Frame
 from surgeline.workload import Stage, Workload
@@ -48,6 +49,8 @@ class Settings:
     headers: tuple[tuple[str, str], ...] = ()
     """Added to every request, behind the plan's own; the run's id is among them."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Feed] = field(default_factory=dict)
+    """The content of each file that the plan's `data` names."""
     max_in_flight: int = 10_000
     grace_ns: int = 10 * units.NS_PER_S
     """How long answers are waited for after the last stage; what is in flight then is aborted."""

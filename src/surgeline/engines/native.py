@@ -204,6 +204,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "clock_monotonic_ns": settings.monotonic_ns,
         "variables": _variables(plan, settings),
         "secrets": _made_from_secrets(plan, settings),
+        "feeds": _feeds(plan, settings),
         "endpoints": list(endpoints),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
         "workload": {
@@ -262,6 +263,22 @@ def _made_from_secrets(plan: Plan, settings: Settings) -> list[str]:
     pairs = evaluate.auth_headers(plan, _variables(plan, settings))
     return [
         value.removeprefix("Basic ") for name, value in pairs if name == "authorization" and value.startswith("Basic ")
+    ]
+
+
+def _feeds(plan: Plan, settings: Settings) -> list[dict[str, Any]]:
+    absent = next((name for name in plan.data if name not in settings.data), None)
+    if absent is not None:
+        raise EngineError(f"the rows of {plan.data[absent].file} were not handed to the engine")
+    return [
+        {
+            "name": name,
+            "order": part.order,
+            "wraps": part.wraps,
+            "columns": settings.data[name].columns,
+            "rows": settings.data[name].rows,
+        }
+        for name, part in plan.data.items()
     ]
 
 

@@ -30,6 +30,7 @@ from surgeline.locust.exchanges import Exchanges
 from surgeline.locust.orders import Orders
 from surgeline.locust.plugin import Plugin, lag_readings
 from surgeline.locust.recorder import NS_PER_S, Recorder, Row
+from surgeline.locust.rows import Rows, UsedUp
 from surgeline.locust.steps import Hosted, HostedScenario, HostedStep
 from surgeline.locust.timeline import Timeline
 from surgeline.locust.wire import Connection, Target
@@ -88,6 +89,7 @@ class Lane:
             compiled["seed"],
         )
         self.open = self.workload.model == "open"
+        self._rows = Rows(compiled.get("feeds", ()))
         self.lags: list[int] = []
         """How late requests were sent since the last health reading, ns."""
         self.connections = 0
@@ -302,6 +304,8 @@ class Lane:
         while not self._draining:
             number, self._iterations = self._iterations * self._of + self._index, self._iterations + 1
             iteration = self._iteration(user, number, jar, own)
+            if iteration is None:
+                return
             for step in iteration.scenario.steps:
                 due = self._activated(user, ready)
                 if due is None:
@@ -348,6 +352,8 @@ class Lane:
 
     def _arrive(self, number: int, due: int) -> None:
         iteration = self._iteration(number, number, {}, self._pool)
+        if iteration is None:
+            return
         first, *_ = iteration.scenario.steps
         for step in iteration.scenario.steps:
             self._sleep(due)
@@ -358,9 +364,20 @@ class Lane:
                 return
             due = end + self._think(iteration.scenario, step)
 
-    def _iteration(self, user: int, number: int, jar: dict[str, str], idle: list[Connection]) -> Iteration:
+    def _iteration(self, user: int, number: int, jar: dict[str, str], idle: list[Connection]) -> Iteration | None:
+        """One more pass; None, and the end of the run, where there is no row of test data left for it."""
         scope = Scope(dict(self.hosted.constants), self._draws, time.time, user, number)
-        return Iteration(self.hosted.pick(self._draws), scope, jar, idle)
+        scenario = self.hosted.pick(self._draws)
+        if scenario.feeds:
+            share = (self._index, self._of)
+            try:
+                scope.variables |= self._rows.take(scenario.feeds, share, None if self.open else user, self._draws)
+            except UsedUp as found:
+                if not self._draining:
+                    self.recorder.event(self.now_ns(), "note", reason=f"all rows of {found.args[0]} are used")
+                self._stop(self._grace_ns)
+                return None
+        return Iteration(scenario, scope, jar, idle)
 
     def _think(self, scenario: HostedScenario, step: HostedStep) -> int:
         low, high = step.think_ns if step.think_ns is not None else scenario.think_ns

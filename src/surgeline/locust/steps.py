@@ -16,6 +16,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from surgeline.plan import evaluate
 from surgeline.plan.evaluate import Answer, MissingVariable, Scope
+from surgeline.plan.feed import feeds_used
 from surgeline.plan.model import Plan, Step
 from surgeline.samples import Outcome
 
@@ -114,6 +115,8 @@ class HostedScenario:
     weight: int
     think_ns: list[int]
     steps: list[HostedStep]
+    feeds: tuple[str, ...] = ()
+    """The test data that each pass takes a row from."""
 
 
 class Hosted:
@@ -139,6 +142,7 @@ class Hosted:
                     HostedStep(step, part, told["headers"], target["host_header"])
                     for step, part in zip(plan.scenarios[compiled["name"]].steps, compiled["steps"], strict=True)
                 ],
+                feeds_used(plan, compiled["name"]),
             )
             for compiled in told["scenarios"]
         ]

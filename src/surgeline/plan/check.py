@@ -7,7 +7,7 @@ that the plan does not have, a header that would break the request. It sends not
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -33,12 +33,13 @@ class _Scope:
 
     `known` are constants and what was extracted so far, `later` is what a later step extracts, with that step's number,
     `elsewhere` whatever any scenario extracts, with that scenario's name. `scenario` is None for what holds for every
-    request.
+    request. `data` are the feeds, whose columns only their files know.
     """
 
     known: set[str]
     elsewhere: Mapping[str, str]
     scenario: str | None = None
+    data: frozenset[str] = frozenset()
     later: Mapping[str, int] = field(default_factory=dict)
 
     def unknown(self, name: str) -> str:
@@ -63,6 +64,7 @@ def faults(plan: Plan) -> list[Fault]:
         _target(plan),
         _of_all_requests(plan, extracted),
         _constants(plan),
+        _data(plan),
         chain.from_iterable(_flow(plan, name, scenario, extracted) for name, scenario in plan.scenarios.items()),
         _objectives(plan),
     )
@@ -75,7 +77,7 @@ def _target(plan: Plan) -> Iterator[Fault]:
 
 
 def _of_all_requests(plan: Plan, extracted: Mapping[str, str]) -> Iterator[Fault]:
-    scope = _Scope(set(plan.variables), extracted)
+    scope = _Scope(set(plan.variables), extracted, data=frozenset(plan.data))
     yield from _headers(plan.headers, ("headers",))
     yield from _headers(plan.auth.header, ("auth", "header"))
     texts: list[tuple[Loc, str]] = [(("headers", name), value) for name, value in plan.headers.items()]
@@ -84,7 +86,19 @@ def _of_all_requests(plan: Plan, extracted: Mapping[str, str]) -> Iterator[Fault
     for loc, text in texts:
         if loc in (("auth", "bearer"), ("auth", "basic")) and _CONTROL.search(text):
             yield Fault(loc, f"{path_text(loc)}: a line break or control character cannot be sent")
-        yield from _templates(text, loc, scope)
+        yield from _templates(text, loc, replace(scope, data=frozenset()) if loc[1:] == ("basic",) else scope)
+
+
+def _data(plan: Plan) -> Iterator[Fault]:
+    for name in plan.data:
+        loc: Loc = ("data", name)
+        if name == "env":
+            said = "{{env.NAME}} is the environment's; choose another name"
+            yield Fault(loc, f"{path_text(loc)}: {said}", at_key=True)
+        taken = next((known for known in plan.variables if known.startswith(f"{name}.")), None)
+        if taken is not None:
+            said = f"the constant {quoted(taken)} looks like one of its columns"
+            yield Fault(loc, f"{path_text(loc)}: {said}", at_key=True)
 
 
 def _constants(plan: Plan) -> Iterator[Fault]:
@@ -110,7 +124,7 @@ def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str
     later = {
         variable: number for number, step in reversed(list(enumerate(scenario.steps, 1))) for variable in step.extract
     }
-    scope = _Scope(set(plan.variables), extracted, name, later)
+    scope = _Scope(set(plan.variables), extracted, name, frozenset(plan.data), later)
     for index, step in enumerate(scenario.steps):
         loc: Loc = ("scenarios", name, "steps", index)
         yield from _step(step, loc)
@@ -169,6 +183,12 @@ def _headers(headers: Mapping[str, str], loc: Loc) -> Iterator[Fault]:
             yield Fault(part, f"{path_text(part)}: a line break or control character cannot stand in a header")
 
 
+def steps_texts(plan: Plan, scenario: str) -> Iterator[tuple[Loc, str]]:
+    """Every text of a scenario's steps in which templates are filled in."""
+    for index, step in enumerate(plan.scenarios[scenario].steps):
+        yield from _texts(step, ("scenarios", scenario, "steps", index))
+
+
 def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
     """Every text of a step in which templates are filled in."""
     yield (*loc, step.method.lower()), step.path
@@ -214,6 +234,10 @@ def _template_fault(name: str, scope: _Scope) -> str | None:
         return None
     if name.startswith("env."):
         return f"{_shown(name)} is not the name of an environment variable; use letters, digits and _"
+    if name.partition(".")[0] in scope.data:
+        if "." in name:
+            return None
+        return f"{_shown(name)} is a whole row of data; name a column, as in {{{{{name}.id}}}}"
     call = _CALL.fullmatch(name)
     if call or name in _WITH_ARGUMENTS:
         return _call_fault(call[1] if call else name, call[2] if call else "")

@@ -287,6 +287,11 @@ def constants(plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
     return {**constants, **values}
 
 
+def cells(name: str, columns: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+    """A row of data as variables: `users.name` for column `name` of `users`."""
+    return {f"{name}.{column}": value for column, value in zip(columns, values, strict=True)}
+
+
 def _encoded(pairs: Mapping[str, str | int | float | bool]) -> str:
     """Pairs as in a query or a form: literal text encoded, templates left to be filled in and encoded later."""
     return urlencode([(name, _plain(value)) for name, value in pairs.items()], quote_via=_quote_around_templates)

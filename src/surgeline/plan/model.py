@@ -72,6 +72,16 @@ Name = Annotated[str, AfterValidator(_name)]
 Variable = Annotated[str, AfterValidator(_variable)]
 """A name that can stand in a template."""
 
+
+def _feed_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", text):
+        raise ValueError(f"{text[:LONGEST_NAME]!r} cannot be the name of data; use letters, digits and _")
+    return text
+
+
+FeedName = Annotated[str, AfterValidator(_feed_name)]
+"""What stands before the dot in `{{users.name}}`."""
+
 Switch = Annotated[bool, Field(strict=True)]
 
 
@@ -478,6 +488,50 @@ class WorkloadPart(_Part):
         )
 
 
+_FEED_FILE = re.compile(r"[^/\\\x00-\x1f][^\\\x00-\x1f]*\.(?:csv|jsonl|ndjson)", re.IGNORECASE)
+
+
+def _data_file(text: str) -> str:
+    if not _FEED_FILE.fullmatch(text) or len(text) > 1000 or re.match(r"[A-Za-z]:", text):
+        raise ValueError(
+            f"{text[:60]!r} is not a data file beside the plan; name a .csv, .jsonl or .ndjson, as in users.csv"
+        )
+    if ".." in text.split("/"):
+        raise ValueError(f"{text[:60]!r} leads out of the plan's folder; put the file into it")
+    return text
+
+
+class DataPart(_Part):
+    """Rows that iterations take, as `{{NAME.column}}`: a CSV file with a row of names, or JSON lines."""
+
+    file: Annotated[str, AfterValidator(_data_file)] = Field(
+        description="A .csv, .jsonl or .ndjson file in the plan's folder or below it."
+    )
+    order: Literal["sequential", "random", "unique"] = Field(
+        "sequential",
+        description="Who takes which row: each iteration the next, each iteration any, or each user one of its own.",
+    )
+    at_end: Literal["wrap", "stop"] | None = Field(
+        None, description="After the last row: begin again, or end the run; unique rows can only end it."
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="Of the file; written by a run, and then held to."
+    )
+
+    @model_validator(mode="after")
+    def _unique_ends(self) -> "DataPart":
+        if self.order == "unique" and self.at_end == "wrap":
+            raise Misplaced("rows that are used again are not unique; leave at_end out, or use sequential", "at_end")
+        if self.order == "random" and self.at_end is not None:
+            raise Misplaced("random rows have no end; leave at_end out", "at_end")
+        return self
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the rows begin again after the last."""
+        return self.at_end != "stop" and self.order != "unique"
+
+
 class Auth(_Part):
     """How requests prove who sends them. Values may be `{{env.NAME}}`; a secret never stands in a plan itself."""
 
@@ -507,6 +561,7 @@ class Plan(_Part):
     headers: dict[str, str] = Field({}, description="Headers of every request.")
     auth: Auth = Field(Auth.model_validate({}), description="How requests prove who sends them.")
     variables: dict[Variable, str | int | float] = Field({}, description="Constants for templates.")
+    data: dict[FeedName, DataPart] = Field({}, description="Rows of test data for templates, from files.")
     timeout: Duration = Field(
         30 * units.NS_PER_S,
         description="Longest time from the actual start to the last byte.",

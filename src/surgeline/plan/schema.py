@@ -19,6 +19,7 @@ SCHEMA_ID = "urn:surgeline:schema:plan:1"
 PARTS = {
     "Plan": "",
     "Auth": "auth",
+    "DataPart": "data.NAME",
     "Scenario": "scenarios.NAME",
     "Step": "scenarios.NAME.steps[N]",
     "Check": "scenarios.NAME.steps[N].check",

@@ -1,0 +1,48 @@
+"""The files that a plan's data comes from, read from the plan's own folder and from nowhere else.
+
+A plan may come from a stranger: a name in it must not make this program read, and send to a target, what lies outside
+of the folder that the plan was taken from. Links are followed first and judged by where they lead.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from surgeline.plan.feed import MOST_BYTES, Feed, feed_faults, read_feed, with_hashes
+from surgeline.plan.model import Plan
+from surgeline.plan.problem import Fault, PlanError
+
+
+def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[str, Feed]]:
+    """The plan with the hashes of its data, and the data; `folder` is None where the plan came out of no file.
+
+    Raises PlanError where a file is not there, leads out of the folder, cannot be read as rows, or lacks a column.
+    """
+    feeds: dict[str, Feed] = {}
+    faults: list[Fault] = []
+    for name, part in plan.data.items():
+        found = _read(part.file, folder)
+        if isinstance(found, str):
+            faults.append(Fault(("data", name, "file"), f"data.{name}.file: {found}"))
+        else:
+            feeds[name] = read_feed(found, part.file)
+    faults = faults or feed_faults(plan, feeds)
+    if faults:
+        raise PlanError.of_faults(where, faults)
+    return with_hashes(plan, feeds), feeds
+
+
+def _read(file: str, folder: Path | None) -> bytes | str:
+    """The file's bytes, or why there are none, as a clause."""
+    if folder is None:
+        return f"there is no folder to look for {file} in; write the plan to a file beside it"
+    try:
+        home = folder.resolve()
+        path = (home / file).resolve()
+        if not path.is_relative_to(home):
+            return f"{file} leads out of the plan's folder; put the file itself into it"
+        if not path.is_file():
+            return f"there is no file {file} beside the plan"
+        with open(path, "rb") as opened:
+            return opened.read(MOST_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
