@@ -7,6 +7,7 @@ engine says it did.
 import json
 import math
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import trustme
 from surgeline.engines import Engine, Settings
 from surgeline.engines.locust import LocustEngine
 from surgeline.engines.native import NativeEngine, available
+from surgeline.plan.evaluate import GENERATORS
 from surgeline.plan.feed import read_feed
 from surgeline.plan.model import Plan
 from surgeline.samples import Outcome, fold_rows
@@ -99,6 +101,29 @@ FLOW: list[Case] = [
     ("json wrong", {"get": "/ok", "check": {"json": {"$.text": "bye"}}}, {(FAILURE, "check json $.text", 200)}),
     ("json absent", {"get": "/ok", "check": {"json": {"$.none": 1}}}, {(FAILURE, "check json $.none", 200)}),
     ("body right", {"get": "/ok", "check": {"body": "hello"}}, {(OK, "", 200)}),
+    (
+        "body in every way",
+        {"get": "/ok", "check": {"body": {"contains": ["hello", "items"], "not": "bye", "regex": ["hel+o", "[{]"]}}},
+        {(OK, "", 200)},
+    ),
+    ("body unwanted", {"get": "/ok", "check": {"body": {"not": "hello"}}}, {(FAILURE, "check body not hello", 200)}),
+    ("body unlike", {"get": "/ok", "check": {"body": {"regex": "^x"}}}, {(FAILURE, "check body regex ^x", 200)}),
+    ("body lacking", {"get": "/ok", "check": {"body": "nope"}}, {(FAILURE, "check body contains nope", 200)}),
+    ("too small", {"get": "/ok", "check": {"size": "> 1kB"}}, {(FAILURE, "check size", 200)}),
+    ("fits", {"get": "/ok", "check": {"size": "1..1kB"}}, {(OK, "", 200)}),
+    (
+        "json by rules",
+        {
+            "get": "/ok",
+            "check": {"json": {"$.items[0].id": {"above": 6, "at_most": 7, "not": 8}, "$.none": {"exists": False}}},
+        },
+        {(OK, "", 200)},
+    ),
+    (
+        "json against a rule",
+        {"get": "/ok", "check": {"json": {"$.items[0].id": {"below": 7}}}},
+        {(FAILURE, "check json $.items[0].id below", 200)},
+    ),
     ("header right", {"get": "/echo", "check": {"header": {"content-type": "json"}}}, {(OK, "", 200)}),
     ("header wrong", {"get": "/echo", "check": {"header": {"x-none": "1"}}}, {(FAILURE, "check header x-none", 200)}),
     ("too slow", {"get": "/slow/60", "check": {"time": "< 20ms"}}, {(FAILURE, "check time", 200)}),
@@ -240,6 +265,33 @@ def test_requests_look_the_same_to_the_target(flow: tuple[Told, list[Any], Fault
     form = next(request for request in seen if request.method == "PUT")
     assert form.body == b"a=%22%26%3D&b=x%20y"
     assert form.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+GENERATED = {
+    "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+    "now": r"1[0-9]{9}",
+    "now_ms": r"1[0-9]{12}",
+    "now_iso": r"20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:]{8}\.[0-9]{3}Z",
+    "int(-2,2)": r"-?[0-2]",
+    "choice(red,dark blue)": r"red|dark blue",
+    "text(9)": r"[a-z0-9]{9}",
+    "seq": r"[0-9]+",
+    "user": r"[0-9]+",
+    "iteration": r"[0-9]+",
+}
+
+
+def test_generators_make_what_they_say(engine: Engine, tmp_path: Path) -> None:
+    """Every one of them, in a body as in a path; values that are drawn differ from request to request."""
+    step = {"post": "/echo/{{text(9)}}", "name": "make", "json": {word: f"{{{{{word}}}}}" for word in GENERATED}}
+    load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "20/s", "for": "1s"}]}
+    with Faulty() as target:
+        run(engine, {"target": target.url, "scenarios": {"s": {"steps": [step]}}, "workload": load}, tmp_path)
+        seen = [json.loads(request.body) for request in target.of_run(RUN)]
+    assert {word.partition("(")[0] for word in GENERATED} == set(GENERATORS)
+    for word, form in GENERATED.items():
+        assert all(re.fullmatch(form, values[word]) for values in seen), word
+    assert len({values["uuid"] for values in seen}) == len({values["text(9)"] for values in seen}) == len(seen)
 
 
 def test_rows_say_where_time_and_bytes_went(flow: tuple[Told, list[Any], Faulty]) -> None:

@@ -178,3 +178,26 @@ def test_plans_from_elsewhere_are_held_to_the_same() -> None:
     with pytest.raises(PlanError) as caught:
         plan_from_data(_plan({"get": "/{{nope}}"}), "the command line")
     assert str(caught.value) == ('the command line  scenarios.a.steps[0].get: nothing in scenario "a" defines {{nope}}')
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"get": "/{{text(0)}}"}, "text needs its length, 1 to 10,000 characters"),
+        ({"get": "/{{text}}"}, "text needs its length"),
+        ({"get": "/{{now_iso()}}"}, "now_iso takes no arguments"),
+        ({"get": "/", "check": {"json": {"$.a": {"above": "3"}}}}, 'above compares numbers, found "3"'),
+        ({"get": "/", "check": {"json": {"$.a": {"exists": 1}}}}, "exists is true or false"),
+        ({"get": "/", "check": {"body": {"regex": "("}}}, "is not a regular expression"),
+        ({"get": "/", "check": {"body": {"regex": "(?<=a)b"}}}, "which no engine here takes"),
+        ({"get": "/", "extract": {"a": {"regex": r"(a)\1"}}}, "which no engine here takes"),
+        ({"get": "/", "check": {"body": {"not": "{{nothing}}"}}}, "nothing in scenario"),
+        ({"get": "/", "check": {"size": "3 apples"}}, "is not a size"),
+        ({"get": "/", "check": {"size": "3kB..1kB"}}, "ends before it begins"),
+    ],
+)
+def test_a_check_that_cannot_hold_is_named(step: dict[str, Any], said: str) -> None:
+    """Before anything is sent, in the plan's words."""
+    with pytest.raises(PlanError) as caught:
+        plan_from_data({"target": "http://h:1", "scenarios": {"a": {"steps": [step]}}}, "a plan")
+    assert said in str(caught.value)

@@ -163,7 +163,28 @@ def test_the_environment_names_of_a_plan_are_those_in_its_templates() -> None:
         ({"time": "< 1ms"}, _answer(ns=1_000_000), ""),
         ({"time": "< 1ms"}, _answer(ns=1_000_001), "check time"),
         ({"body": "é"}, _answer("caf\u00e9"), ""),
-        ({"body": "tea"}, _answer("caf\u00e9"), "check body"),
+        ({"body": "tea"}, _answer("caf\u00e9"), "check body contains tea"),
+        ({"body": "{{a}}"}, _answer("caf\u00e9 1"), ""),
+        ({"body": {"contains": ["a", "x"]}}, _answer("abc"), "check body contains x"),
+        ({"body": {"not": ["x", "b"]}}, _answer("abc"), "check body not b"),
+        ({"body": {"regex": "^[a-c]+$"}}, _answer("abc"), ""),
+        ({"body": {"regex": ["a", "^b"]}}, _answer("abc"), "check body regex ^b"),
+        ({"size": "< 3"}, _answer("abc"), ""),
+        ({"size": "< 2"}, _answer("abc"), "check size"),
+        ({"size": "> 4"}, _answer("abc"), "check size"),
+        ({"size": "1..3"}, _answer("abc"), ""),
+        ({"size": 3}, _answer("abc"), ""),
+        ({"json": {"$.n": {"above": 1, "at_most": 2}}}, _answer('{"n": 2}'), ""),
+        ({"json": {"$.n": {"above": 1, "below": 2}}}, _answer('{"n": 2}'), "check json $.n below"),
+        ({"json": {"$.n": {"at_least": 1}}}, _answer('{"n": "2"}'), "check json $.n at least"),
+        ({"json": {"$.n": {"exists": True}}}, _answer('{"n": null}'), ""),
+        ({"json": {"$.n": {"exists": False}}}, _answer('{"n": null}'), "check json $.n exists"),
+        ({"json": {"$.n": {"not": 2}}}, _answer("{}"), "check json $.n not"),
+        ({"json": {"$.n": {"not": 2}}}, _answer('{"n": 3}'), ""),
+        ({"json": {"$.n": {"equals": {"not": 2}}}}, _answer('{"n": {"not": 2}}'), ""),
+        ({"json": {"$.n": {"not": 2, "other": 1}}}, _answer('{"n": {"not": 2, "other": 1}}'), ""),
+        ({"json": {"$.n": 1}}, _answer('{"n": true}'), "check json $.n"),
+        ({"header": {"x": "b"}}, _answer(headers=[("X", "a"), ("x", "b")]), ""),
         ({"header": {"content-type": "json"}}, _answer(headers=[("Content-Type", "application/json")]), ""),
         ({"header": {"content-type": "json"}}, _answer(), "check header content-type"),
         ({"json": {"$.a[0].b": 1}}, _answer('{"a": [{"b": 1}]}'), ""),
@@ -175,9 +196,9 @@ def test_the_environment_names_of_a_plan_are_those_in_its_templates() -> None:
     ],
 )
 def test_an_answer_is_judged_by_the_first_thing_that_is_wrong(check: Any, answer: Answer, wrong: str) -> None:
-    """Status, time, headers, body, then JSON; without a check 2xx and 3xx are right."""
+    """Status, time, size, headers, body, then JSON; without a check 2xx and 3xx are right."""
     _, step = _plan({"get": "/", "check": check})
-    assert evaluate.judge(step, answer) == wrong
+    assert evaluate.judge(step, answer, _scope(a="1")) == wrong
 
 
 @pytest.mark.parametrize(
@@ -187,6 +208,7 @@ def test_an_answer_is_judged_by_the_first_thing_that_is_wrong(check: Any, answer
         ("$.id", _answer('{"id": "five"}'), "five"),
         ("$.id", _answer('{"id": {"a": [1, "é"]}}'), '{"a":[1,"é"]}'),
         ("$.id", _answer('{"id": true}'), "true"),
+        ("$.id", _answer('{"id": 1.5}'), "1.5"),
         ("$.a[*].id", _answer('{"a": [{"id": 1}, {"id": 2}]}'), "1"),
         ({"regex": 'id="(\\d+)"'}, _answer('<a id="7">'), "7"),
         ({"regex": "\\d+"}, _answer("a 12 b"), "12"),
@@ -198,6 +220,23 @@ def test_a_variable_is_taken_from_an_answer(extract: Any, answer: Answer, value:
     """The first match, as text."""
     _, step = _plan({"get": "/", "extract": {"it": extract}})
     assert evaluate.extract(step, answer) == {"it": value}
+
+
+@pytest.mark.parametrize(
+    ("extract", "answer"),
+    [
+        ("$.id", _answer('{"id": null}')),
+        ("$.id", _answer("no json")),
+        ({"regex": "a(x)?b(c)"}, _answer("abc")),
+        ({"cookie": "sid"}, _answer(headers=[("set-cookie", "sid=; Max-Age=0")])),
+        ({"header": "location"}, _answer()),
+    ],
+)
+def test_nothing_is_not_a_value(extract: Any, answer: Answer) -> None:
+    """null, a group that took no part, a cookie that is removed: nothing that a later step could send."""
+    _, step = _plan({"get": "/", "extract": {"it": extract}})
+    with pytest.raises(MissingVariable):
+        evaluate.extract(step, answer)
 
 
 @pytest.mark.parametrize("extract", ["$.id", {"regex": "x(y)"}, {"header": "location"}, {"cookie": "sid"}])

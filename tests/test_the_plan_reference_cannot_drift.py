@@ -133,7 +133,8 @@ _WHOLE: dict[str, Any] = {
                     "check": {
                         "status": [200, "3xx", [400, 404]],
                         "time": "< 300ms",
-                        "body": "x",
+                        "body": {"contains": ["x", "y"], "not": "z", "regex": ["a+", "b"]},
+                        "size": "< 10kB",
                         "json": {"$.a": [1, None, {"b": True}]},
                         "header": {"content-type": "json"},
                     },
@@ -176,6 +177,7 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         *keys_at(("scenarios", "a")),
         *keys_at(("scenarios", "a", "steps", 0)),
         *keys_at(("scenarios", "a", "steps", 0, "check")),
+        *keys_at(("scenarios", "a", "steps", 0, "check", "body")),
         *keys_at(("workload",)),
     }
     assert all(f'"{word}":' in json.dumps(_WHOLE) for word in used)
@@ -197,6 +199,9 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         {"workload": {"model": "half", "stages": [{"rate": 1, "for": 1}]}},
         {"workload": {"model": "open", "stages": [{"rate": 1, "users": 1, "for": 1}]}},
         {"workload": {"model": "open", "stages": [{"rate": 1}]}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "check": {"body": {}}}]}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "check": {"body": {"has": "x"}}}]}}},
+        {"data": {"users": {"order": "random"}}},
         {"insecure": "yes"},
         {"redirects": 21},
     ],

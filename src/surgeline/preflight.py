@@ -276,7 +276,7 @@ def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, sc
     except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
         return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)
-    wrong = evaluate.judge(step, answer)
+    wrong = evaluate.judge(step, answer, scope)
     outcome = Outcome.FAILURE if wrong else Outcome.OK
     if not wrong:
         try:

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::clock::{self, Ns, SECOND};
 use crate::http1;
 use crate::outcome::{Kind, Reason};
-use crate::plan::{CheckText, ExtractText, Source, Target};
+use crate::plan::{CheckText, ExtractText, JsonRuleText, RuleName, Source, Target};
 use crate::template::{Filling, Place, Scope, Slot, Template};
 
 /// Bytes of a body that are kept for checks and extractors; what lies beyond is not seen by them.
@@ -33,6 +33,8 @@ pub struct Answer<'a> {
     pub head: &'a [u8],
     /// The body without its framing, up to `KEPT_BODY`.
     pub body: &'a [u8],
+    /// Length of the whole body, kept or not.
+    pub length: u64,
     /// From actual start to last byte.
     pub service: Ns,
     parsed: OnceCell<Option<Value>>,
@@ -41,7 +43,12 @@ pub struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Nothing is parsed until somebody asks.
     pub fn new(status: u16, head: &'a [u8], body: &'a [u8], service: Ns) -> Self {
-        Self { status, head, body, service, parsed: OnceCell::new() }
+        Self { status, head, body, length: body.len() as u64, service, parsed: OnceCell::new() }
+    }
+
+    /// The same, where more of the body came than was kept.
+    pub fn with_length(self, length: u64) -> Self {
+        Self { length, ..self }
     }
 
     fn json(&self) -> Option<&Value> {
@@ -65,10 +72,49 @@ impl<'a> Answer<'a> {
 pub struct Check {
     status: Option<Vec<(u16, u16)>>,
     time: Option<(Ns, usize)>,
-    contains: Vec<(Template, usize)>,
-    json: Vec<(JsonPath, Value, usize)>,
+    size: Option<(u64, u64, usize)>,
+    /// Texts that must be there (true) or must not.
+    contains: Vec<(Template, bool, usize)>,
+    regex: Vec<(Regex, usize)>,
+    json: Vec<(JsonPath, Rule, usize)>,
     header: Vec<(String, Vec<u8>, usize)>,
     only_status: bool,
+}
+
+/// What a value in a JSON document is held to, compiled.
+#[derive(Debug)]
+enum Rule {
+    /// Equal to it (true), or not.
+    Equal(Value, bool),
+    Exists(bool),
+    Number(RuleName, f64),
+}
+
+impl Rule {
+    fn compile(name: RuleName, value: &Value) -> Result<Self, String> {
+        match (name, value, value.as_f64()) {
+            (RuleName::Equals, value, _) => Ok(Self::Equal(value.clone(), true)),
+            (RuleName::Not, value, _) => Ok(Self::Equal(value.clone(), false)),
+            (RuleName::Exists, Value::Bool(wanted), _) => Ok(Self::Exists(*wanted)),
+            (RuleName::Exists, ..) => Err("exists is true or false".into()),
+            (name, _, Some(number)) => Ok(Self::Number(name, number)),
+            (name, ..) => Err(format!("{} compares numbers", name.text())),
+        }
+    }
+
+    fn holds(&self, found: Option<&Value>) -> bool {
+        match (self, found) {
+            (Self::Exists(wanted), found) => found.is_some() == *wanted,
+            (_, None) => false,
+            (Self::Equal(wanted, equal), Some(found)) => same_json(found, wanted) == *equal,
+            (Self::Number(name, wanted), Some(found)) => found.as_f64().is_some_and(|found| match name {
+                RuleName::Above => found > *wanted,
+                RuleName::Below => found < *wanted,
+                RuleName::AtLeast => found >= *wanted,
+                _ => found <= *wanted,
+            }),
+        }
+    }
 }
 
 impl Check {
@@ -80,26 +126,41 @@ impl Check {
         };
         let mut check = Self { status: text.status.clone(), ..Self::default() };
         check.time = text.time_ns.map(|longest| (longest, named("time".to_owned())));
-        for source in &text.body_contains {
-            let template = Template::compile(source, Place::Plain, scope)
-                .map_err(|error| format!("check body_contains: {error}"))?;
-            check.contains.push((template, named(format!("body contains {source}"))));
+        check.size = text.size.map(|(least, most)| (least, most, named("size".to_owned())));
+        let contained = text.body_contains.iter().map(|source| (source, true, "contains"));
+        for (source, wanted, word) in contained.chain(text.body_not.iter().map(|source| (source, false, "not"))) {
+            let template =
+                Template::compile(source, Place::Plain, scope).map_err(|error| format!("check body: {error}"))?;
+            check.contains.push((template, wanted, named(format!("body {word} {source}"))));
         }
-        for (path, value) in &text.json {
-            let compiled = JsonPath::compile(path).map_err(|error| format!("check json: {error}"))?;
-            check.json.push((compiled, value.clone(), named(format!("json {path}"))));
+        for source in &text.body_regex {
+            let compiled = regex(source).map_err(|error| format!("check body: {error}"))?;
+            check.regex.push((compiled, named(format!("body regex {source}"))));
         }
+        for rule in &text.json {
+            let (path, name, value) = match rule {
+                JsonRuleText::Rule(path, name, value) => (path, *name, value),
+                JsonRuleText::Equal(path, value) => (path, RuleName::Equals, value),
+            };
+            let shown =
+                if name == RuleName::Equals { format!("json {path}") } else { format!("json {path} {}", name.text()) };
+            let said = |error| format!("check json: {error}");
+            let compiled = JsonPath::compile(path).map_err(said)?;
+            check.json.push((compiled, Rule::compile(name, value).map_err(said)?, named(shown)));
+        }
+        // Equality first, as in Python, so that both name the same one.
+        check.json.sort_by_key(|(_, rule, _)| !matches!(rule, Rule::Equal(_, true)));
         for (name, part) in &text.header {
             check.header.push((name.clone(), part.clone().into_bytes(), named(format!("header {name}"))));
         }
         check.only_status =
-            check.time.is_none() && check.contains.is_empty() && check.json.is_empty() && check.header.is_empty();
+            check.time.is_none() && check.size.is_none() && check.header.is_empty() && !check.needs_body();
         Ok(check)
     }
 
     /// Whether the check looks into bodies.
     pub fn needs_body(&self) -> bool {
-        !self.contains.is_empty() || !self.json.is_empty()
+        !self.contains.is_empty() || !self.regex.is_empty() || !self.json.is_empty()
     }
 
     /// Why the answer is wrong; `Reason::NONE` where it is right. The first part that fails gives the reason.
@@ -121,11 +182,9 @@ impl Check {
                 return Reason::check(number);
             }
         }
-        for (template, number) in &self.contains {
-            scratch.clear();
-            let filled = template.fill(filling, scratch).is_ok();
-            if !filled || memchr::memmem::find(answer.body, scratch).is_none() {
-                return Reason::check(*number);
+        if let Some((least, most, number)) = self.size {
+            if !(least..=most).contains(&answer.length) {
+                return Reason::check(number);
             }
         }
         for (name, part, number) in &self.header {
@@ -133,9 +192,20 @@ impl Check {
                 return Reason::check(*number);
             }
         }
-        for (path, expected, number) in &self.json {
-            let found = answer.json().and_then(|document| path.first(document));
-            if !found.is_some_and(|found| same_json(found, expected)) {
+        for (template, wanted, number) in &self.contains {
+            scratch.clear();
+            let filled = template.fill(filling, scratch).is_ok();
+            if !filled || memchr::memmem::find(answer.body, scratch).is_some() != *wanted {
+                return Reason::check(*number);
+            }
+        }
+        for (regex, number) in &self.regex {
+            if !regex.is_match(answer.body) {
+                return Reason::check(*number);
+            }
+        }
+        for (path, rule, number) in &self.json {
+            if !rule.holds(answer.json().and_then(|document| path.first(document))) {
                 return Reason::check(*number);
             }
         }
@@ -167,11 +237,7 @@ impl Extract {
             }
             Source::Header => From::Header(text.expr.clone()),
             Source::Cookie => From::Cookie(text.expr.clone()),
-            Source::Regex => From::Regex(Regex::new(&text.expr).map_err(|error| {
-                let reason = error.to_string();
-                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("extract {}: '{}' is no regular expression: {reason}", text.var, text.expr)
-            })?),
+            Source::Regex => From::Regex(regex(&text.expr).map_err(|error| format!("extract {}: {error}", text.var))?),
         };
         Ok(Self { slot, from })
     }
@@ -193,16 +259,30 @@ impl Extract {
             },
             From::Header(name) => answer.header(name, Some).is_some_and(|value| put(slot, value)),
             From::Regex(regex) => match regex.captures(answer.body) {
-                Some(groups) => put(slot, groups.get(1).or(groups.get(0)).map_or(b"", |found| found.as_bytes())),
+                Some(groups) => {
+                    // A group that took no part in the match is missing, not the whole match.
+                    let found = groups.get(usize::from(groups.len() > 1));
+                    found.is_some_and(|found| put(slot, found.as_bytes()))
+                }
                 None => false,
             },
             From::Cookie(name) => {
                 let own = |line| parse_cookie(line).filter(|(own, ..)| *own == name.as_bytes());
-                answer.header("set-cookie", own).is_some_and(|(_, value, _)| put(slot, value))
+                answer
+                    .header("set-cookie", own)
+                    .is_some_and(|(_, value, expired)| !expired && !value.is_empty() && put(slot, value))
             }
         };
         slot.set
     }
+}
+
+fn regex(source: &str) -> Result<Regex, String> {
+    Regex::new(source).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        format!("'{source}' is no regular expression: {reason}")
+    })
 }
 
 fn put(slot: &mut Slot, text: &[u8]) -> bool {
@@ -470,7 +550,8 @@ mod tests {
     use super::*;
     use crate::schedule::SplitMix64;
 
-    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX-A: one\r\nSet-Cookie: sid=abc; Path=/\r\nSet-Cookie: t=1\r\n\r\n";
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nX-A: one\r\nSet-Cookie: sid=abc; Path=/\r\nSet-Cookie: t=1\r\n\
+        Set-Cookie: gone=; Max-Age=0\r\n\r\n";
 
     fn judge(check: &str, status: u16, body: &str) -> String {
         let text: CheckText = serde_json::from_str(check).unwrap();
@@ -493,6 +574,30 @@ mod tests {
         assert_eq!(judge(r#"{"time_ns":1000}"#, 200, ""), "");
         assert_eq!(judge(r#"{"body_contains":["ab"]}"#, 200, "xaby"), "");
         assert_eq!(judge(r#"{"body_contains":["ab"]}"#, 200, "a b"), "check body contains ab");
+        assert_eq!(judge(r#"{"body_not":["ab"]}"#, 200, "xaby"), "check body not ab");
+        assert_eq!(judge(r#"{"body_not":["ab"]}"#, 200, "a b"), "");
+        assert_eq!(judge(r#"{"body_regex":["^a+$"]}"#, 200, "aaa"), "");
+        assert_eq!(judge(r#"{"body_regex":["^a+$"]}"#, 200, "aab"), "check body regex ^a+$");
+        assert_eq!(judge(r#"{"size":[1,3]}"#, 200, "aaa"), "");
+        assert_eq!(judge(r#"{"size":[1,3]}"#, 200, ""), "check size");
+        for (rule, value, right) in [
+            ("above", "1", true),
+            ("above", "2", false),
+            ("at_least", "2", true),
+            ("below", "2", false),
+            ("at_most", "2", true),
+            ("exists", "true", true),
+            ("exists", "false", false),
+            ("not", "2", false),
+            ("not", "\"2\"", true),
+            ("equals", "2.0", true),
+        ] {
+            let said = judge(&format!(r#"{{"json":[["$.n","{rule}",{value}]]}}"#), 200, r#"{"n":2}"#);
+            assert_eq!(said.is_empty(), right, "{rule} {value}: {said}");
+        }
+        assert_eq!(judge(r#"{"json":[["$.n","at_least",1]]}"#, 200, r#"{"n":"2"}"#), "check json $.n at least");
+        assert_eq!(judge(r#"{"json":[["$.m","exists",false]]}"#, 200, r#"{"n":2}"#), "");
+        assert_eq!(judge(r#"{"json":[["$.m","not",1]]}"#, 200, r#"{"n":2}"#), "check json $.m not");
         assert_eq!(judge(r#"{"header":[["x-a","on"]]}"#, 200, ""), "");
         assert_eq!(judge(r#"{"header":[["x-b","on"]]}"#, 200, ""), "check header x-b");
         let json = r#"{"json":[["$.a[0].b",1]]}"#;
@@ -524,7 +629,11 @@ mod tests {
         assert_eq!(extract("header", "x-b", ""), None);
         assert_eq!(extract("regex", r"id=(\d+)", "a id=42 id=43"), some("42"));
         assert_eq!(extract("regex", r"id=\d+", "a id=42"), some("id=42"));
+        assert_eq!(extract("regex", r"a(x)?b(c)", "abc"), None);
+        assert_eq!(extract("json", "$[*].id", r#"[{"id":false},{"id":2}]"#), some("false"));
+        assert_eq!(extract("json", "$.o", r#"{"o":{"k":[1,"x"]}}"#), some(r#"{"k":[1,"x"]}"#));
         assert_eq!(extract("cookie", "t", ""), some("1"));
+        assert_eq!(extract("cookie", "gone", ""), None);
         assert_eq!(extract("cookie", "x", ""), None);
     }
 

@@ -125,15 +125,69 @@ pub struct CheckText {
     /// The longest service time that is right; any where absent.
     #[serde(default)]
     pub time_ns: Option<Ns>,
+    /// Least and greatest bytes of the body, as they came; any where absent.
+    #[serde(default)]
+    pub size: Option<(u64, u64)>,
     /// Templates of texts that the body must contain.
     #[serde(default)]
     pub body_contains: Vec<String>,
-    /// JSONPath expressions with the value that their first match must equal.
+    /// Templates of texts that it must not contain.
     #[serde(default)]
-    pub json: Vec<(String, Value)>,
+    pub body_not: Vec<String>,
+    /// Regular expressions that must be found in it.
+    #[serde(default)]
+    pub body_regex: Vec<String>,
+    /// JSONPath expressions with what their first match is held to.
+    #[serde(default)]
+    pub json: Vec<JsonRuleText>,
     /// Header names with a text that one of their values must contain.
     #[serde(default)]
     pub header: Vec<(String, String)>,
+}
+
+/// JSONPath, rule and value; or JSONPath and value, which must be equal.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum JsonRuleText {
+    /// As a rule says.
+    Rule(String, RuleName, Value),
+    /// Equal.
+    Equal(String, Value),
+}
+
+/// What a value in a JSON document is held to.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleName {
+    /// Equal to the value.
+    Equals,
+    /// There, and not equal to it.
+    Not,
+    /// There (true), or not there (false).
+    Exists,
+    /// A number above it.
+    Above,
+    /// A number below it.
+    Below,
+    /// A number not below it.
+    AtLeast,
+    /// A number not above it.
+    AtMost,
+}
+
+impl RuleName {
+    /// As it stands in the samples.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Equals => "equals",
+            Self::Not => "not",
+            Self::Exists => "exists",
+            Self::Above => "above",
+            Self::Below => "below",
+            Self::AtLeast => "at least",
+            Self::AtMost => "at most",
+        }
+    }
 }
 
 /// A step's extraction as it comes in.

@@ -1,7 +1,8 @@
 //! Text with holes, compiled when the plan is loaded and filled for each request.
 //!
 //! A hole is `{{name}}` (a constant of the plan, or a variable that an earlier step extracted) or a generator:
-//! `{{uuid}}`, `{{now}}`, `{{now_ms}}`, `{{int(1,100)}}`, `{{choice(a,b,c)}}`, `{{seq}}`, `{{user}}`, `{{iteration}}`.
+//! `{{uuid}}`, `{{now}}`, `{{now_ms}}`, `{{now_iso}}`, `{{int(1,100)}}`, `{{choice(a,b,c)}}`, `{{text(12)}}`, `{{seq}}`,
+//! `{{user}}`, `{{iteration}}`.
 //! What is put into a hole is written the way its place needs it: percent-encoded in a path or a form, escaped in a JSON
 //! string, without line breaks in a header. Constants are filled in at compile time; a template without other holes is
 //! one piece of text. Filling allocates nothing beyond what the output buffer grows by.
@@ -29,6 +30,11 @@ pub enum Place {
     Plain,
 }
 
+/// The longest text that `text` makes.
+const LONGEST_TEXT: usize = 10_000;
+/// What it is made of: nothing that would have to be escaped anywhere.
+const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Writing {
     Percent,
@@ -40,12 +46,18 @@ enum Writing {
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
     Text(Box<[u8]>),
-    Variable { slot: usize, writing: Writing },
+    Variable {
+        slot: usize,
+        writing: Writing,
+    },
     Choice(Vec<Box<[u8]>>),
     Int(i64, i64),
     Uuid,
     Now,
     NowMs,
+    NowIso,
+    /// So many random letters and digits.
+    Letters(usize),
     Seq,
     User,
     Iteration,
@@ -170,6 +182,10 @@ impl Template {
                 Part::Uuid => push_uuid(out, filling.draws),
                 Part::Now => push_int(out, clock::wall() / clock::SECOND),
                 Part::NowMs => push_int(out, clock::wall() / 1_000_000),
+                Part::NowIso => push_iso(out, clock::wall() / 1_000_000),
+                Part::Letters(length) => (0..*length).for_each(|_| {
+                    out.push(LETTERS[filling.draws.between(0, LETTERS.len() as i64 - 1) as usize]);
+                }),
                 Part::Seq => push_int(out, filling.seq),
                 Part::User => push_int(out, filling.user),
                 Part::Iteration => push_int(out, filling.iteration),
@@ -235,6 +251,11 @@ fn compile_hole(hole: &str, writing: Writing, scope: &Scope) -> Result<Part, Str
         ("uuid", []) => Ok(Part::Uuid),
         ("now", []) => Ok(Part::Now),
         ("now_ms", []) => Ok(Part::NowMs),
+        ("now_iso", []) => Ok(Part::NowIso),
+        ("text", [length]) => match length.parse() {
+            Ok(length) if (1..=LONGEST_TEXT).contains(&length) => Ok(Part::Letters(length)),
+            _ => Err(format!("'{{{{{hole}}}}}' needs a length from 1 to {LONGEST_TEXT}")),
+        },
         ("seq", []) => Ok(Part::Seq),
         ("user", []) => Ok(Part::User),
         ("iteration", []) => Ok(Part::Iteration),
@@ -247,7 +268,7 @@ fn compile_hole(hole: &str, writing: Writing, scope: &Scope) -> Result<Part, Str
         }
         _ => Err(format!(
             "'{{{{{}}}}}' is neither a variable of the plan, nor extracted by a step of this scenario, nor one of uuid, \
-             now, now_ms, int(low,high), choice(a,b,…), seq, user, iteration",
+             now, now_ms, now_iso, int(low,high), choice(a,b,…), text(length), seq, user, iteration",
             shorten(hole)
         )),
     }
@@ -308,6 +329,24 @@ fn push_hex(out: &mut Vec<u8>, byte: u8) {
 
 fn push_int(out: &mut Vec<u8>, value: i64) {
     write!(out, "{value}").expect("writing to a Vec does not fail");
+}
+
+/// Milliseconds since 1970 as `2026-11-23T06:28:01.250Z`.
+fn push_iso(out: &mut Vec<u8>, ms: i64) {
+    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // The civil calendar from days, with years that begin in March (Hinnant).
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
+    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", rest % 1000)
+        .expect("writing to a Vec does not fail");
 }
 
 /// Version 4, variant 1 of RFC 9562.
@@ -385,13 +424,29 @@ mod tests {
         assert!(["a", "b%20c"].contains(&fill("{{choice(a,b c)}}", Place::Path, "").as_str()));
         let uuid = fill("{{uuid}}", Place::Plain, "");
         assert_eq!((uuid.len(), uuid.as_bytes()[14]), (36, b'4'));
+        let text = fill("{{text(40)}}", Place::Path, "");
+        assert!(text.len() == 40 && text.bytes().all(|byte| LETTERS.contains(&byte)));
+        assert!(fill("{{now_iso}}", Place::Plain, "").starts_with("20"));
+        for (ms, shown) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_415_281_250, "2026-11-23T06:28:01.250Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let mut out = Vec::new();
+            push_iso(&mut out, ms);
+            assert_eq!(String::from_utf8(out).unwrap(), shown);
+        }
         assert!(fill("{{now}}", Place::Plain, "").parse::<i64>().unwrap() > 1_600_000_000);
     }
 
     /// A hole nobody can fill is refused with its text.
     #[test]
     fn unknown_holes_are_refused() {
-        for source in ["{{nope}}", "{{int(2,1)}}", "{{int(a)}}", "{{choice()}}", "{{id", "{{}}"] {
+        for source in
+            ["{{nope}}", "{{int(2,1)}}", "{{int(a)}}", "{{choice()}}", "{{text(0)}}", "{{text(99999)}}", "{{id", "{{}}"]
+        {
             let error = Template::compile(source, Place::Plain, &scope()).unwrap_err();
             assert!(error.contains("{{"), "{error}");
         }

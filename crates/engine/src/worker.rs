@@ -701,7 +701,7 @@ impl<'p> Worker<'p> {
         let user = &mut self.users[completion.owner as usize];
         let service = completion.end - user.flight.start;
         let (head, body) = (self.conns.head(completion), self.conns.body(completion));
-        let answer = Answer::new(completion.status, head, body, service);
+        let answer = Answer::new(completion.status, head, body, service).with_length(completion.body_length);
         let mut filling = Filling {
             slots: &user.slots,
             draws: &mut user.draws,

@@ -21,7 +21,7 @@ from typing_extensions import override
 from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
 from surgeline.plan import evaluate
-from surgeline.plan.model import Plan, Scenario, Step
+from surgeline.plan.model import Plan, Scenario, Step, json_rules
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
 
@@ -308,8 +308,11 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
         "check": {
             "status": [list(pair) for pair in check.status] if check.status is not None else None,
             "time_ns": check.time,
-            "body_contains": [check.body] if check.body is not None else [],
-            "json": [[path, value] for path, value in check.json_.items()],
+            "size": list(check.size) if check.size is not None else None,
+            "body_contains": list(check.body.contains) if check.body is not None else [],
+            "body_not": list(check.body.not_) if check.body is not None else [],
+            "body_regex": list(check.body.regex) if check.body is not None else [],
+            "json": [[path, rule, wanted] for path, value in check.json_.items() for rule, wanted in json_rules(value)],
             "header": [[name, value] for name, value in check.header.items()],
         },
         "extract": [

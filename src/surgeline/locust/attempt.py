@@ -52,7 +52,9 @@ class Attempt:
             end = lane.now_ns()
             # What follows can wait; other answers that have come meanwhile want to be looked at the clock first.
             cut_off = lane.give_way()
-            answer = Answer(reader.status, reader.headers, _plain_body(reader, step), end - self._start_ns)
+            answer = Answer(
+                reader.status, reader.headers, _plain_body(reader, step), end - self._start_ns, len(reader.body)
+            )
             outcome, error, goes_on = step.judge(answer, self._iteration.scope)
         except Broken as broken:
             end, error = lane.now_ns(), broken.kind

@@ -98,7 +98,7 @@ class HostedStep:
 
     def judge(self, answer: Answer, scope: Scope) -> tuple[Outcome, str, bool]:
         """Outcome and error of a whole answer, and whether the iteration goes on; what is extracted is in the scope."""
-        error, goes_on = evaluate.judge(self.step, answer), True
+        error, goes_on = evaluate.judge(self.step, answer, scope), True
         if self.step.extract:
             try:
                 scope.variables.update(evaluate.extract(self.step, answer))

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
-from surgeline.plan.evaluate import GENERATORS
-from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step
+from surgeline.plan.evaluate import GENERATORS, LONGEST_TEXT
+from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step, json_rules
 from surgeline.plan.objective import parse_objectives
 from surgeline.plan.problem import MOST_COLLECTED, Fault, Loc, did_you_mean, path_text, printable, quoted
 
 _MOST_WORDS = 200
 """Variables among which the one that was meant is looked for."""
 
-_WITH_ARGUMENTS = ("int", "choice")
+_WITH_ARGUMENTS = ("int", "choice", "text")
 _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\((.*)\)", re.DOTALL)
 _RANGE = re.compile(r"\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*")
 _ENV = re.compile(r"env\.[A-Za-z_][A-Za-z0-9_]*")
+_NOT_LINEAR = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|(?<!\\)(?:\\\\)*\\[1-9]")
+"""Looking around and back: regular expressions that cannot be matched in one pass."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -147,10 +149,28 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
             yield Fault(part, f"{path_text(part)}: {wrong}")
         if extract.regex is not None and (wrong := _regex_fault(extract.regex)):
             yield Fault((*part, "regex"), f"{path_text(part)}: {wrong}")
-    for expression in step.check.json_:
+    for expression, found in step.check.json_.items():
         part = (*loc, "check", "json", expression)
         if wrong := _jsonpath_fault(expression):
             yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
+        for rule, wanted in json_rules(found):
+            if wrong := _rule_fault(rule, wanted):
+                yield Fault(part, f"{path_text(part)}: {wrong}")
+    for text in step.check.body.regex if step.check.body else ():
+        if wrong := _regex_fault(text):
+            part = (*loc, "check", "body")
+            yield Fault(part, f"{path_text(part)}: {wrong}")
+
+
+def _rule_fault(rule: str, wanted: Any) -> str | None:
+    """Why a rule for a JSON value holds nothing to anything."""
+    if rule in ("equals", "not"):
+        return None
+    if rule == "exists":
+        return None if isinstance(wanted, bool) else f"exists is true or false, found {quoted(wanted)}"
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float):
+        return f"{rule} compares numbers, found {quoted(wanted)}"
+    return None
 
 
 def _jsonpath_fault(text: str) -> str | None:
@@ -171,6 +191,9 @@ def _regex_fault(text: str) -> str | None:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         return f"{quoted(text)} is not a regular expression: {error}"
+    found = _NOT_LINEAR.search(text)
+    if found:
+        return f"{quoted(text)} has {quoted(found[0])}, which no engine here takes: it could take for ever"
     return None
 
 
@@ -203,7 +226,8 @@ def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
         yield (*loc, "body"), step.body
     yield from _strings(step.json_, (*loc, "json"))
     if step.check.body is not None:
-        yield (*loc, "check", "body"), step.check.body
+        for text in (*step.check.body.contains, *step.check.body.not_):
+            yield (*loc, "check", "body"), text
 
 
 def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
@@ -252,6 +276,11 @@ def _call_fault(name: str, arguments: str) -> str | None:
         return None
     if name == "choice":
         return None if arguments.strip() else "choice needs what it may choose from, as in {{choice(red,green)}}"
+    if name == "text":
+        length = arguments.strip()
+        if not re.fullmatch(r"[0-9]{1,6}", length) or not 1 <= int(length) <= LONGEST_TEXT:
+            return f"text needs its length, 1 to {LONGEST_TEXT:,} characters, as in {{{{text(12)}}}}"
+        return None
     if name in GENERATORS:
         return f"{name} takes no arguments; write {{{{{name}}}}}"
     return f"{quoted(name)} makes no value{did_you_mean(name, _WITH_ARGUMENTS)}"

@@ -9,18 +9,24 @@ together.
 import base64
 import json
 import re
+import string
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from surgeline.plan.model import TEMPLATE, Plan, Step
+from surgeline.plan.model import TEMPLATE, Plan, Step, json_rules
 
-GENERATORS = ("uuid", "now", "now_ms", "int", "choice", "seq", "user", "iteration")
-"""The words that may stand in a template besides variables; `int` and `choice` take arguments in parentheses."""
+GENERATORS = ("uuid", "now", "now_ms", "now_iso", "int", "choice", "text", "seq", "user", "iteration")
+"""The words that may stand in a template besides variables; `int`, `choice` and `text` take arguments."""
+
+LONGEST_TEXT = 10_000
+"""Characters that `text` makes."""
+_LETTERS = string.ascii_lowercase + string.digits
 
 _CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
 
@@ -59,12 +65,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole answer, after redirects. `headers` may repeat names; `service_ns` is from actual start to last byte."""
+    """One whole answer, after redirects. `headers` may repeat names; `service_ns` is from actual start to last byte.
+
+    `size` is of the body as it came, where `body` is not that: decoded, or cut.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes
     service_ns: int
+    size: int | None = None
 
     def header(self, name: str) -> str | None:
         """The first value of a header, whatever its case; None without it."""
@@ -123,6 +133,11 @@ def _value(word: str, scope: Scope) -> str:
             return str(int(scope.now_s()))
         case "now_ms":
             return str(int(scope.now_s() * 1000))
+        case "now_iso":
+            moment = datetime.fromtimestamp(int(scope.now_s() * 1000) / 1000, UTC)
+            return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case "text" if len(arguments) == 1:
+            return "".join(scope.draws.choices(_LETTERS, k=int(arguments[0])))
         case "seq" | "user" | "iteration":
             return str(getattr(scope, name))
         case "int" if len(arguments) == 2:
@@ -140,8 +155,11 @@ def _escape_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def judge(step: Step, answer: Answer) -> str:
-    """What is wrong with the answer, as `status 500` or `check …`; "" when it is right."""
+def judge(step: Step, answer: Answer, scope: Scope) -> str:
+    """What is wrong with the answer, as `status 500` or `check …`; "" when it is right.
+
+    Looked at in this order: status, time, size, headers, body, JSON. The first that is wrong is named.
+    """
     check = step.check
     if check.status is None:
         right = 200 <= answer.status < 400
@@ -151,18 +169,72 @@ def judge(step: Step, answer: Answer) -> str:
         return f"status {answer.status}"
     if check.time is not None and answer.service_ns > check.time:
         return "check time"
+    if check.size is not None:
+        low, high = check.size
+        if not low <= (len(answer.body) if answer.size is None else answer.size) <= high:
+            return "check size"
     for name, text in check.header.items():
-        if text not in (answer.header(name) or ""):
-            return f"check header {name}"
-    if check.body is not None and check.body.encode() not in answer.body:
-        return "check body"
+        if not any(text in value for key, value in answer.headers if key.lower() == name.lower()):
+            return _named(f"header {name}")
+    if check.body is not None:
+        for word, texts, wanted in (("contains", check.body.contains, True), ("not", check.body.not_, False)):
+            for text in texts:
+                if (_filled(text, scope) in answer.body) != wanted:
+                    return _named(f"body {word} {text}")
+        for expression in check.body.regex:
+            if not _pattern(expression).search(answer.body.decode(errors="replace")):
+                return _named(f"body regex {expression}")
     if check.json_:
         document = _document(answer.body)
-        for path, wanted in check.json_.items():
-            found = _find(path, document)
-            if not found or found[0] != wanted:
-                return f"check json {path}"
+        rules = [(path, *rule) for path, wanted in check.json_.items() for rule in json_rules(wanted)]
+        # Equality first, as in the engine in Rust, so that both name the same one.
+        for path, rule, wanted in sorted(rules, key=lambda one: one[1] != "equals"):
+            if not _holds(rule, wanted, _find(path, document)):
+                return _named(f"json {path}" if rule == "equals" else f"json {path} {rule.replace('_', ' ')}")
     return ""
+
+
+_LONGEST_CHECK = 120
+"""Characters of a check's name in the samples."""
+
+
+def _named(check: str) -> str:
+    return f"check {check[:_LONGEST_CHECK]}"
+
+
+def _filled(template: str, scope: Scope) -> bytes:
+    return render(template, scope).encode()
+
+
+def _holds(rule: str, wanted: Any, found: list[Any]) -> bool:
+    """Whether what a JSONPath found, the first of it, is as a rule wants it."""
+    if rule == "exists":
+        return bool(found) is wanted
+    if not found:
+        return False
+    value = found[0]
+    if rule in ("equals", "not"):
+        return _same(value, wanted) == (rule == "equals")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    holds = {
+        "above": value > wanted,
+        "below": value < wanted,
+        "at_least": value >= wanted,
+        "at_most": value <= wanted,
+    }
+    return bool(holds[rule])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: 1 is 1.0, and neither is true."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other)
 
 
 def extract(step: Step, answer: Answer) -> dict[str, str]:
@@ -180,7 +252,7 @@ def extract(step: Step, answer: Answer) -> dict[str, str]:
         elif source == "header":
             found = answer.header(expression)
         else:
-            found = set_cookies(answer.headers).get(expression)
+            found = set_cookies(answer.headers).get(expression) or None
         if found is None:
             raise MissingVariable(variable)
         values[variable] = found

@@ -227,6 +227,102 @@ TimeLimit = Annotated[
 """Nanoseconds; written as `< 300ms`."""
 
 
+def _texts(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+_TEXTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+}
+
+BodyTexts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_texts),
+    PlainSerializer(lambda texts: texts[0] if len(texts) == 1 else list(texts)),
+    WithJsonSchema({**_TEXTS_SCHEMA, "examples": ["sold out", ["sold out", "error"]]}),
+]
+
+
+def _or_a_text(schema: dict[str, Any]) -> None:
+    del schema["type"]
+    schema["anyOf"] = [
+        {"type": "string", "description": "A text the body must contain."},
+        {"type": "object", "minProperties": 1},
+    ]
+
+
+class BodyCheck(_Part):
+    """What the body must be like: a text that it must contain, or any of these keys."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_text)
+
+    contains: BodyTexts = Field((), description="Texts that the body must contain; templates.")
+    not_: BodyTexts = Field((), alias="not", description="Texts that it must not contain; templates.")
+    regex: BodyTexts = Field((), description="Regular expressions that must be found in it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_text_is_contained(cls, value: Any) -> Any:
+        return {"contains": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "BodyCheck":
+        if not (self.contains or self.not_ or self.regex):
+            raise ValueError("write a text the body must contain, or contains, not or regex")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_a_text(self, dump: SerializerFunctionWrapHandler) -> Any:
+        if len(self.contains) == 1 and not self.not_ and not self.regex:
+            return self.contains[0]
+        return {key: value for key, value in dump(self).items() if value}
+
+
+def _size_limits(value: Any) -> tuple[int, int]:
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and text.startswith("<"):
+        return 0, units.parse_size_bytes(text.lstrip("<= "))
+    if isinstance(text, str) and text.startswith(">"):
+        return units.parse_size_bytes(text.lstrip(">= ")), units.LARGEST_BYTES
+    if isinstance(text, str) and ".." in text:
+        low, high = (units.parse_size_bytes(end) for end in text.split("..", 1))
+    elif isinstance(text, tuple | list) and len(text) == 2:
+        low, high = (units.parse_size_bytes(end) for end in text)
+    else:
+        low = high = units.parse_size_bytes(text)
+    if high < low:
+        raise ValueError(f"{str(value)[:60]!r} ends before it begins; write the smaller size first, as in 1kB..10kB")
+    return low, high
+
+
+def _size_text(limits: tuple[int, int]) -> str:
+    low, high = limits
+    if low == high:
+        return str(low)
+    if low == 0:
+        return f"< {high}"
+    return f"> {low}" if high == units.LARGEST_BYTES else f"{low}..{high}"
+
+
+SizeLimits = Annotated[
+    tuple[int, int],
+    BeforeValidator(_size_limits),
+    PlainSerializer(_size_text, return_type=str),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["< 10kB", "> 100", "1kB..10kB", 512]}),
+]
+"""Least and greatest bytes, both included; written as `< 10kB`, `> 100`, `1kB..10kB` or `512`."""
+
+JSON_RULES = ("equals", "not", "exists", "above", "below", "at_least", "at_most")
+"""What a value found by a JSONPath can be held to, besides being equal to what is written."""
+
+
+def json_rules(found: Any) -> list[tuple[str, Any]]:
+    """The rules behind a JSONPath of a check: an object with nothing but their names as keys, else equality."""
+    if isinstance(found, dict) and found and found.keys() <= set(JSON_RULES):
+        return list(found.items())
+    return [("equals", found)]
+
+
 class Check(_Part):
     """What makes an answer right. A failed check makes the request a failure; it is never sent again."""
 
@@ -234,8 +330,11 @@ class Check(_Part):
         None, description="Accepted statuses, a range as a pair; without it 2xx and 3xx are right."
     )
     time: TimeLimit | None = Field(None, description="Longest service time.")
-    body: str | None = Field(None, description="A text the body must contain.")
-    json_: dict[str, Json] = Field({}, alias="json", description="JSONPath to the value it must have.")
+    size: SizeLimits | None = Field(None, description="Bytes of the body, as they came.")
+    body: BodyCheck | None = Field(None, description="A text the body must contain, or more about it.")
+    json_: dict[str, Json] = Field(
+        {}, alias="json", description="JSONPath to the value it must have, or to rules such as `{above: 3}`."
+    )
     header: dict[str, str] = Field({}, description="Header to a text its value must contain.")
 
 

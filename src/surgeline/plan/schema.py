@@ -23,6 +23,7 @@ PARTS = {
     "Scenario": "scenarios.NAME",
     "Step": "scenarios.NAME.steps[N]",
     "Check": "scenarios.NAME.steps[N].check",
+    "BodyCheck": "scenarios.NAME.steps[N].check.body",
     "Extract": "scenarios.NAME.steps[N].extract.VARIABLE",
     "WorkloadPart": "workload",
     "StagePart": "workload.stages[N]",
