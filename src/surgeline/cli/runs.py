@@ -87,3 +87,32 @@ def recover_run(run: str | None, root: Path) -> None:
         if closing.bytes_left_out:
             style.warn(f"{closing.bytes_left_out:,} bytes at the end of its journal could not be read")
         show(stored.path, document, False, False)
+
+
+@runs.command("import")
+@click.argument("file", nargs=-1, required=True, type=click.Path(path_type=Path))
+@ROOT_OPTION
+@click.option("--name", help="What the runs are called; by default the file's name.")
+def import_runs(file: tuple[Path, ...], root: Path, name: str | None) -> None:
+    """Store results made elsewhere as runs: Locust CSV and JSON, JMeter JTL, k6 CSV and JSON, vegeta, oha, hey.
+
+    Each run is marked with what such a file cannot say. Several files become one series, in the order given.
+    """
+    import secrets
+
+    from surgeline.store.elsewhere import import_run, read_elsewhere
+    from surgeline.store.meta import slug
+
+    for path in file:
+        read_elsewhere(path)  # all of them are looked at before the first becomes a run
+    group = f"{slug(name or file[0].name.split('.')[0])}-import-{secrets.token_hex(2)}"
+    for order, path in enumerate(file):
+        series = {"group": group, "kind": "import", "block": order, "side": "a", "order": order}
+        stored = import_run(root, path, name, series if len(file) > 1 else None)
+        document = runner.conclude(stored)
+        index(root).record(stored)
+        click.echo(f"{stored.id}  {document['verdict']['sentence']}")
+        for clause in stored.meta.raw["imported"]["cannot"]:
+            style.note(f"cannot say {clause}")
+    if len(file) > 1:
+        click.echo(f"series {group}")
