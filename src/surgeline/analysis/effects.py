@@ -131,16 +131,26 @@ def word_of(effect: Effect, delta: float, level: float = WORD_LEVEL) -> Word:
 
 
 def runs_needed(effect: Effect, delta: float, power: float = POWER) -> int:
-    """How many runs a side would tell a change of `delta` from none, 8 times in 10: k ((z + z) se / δ)².
+    """How many separate runs a side would tell a change of `delta` from none, 8 times in 10.
 
-    By the noise at hand, so a rough number; never more than MOST_RUNS, never fewer than there are.
+    The smallest n with (t + z) s √(2/n) ≤ δ, s being the noise of one run as these runs show it; so a rough number,
+    never fewer than there are, and MOST_RUNS where that many would not do.
     """
-    if effect.se <= 0.0:
-        return max(effect.base_runs, effect.candidate_runs)
     k = 2.0 / (1.0 / effect.base_runs + 1.0 / effect.candidate_runs)
-    needed = k * ((normal_quantile(1.0 - WORD_LEVEL) + normal_quantile(power)) * effect.se / delta) ** 2
-    # Few runs know their own noise badly; one more pays for that.
-    return min(max(math.ceil(needed) + 1, math.ceil(k)), MOST_RUNS)
+    at_once = effect.se * math.sqrt(k)
+    fewest = math.ceil(k)
+    if at_once <= 0.0:
+        return fewest
+
+    def tells(n: int) -> bool:
+        quantile = t_quantile(1.0 - WORD_LEVEL, 2.0 * n - 2.0) + normal_quantile(power)
+        return quantile * at_once / math.sqrt(n) <= delta
+
+    low, high = max(fewest, 2), MOST_RUNS
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if tells(middle) else (middle + 1, high)
+    return low
 
 
 def detectable(effect: Effect, power: float = 0.9) -> float:

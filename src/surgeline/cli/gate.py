@@ -21,7 +21,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--baseline", required=True, help="What it is held against: a baseline, its exported file, a series or runs."
 )
 @ROOT_OPTION
-@click.option("--budget", help="What the gate looks at and how much may change, as in 'p95:+5%, errors:+0.1pp'.")
+@click.option("--budget", help="What it looks at and the change that matters, as in 'p95:+5%, errors:+0.1pp'.")
 @click.option("--allow-few-runs", is_flag=True, help="Let indicative verdicts decide: fewer than five runs on a side.")
 @click.option("--fail-on", type=click.Choice(["inconclusive"]), multiple=True, help="Exit 97 where it is inconclusive.")
 @click.option("--md", type=_FILE, help="Append a comment of at most 15 lines, as for $GITHUB_STEP_SUMMARY.")
