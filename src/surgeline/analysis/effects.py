@@ -143,7 +143,8 @@ def runs_needed(effect: Effect, delta: float, power: float = POWER) -> int:
         return fewest
 
     def tells(n: int) -> bool:
-        quantile = t_quantile(1.0 - WORD_LEVEL, 2.0 * n - 2.0) + normal_quantile(power)
+        # Two degrees of freedom less than there are pay for a spread that has to be guessed as well (simulated).
+        quantile = t_quantile(1.0 - WORD_LEVEL, max(2.0 * n - 4.0, 1.0)) + normal_quantile(power)
         return quantile * at_once / math.sqrt(n) <= delta
 
     low, high = max(fewest, 2), MOST_RUNS
