@@ -139,7 +139,7 @@ class View:
         second = elapsed_ns // units.NS_PER_S
         if second != self._last_s:
             self._last_s = second
-            self._trace.append(live.done_per_s(1))
+            self._trace.append(live.done_per_s())
         if self._live is not None:
             self._live.update(self._draw(live, elapsed_ns), refresh=True)
 

@@ -1,7 +1,9 @@
 """How the command line speaks on standard error: labelled lines, notes, warnings; colour only where it is wanted."""
 
 import os
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TextIO
 
@@ -25,13 +27,23 @@ def takes_unicode(stream: TextIO) -> bool:
 
 
 def say(label: str, text: str) -> None:
-    """A labelled line."""
-    _err(f"{click.style(label.ljust(_LABEL_WIDTH), bold=True)} {text}")
+    """A labelled line; a long one goes on below its beginning."""
+    _err(f"{click.style(label.ljust(_LABEL_WIDTH), bold=True)} {_wrapped(text)}")
 
 
 def note(text: str) -> None:
     """Something worth knowing that changes nothing."""
-    _err(f"{' ' * _LABEL_WIDTH} {text}")
+    _err(f"{' ' * _LABEL_WIDTH} {_wrapped(text)}")
+
+
+def _wrapped(text: str) -> str:
+    """The text in lines of the terminal's width, indented behind the label; in one line where there is no terminal."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns - _LABEL_WIDTH - 2, 30)
+    return textwrap.fill(
+        text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * (_LABEL_WIDTH + 1)
+    )
 
 
 def warn(text: str) -> None:
