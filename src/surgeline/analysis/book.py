@@ -73,6 +73,8 @@ class Book:
     stages: list[Limits]
     health: dict[str, dict[int, dict[str, float]]]
     """Metric → second → worker → last reading in that second; of the generator."""
+    server: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    """The same of the served process, where it was seen."""
 
     @classmethod
     def of(cls, run: Mapping[str, Any], measurement: Measurement) -> "Book":
@@ -97,9 +99,9 @@ class Book:
             held[0] += count.due
             held[1] += count.sent
         health: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+        server: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
         for reading in measurement.health:
-            if reading.source == "generator":
-                _note(health[reading.metric], reading)
+            _note((health if reading.source == "generator" else server)[reading.metric], reading)
         arranged = {
             key: Held(
                 Tally(**cell.tally),
@@ -110,7 +112,7 @@ class Book:
             )
             for key, cell in sorted(cells.items())
         }
-        return cls(run, arranged, _limits(run, measurement, arranged), dict(health))
+        return cls(run, arranged, _limits(run, measurement, arranged), dict(health), dict(server))
 
     @cached_property
     def endpoints(self) -> list[str]:
@@ -227,6 +229,12 @@ class Book:
         """The generator's readings of a metric in those seconds: second → worker → value."""
         first, last = begin_ns // units.NS_PER_S, -(-end_ns // units.NS_PER_S)
         return {second: held for second, held in self.health.get(metric, {}).items() if first <= second < last}
+
+    def of_server(self, metric: str, begin_ns: int, end_ns: int) -> list[float]:
+        """The served process's readings of a metric in those seconds, summed over its parts, in order of time."""
+        first, last = begin_ns // units.NS_PER_S, -(-end_ns // units.NS_PER_S)
+        held = self.server.get(metric, {})
+        return [sum(held[second].values()) for second in sorted(held) if first <= second < last]
 
     def books(self, measurement: Measurement) -> tuple[str, ...]:
         """The identities that do not hold."""

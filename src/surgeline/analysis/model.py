@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from surgeline.analysis.capacity_search import Capacity
 from surgeline.plan.objective import Objective
 from surgeline.samples import Histogram, Outcome
 
@@ -134,6 +135,12 @@ class StageFigures:
     warm_up_s: float | None
     validity: Literal["valid", "degraded", "invalid"]
     validity_reasons: tuple[str, ...]
+    role: str = ""
+    """Its part in a search for capacity; empty in other runs."""
+    server_cpu: float | None = None
+    """Cores' worth of CPU that the served process used, the median of its seconds; None where it was not seen."""
+    machine_cpu: float | None = None
+    """The same of everything on the server's machine."""
 
     @property
     def duration_s(self) -> float:
@@ -203,6 +210,38 @@ class GeneratorHealth:
     lag_max_ns: float | None
     rows_dropped: int
     shares_machine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """The served process and its children over the run, where they could be seen; None where a figure was not read.
+
+    CPU is in cores' worth; `machine_cpu_max` is of everything on its machine, `cores` how many that has. Bytes and
+    counts are summed over the processes. `found` says how it was found.
+    """
+
+    found: str
+    processes: int
+    cores: int | None
+    cpu_ratio_mean: float | None
+    cpu_ratio_max: float | None
+    machine_cpu_max: float | None
+    rss_first_bytes: float | None
+    rss_last_bytes: float | None
+    rss_max_bytes: float | None
+    threads_max: float | None
+    descriptors_max: float | None
+
+
+LimitKind = Literal["CPU", "pool or lock", "rate limiter", "generator", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What kind of thing the server ran out of, and what says so, as a clause with its numbers."""
+
+    kind: LimitKind
+    evidence: str
 
 
 SloVerdict = Literal["met", "missed", "no data"]
@@ -304,6 +343,12 @@ class Summary:
     """Regular stalls found in the rows; empty also where no rows were looked at."""
     shares_machine: bool = False
     """Whether generator and server ran on one machine."""
+    server: ServerHealth | None = None
+    """None where the served process was not seen."""
+    capacity: Capacity | None = None
+    """What a search for capacity found; None for other runs."""
+    limit: Limit | None = None
+    """What kind of limit was met; None where none was."""
     rows_seen: bool = False
     """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""
 

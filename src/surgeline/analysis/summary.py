@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis import capacity, slo, steady_state, validity
+from surgeline.analysis import capacity, limits, slo, steady_state, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import (
@@ -21,6 +21,7 @@ from surgeline.analysis.model import (
     ErrorGroup,
     GeneratorHealth,
     Second,
+    ServerHealth,
     StageFigures,
     Summary,
 )
@@ -51,6 +52,10 @@ def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details
     total = book.figures("", None, None, begin, end)
     whole = _with_shares([book.figures(name, None, name, begin, end) for name in book.endpoints])
     objectives = slo.judge(slo.objectives_of(run), book, stages)
+    found = stress.of_run(run, stages, measurement.windows, measurement.counts)
+    saturated = capacity.saturation(stages)
+    server = _server_health(run, book)
+    errors = details.errors if details is not None else _errors_by_outcome(book)
     word, reasons = validity.of_run(stages, book.books(measurement), measurement, total.tally)
     return Summary(
         run=run,
@@ -60,7 +65,7 @@ def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details
         endpoints=whole,
         stages=tuple(stages),
         seconds=_seconds(book),
-        errors=details.errors if details is not None else _errors_by_outcome(book),
+        errors=errors,
         health=_generator_health(run, book),
         objectives=objectives,
         holds=slo.holds(objectives, stages),
@@ -68,9 +73,12 @@ def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details
         validity_reasons=reasons,
         response_is_service=not run.get("due_known", True),
         books=book.books(measurement),
-        saturation=capacity.saturation(stages),
+        saturation=saturated,
         stalls=details.stalls if details is not None else (),
         shares_machine=_shares_machine(run),
+        server=server,
+        capacity=found,
+        limit=limits.kind(stages, errors, server, found, saturated),
         rows_seen=details is not None,
     )
 
@@ -90,6 +98,8 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
     seconds = (end - begin) / units.NS_PER_S
     share = 1.0 if not limits.duration_ns else min(1.0, (end - begin) / limits.duration_ns)
     reached = limits.start + (limits.end - limits.start) * share
+    server_cpu = book.of_server("cpu_ratio", begin, end)
+    machine_cpu = book.of_server("machine_cpu_ratio", begin, end)
     return StageFigures(
         index=limits.index,
         name=limits.name,
@@ -107,6 +117,9 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
         warm_up_s=None,
         validity="valid",
         validity_reasons=(),
+        role=stress.role_of(book.run, limits.index),
+        server_cpu=float(np.median(server_cpu)) if server_cpu else None,
+        machine_cpu=float(np.median(machine_cpu)) if machine_cpu else None,
     )
 
 
@@ -221,6 +234,31 @@ def _generator_health(run: Mapping[str, Any], book: Book) -> GeneratorHealth:
         lag_max_ns=max(lag["lag_max_ns"], default=None),
         rows_dropped=round(dropped),
         shares_machine=_shares_machine(run),
+    )
+
+
+def _server_health(run: Mapping[str, Any], book: Book) -> ServerHealth | None:
+    seen = {
+        metric: book.of_server(metric, book.begin_ns, max(book.end_ns, book.begin_ns + units.NS_PER_S))
+        for metric in ("cpu_ratio", "machine_cpu_ratio", "rss_bytes", "threads", "descriptors", "processes")
+    }
+    if not any(seen.values()):
+        return None
+    described = run.get("server")
+    found = described.get("found") if isinstance(described, Mapping) else None
+    cores = ((run.get("environment") or {}).get("machine") or {}).get("cores")
+    return ServerHealth(
+        found=str(found or ""),
+        processes=round(max(seen["processes"], default=1.0)),
+        cores=int(cores) if isinstance(cores, int | float) else None,
+        cpu_ratio_mean=float(np.mean(seen["cpu_ratio"])) if seen["cpu_ratio"] else None,
+        cpu_ratio_max=max(seen["cpu_ratio"], default=None),
+        machine_cpu_max=max(seen["machine_cpu_ratio"], default=None),
+        rss_first_bytes=seen["rss_bytes"][0] if seen["rss_bytes"] else None,
+        rss_last_bytes=seen["rss_bytes"][-1] if seen["rss_bytes"] else None,
+        rss_max_bytes=max(seen["rss_bytes"], default=None),
+        threads_max=max(seen["threads"], default=None),
+        descriptors_max=max(seen["descriptors"], default=None),
     )
 
 
