@@ -118,7 +118,8 @@ def main(arguments: list[str]) -> int:
         code = subprocess.run([*command, *order]).returncode
     for page in sorted(set(runs.glob("*/summary.md")) - before):
         say(f"the page is {shown(page)}, the report {shown(page.with_name('report.html'))}")
-    return code
+    # 99 is Surgeline's word for a missed objective: here that is what one came to see.
+    return 0 if code == 99 else code
 
 
 if __name__ == "__main__":
