@@ -789,7 +789,7 @@ impl Conn {
         let Some(stream) = &mut self.stream else { return };
         loop {
             let written = match &mut self.tls {
-                Some(session) if session.wants_write() => session.write_tls(stream).map(|_| ()),
+                Some(session) if session.wants_write() => session.write_tls(&mut Wire::new(stream)).map(|_| ()),
                 None if self.out_at < self.out.len() => socket_write(stream, &self.out[self.out_at..]).map(|size| {
                     self.out_at += size;
                     self.bytes_out = self.out_at as u64;
@@ -856,11 +856,11 @@ impl Conn {
         let (Some(session), Some(stream)) = (&mut self.tls, &mut self.stream) else { return Err(Kind::EngineFault) };
         loop {
             let moved = if session.wants_write() {
-                session.write_tls(stream)
+                session.write_tls(&mut Wire::new(stream))
             } else if !session.is_handshaking() {
                 return Ok(true);
             } else {
-                session.read_tls(stream)
+                session.read_tls(&mut Wire::new(stream))
             };
             match moved {
                 Ok(0) => return Err(Kind::TlsHandshake),
@@ -871,7 +871,7 @@ impl Conn {
             }
             if let Err(error) = session.process_new_packets() {
                 // The alert tells the server why; whether it still arrives does not matter here.
-                let _ = session.write_tls(stream);
+                let _ = session.write_tls(&mut Wire::new(stream));
                 return Err(tls::handshake_kind(&error));
             }
         }
@@ -1061,7 +1061,7 @@ impl Conn {
 /// Reads into the session and out of it until plaintext comes, or nothing more does.
 fn fill_tls(
     session: &mut ClientConnection,
-    stream: &mut TcpStream,
+    stream: &TcpStream,
     buffer: &mut [u8],
     drained: &mut bool,
     hung_up: bool,
@@ -1077,9 +1077,9 @@ fn fill_tls(
         if *drained {
             return Fill::Drained;
         }
-        let mut counted = Counted { stream, short: false };
-        match session.read_tls(&mut counted) {
-            Ok(_) => *drained = counted.short && !hung_up,
+        let mut wire = Wire::new(stream);
+        match session.read_tls(&mut wire) {
+            Ok(_) => *drained = wire.short && !hung_up,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 *drained = true;
@@ -1088,27 +1088,43 @@ fn fill_tls(
             Err(_) => return Fill::Broken,
         }
         if session.process_new_packets().is_err() {
-            let _ = session.write_tls(stream);
+            let _ = session.write_tls(&mut Wire::new(stream));
             return Fill::Broken;
         }
         if session.wants_write() {
             // Answers to the protocol's own questions; a failure shows at the next read.
-            let _ = session.write_tls(stream);
+            let _ = session.write_tls(&mut Wire::new(stream));
         }
     }
 }
 
-/// Notices whether a read has emptied the socket.
-struct Counted<'a> {
-    stream: &'a mut TcpStream,
+/// The socket as TLS sees it; notices whether a read has emptied it.
+struct Wire<'a> {
+    stream: &'a TcpStream,
     short: bool,
 }
 
-impl Read for Counted<'_> {
+impl<'a> Wire<'a> {
+    fn new(stream: &'a TcpStream) -> Self {
+        Self { stream, short: false }
+    }
+}
+
+impl Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let size = self.stream.read(buffer)?;
+        let size = socket_read(self.stream, buffer)?;
         self.short = 0 < size && size < buffer.len();
         Ok(size)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        socket_write(self.stream, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

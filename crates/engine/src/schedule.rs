@@ -51,7 +51,7 @@ impl SplitMix64 {
 
     /// In (0, 1]: never zero, so that its logarithm is finite.
     pub fn uniform(&mut self) -> f64 {
-        ((self.next_u64() >> 11) + 1) as f64 * (-53f64).exp2()
+        ((self.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
     /// From the exponential distribution with mean 1.

@@ -54,16 +54,25 @@ impl Table {
         self.columns += 1;
     }
 
+    /// One value per row.
+    fn numbers<const SIZE: usize>(&mut self, values: impl Iterator<Item = [u8; SIZE]>) {
+        let begin = self.bytes.len();
+        self.bytes.resize(begin + self.rows * SIZE, 0);
+        for (place, value) in self.bytes[begin..].chunks_exact_mut(SIZE).zip(values) {
+            place.copy_from_slice(&value);
+        }
+    }
+
     /// Whole numbers of 64 bits.
     pub fn i64(&mut self, name: &str, values: impl Iterator<Item = i64>) {
         self.begin(name, 0);
-        values.for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
+        self.numbers(values.map(i64::to_le_bytes));
     }
 
     /// Whole numbers of 32 bits.
     pub fn i32(&mut self, name: &str, values: impl Iterator<Item = i32>) {
         self.begin(name, 1);
-        values.for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
+        self.numbers(values.map(i32::to_le_bytes));
     }
 
     /// Small numbers.
@@ -75,7 +84,7 @@ impl Table {
     /// Floating-point numbers.
     pub fn f64(&mut self, name: &str, values: impl Iterator<Item = f64>) {
         self.begin(name, 4);
-        values.for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
+        self.numbers(values.map(f64::to_le_bytes));
     }
 
     /// Texts, each row naming one of `texts` by its number there. Texts that no row names are left out.
@@ -102,7 +111,7 @@ impl Table {
             self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
             self.bytes.extend_from_slice(text.as_bytes());
         }
-        coded.iter().for_each(|code| self.bytes.extend_from_slice(&code.to_le_bytes()));
+        self.numbers(coded.iter().map(|code| code.to_le_bytes()));
     }
 
     /// Texts that are only known as such; equal ones are stored once. Bytes that are not UTF-8 are replaced.
@@ -130,7 +139,7 @@ impl Table {
             self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
             self.bytes.extend_from_slice(text.as_bytes());
         }
-        coded.iter().for_each(|code| self.bytes.extend_from_slice(&code.to_le_bytes()));
+        self.numbers(coded.iter().map(|code| code.to_le_bytes()));
     }
 
     /// Lists of numbers, one per row.
