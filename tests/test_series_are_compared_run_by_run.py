@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -136,7 +137,7 @@ MACHINE_2 = {**MACHINE, "cpu": "another"}
         ({"engine": "locust"}, "locust"),
         ({"environment": {"machine": MACHINE_2, "generator_shares_machine": False}}, "machine differs"),
         ({"environment": {"machine": MACHINE, "generator_shares_machine": True}}, "shared the server's machine"),
-        ({"ended": {"at_ns": -5, "reason": ""}}, "clock went backwards"),
+        ({"ended": {"at_ns": -5 * 10**9, "reason": ""}}, "clock went backwards"),
     ],
 )
 def test_unlike_series_get_no_word_and_the_reason(meta: dict[str, Any], reason: str):
@@ -269,6 +270,13 @@ def test_the_document_keeps_its_schema_and_its_bytes():
     ):
         jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump(made)))
     assert dump(_document()) == dump(_document())
+
+
+def test_the_published_schema_is_the_one_in_the_code():
+    """docs/reference/comparison.schema.json is what `surgeline schema comparison` prints."""
+    published = Path(__file__).parent.parent / "docs" / "reference" / "comparison.schema.json"
+    assert json.loads(published.read_text()) == SCHEMA
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 def test_every_rendering_is_bounded_and_escaped():

@@ -342,7 +342,11 @@ def page(scale: float) -> tuple[str, bool]:
         parts[name] = list(make(scale))
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     grid, pooled = parts["none"][:-1], parts["none"][-1][1]
-    named = [(f"A/A, all cells: {name}", rate) for name, rate in pooled.items()]
+    named = [(f"A/A by figures, all cells: {name}", rate) for name, rate in pooled.items()]
+    for name in ("two-sided", "gate", "regressed"):
+        some = [rates[name] for _, rates in parts["ends"]]
+        whole = Rate(sum(r.hits for r in some), sum(r.tries for r in some), some[0].limit)
+        named.append((f"A/A from requests to verdict, all cells: {name}", whole))
     checked = [*named, *parts["power"], *parts["single"], *parts["tail"], *parts["trend"]]
     cells = [rate for _, rates in (*grid, *parts["ends"]) for rate in rates.values()]
     holds = all(rate.holds for _, rate in checked) and all(rate.holds for rate in cells)

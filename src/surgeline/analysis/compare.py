@@ -612,7 +612,8 @@ def _unfit(side: Sequence[RunFigures], word: str) -> list[str]:
         which = f"the {word}" if len(side) == 1 else f"{run.id} of the {word}"
         ended = run.meta.get("ended")
         at_ns = ended.get("at_ns") if isinstance(ended, Mapping) else None
-        if any(leg.seconds < 0 for leg in run.legs) or (isinstance(at_ns, int | float) and at_ns < 0):
+        # Time zero lies a moment ahead of an engine's start, so a little below it is no sign of anything.
+        if any(leg.seconds < 0 for leg in run.legs) or (isinstance(at_ns, int | float) and at_ns < -units.NS_PER_S):
             found.append(f"the clock went backwards in {which}")
         elif not run.tally(None, frozenset(leg.index for leg in run.legs))[0]:
             found.append(f"{which} holds no request with a known outcome")
