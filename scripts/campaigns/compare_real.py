@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]  # an oracle, only here and in tests
-
 from scripts.campaigns.compare import Rate
+
 from surgeline import runner
 from surgeline.analysis.compare import compare_runs
 from surgeline.analysis.figures import ALL, RunFigures
@@ -249,7 +249,7 @@ def page(root: Path) -> str:
         f"Runs of {SECONDS} s at {RATE}/s against four small servers in Python, one process each, generator and server",
         "on one machine of two cores; *json* and *database* have a process beside them that keeps a core busy half of",
         "the time. Nothing changes between the runs of a server, so every change that is said of five random runs",
-        f"against five others is false. {SPLITS} random splits a server. The splits share runs, so they are *dependent*:",
+        f"against five others is false. {SPLITS} random splits a server. They share runs, so they are *dependent*:",
         "the intervals (Clopper and Pearson, as if each split were new) are too narrow, and forty runs hold only four",
         "splits without a common run.",
         "",
