@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "surgeline"
 
 ROOMS = (
     *("units", "workload", "plan", "samples", "store", "engines", "analysis", "findings", "report"),
-    *("environment", "datafiles", "preflight", "runner", "monitor", "locust", "deploy", "demo", "cli", "web"),
+    *("environment", "datafiles", "preflight", "served", "runner", "monitor", "locust", "deploy", "demo", "cli", "web"),
 )
 """In the order of the flow. A room imports itself and rooms before it."""
 

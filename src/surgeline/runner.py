@@ -13,16 +13,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from surgeline import __version__, environment, units
-from surgeline.analysis.live import Live, abort_reason
-from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Subject
+from surgeline.analysis.live import Live, abort_reason, gone_reason
+from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan
 from surgeline.samples import Frame
 from surgeline.store.rundir import Run, RunDirectory
-from surgeline.workload import SplitMix64, Workload
+from surgeline.workload import SplitMix64, Stage, Workload, open_stage
+
+if TYPE_CHECKING:
+    from surgeline.analysis.stress import Pilot
+    from surgeline.served import Served
 
 LOOK_EVERY_S = 0.2
 """How often the journal is looked at while a run lasts: five times a second is what an eye can follow."""
@@ -63,6 +67,10 @@ class Order:
     """Why load on the target is allowed: "own address", "asked" or "--authorized"; kept with the run."""
     series: Mapping[str, Any] | None = None
     """Group, block, side and order of a run that belongs to a series; kept with the run."""
+    pilot: "Pilot | None" = None
+    """Drives the run where its load is searched for; `workload` is then no more than the beginning."""
+    served: "Served | None" = None
+    """The processes that serve the target, where they can be seen; read once a second."""
 
 
 class Observer(Protocol):
@@ -111,7 +119,7 @@ def measure(order: Order, observer: Observer, stop: threading.Event) -> Run:
         sink.close()
         directory.close("failed", str(error), 0)
         raise
-    ending, reason = _watch(order, directory, running, settings.monotonic_ns, observer, stop)
+    ending, reason = _watch(order, directory, running, sink, settings.monotonic_ns, observer, stop)
     at_ns = time.monotonic_ns() - settings.monotonic_ns
     sink.close()
     directory.close(*_state(ending, reason), at_ns)
@@ -121,28 +129,78 @@ def measure(order: Order, observer: Observer, stop: threading.Event) -> Run:
 
 
 def _watch(
-    order: Order, directory: RunDirectory, running: Running, begin_ns: int, observer: Observer, stop: threading.Event
+    order: Order,
+    directory: RunDirectory,
+    running: Running,
+    sink: Sink,
+    begin_ns: int,
+    observer: Observer,
+    stop: threading.Event,
 ) -> tuple[Ending, str]:
     """Follows the journal until the engine has ended; how it ended, and why it was stopped where it was."""
     live = Live(directory.meta.raw)
+    meter = _meter(order, begin_ns)
     tail = directory.tail(Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH, Frame.EVENT)
     reason = ""
     while True:
         ending = running.wait(LOOK_EVERY_S)
+        if meter is not None and (readings := meter(time.monotonic_ns())) is not None:
+            sink.append(Frame.HEALTH, readings)
         for _, kind, payload in tail.poll():
             live.add(kind, payload)
+            if order.pilot is not None:
+                order.pilot.add(kind, payload)
         elapsed_ns = time.monotonic_ns() - begin_ns
         observer.tick(live, elapsed_ns)
         if ending is not None:
             return ending, reason
+        if order.pilot is not None and not reason:
+            _obey(order.pilot, running, directory, live)
         if not reason:
             wanted = "stopped by the user" if stop.is_set() else ""
             if not wanted and order.abort:
-                wanted = abort_reason(live, elapsed_ns) or ""
+                # A search makes requests fail on purpose; only a target that is gone ends it.
+                why = abort_reason if order.pilot is None else gone_reason
+                wanted = why(live, elapsed_ns) or ""
             if wanted:
                 reason = wanted
                 observer.ending(reason)
                 running.stop(min(GRACE_NS, 2 * units.NS_PER_S) / units.NS_PER_S)
+
+
+def _meter(order: Order, begin_ns: int) -> Callable[[int], bytes | None] | None:
+    """What reads the served process; None where none is seen."""
+    if order.served is None:
+        return None
+    from surgeline.served import Meter
+
+    return Meter(order.served, begin_ns).read
+
+
+def _obey(pilot: "Pilot", running: Running, directory: RunDirectory, live: Live) -> None:
+    """Does what a search wants next; what it appends is written down before it is sent."""
+    command = pilot.steer()
+    if command.append:
+        planned = _searched(pilot)
+        directory.update(stages=planned)
+        for described in planned[-len(command.append) :]:
+            live.plan_stage(described)
+        for move in command.append:
+            running.append_stage(search_stage(move.rate_per_s, move.duration_s))
+    if command.next_stage:
+        running.next_stage()
+
+
+def search_stage(rate_per_s: float, duration_s: float) -> Stage:
+    """One load of a search, as a stage."""
+    return open_stage(rate_per_s, rate_per_s, round(duration_s * units.NS_PER_S))
+
+
+def _searched(pilot: "Pilot") -> list[dict[str, Any]]:
+    """The stages of a search so far, each with its part in it."""
+    stages = tuple(search_stage(move.rate_per_s, move.duration_s) for move in pilot.planned)
+    described = _stages(Workload("open", stages))
+    return [{**stage, "role": move.role} for stage, move in zip(described, pilot.planned, strict=True)]
 
 
 def _state(ending: Ending, reason: str) -> tuple[Any, str]:
@@ -182,8 +240,10 @@ def _meta(order: Order) -> dict[str, Any]:
             "authorized": order.authorized,
             "data": _data(order),
             "slo": list(order.subject.slo) if isinstance(order.subject, Plan) else [],
+            **({"search": _search(order.pilot)} if order.pilot is not None else {}),
         },
-        "stages": _stages(load) if load is not None else [],
+        "stages": _searched(order.pilot) if order.pilot is not None else _stages(load) if load is not None else [],
+        **({"server": {"found": order.served.found}} if order.served is not None else {}),
         "environment": {
             "machine": environment.machine(),
             "generator_shares_machine": environment.shares_machine(order.addresses),
@@ -210,6 +270,16 @@ def _data(order: Order) -> list[dict[str, Any]]:
         }
         for name, feed in order.data.items()
     ]
+
+
+def _search(pilot: "Pilot") -> dict[str, Any]:
+    search = pilot.search
+    return {
+        "slo": [objective.text for objective in search.objectives],
+        "budget_s": search.budget_s,
+        "lowest": search.lowest,
+        "highest": search.highest,
+    }
 
 
 def _stages(load: Workload) -> list[dict[str, Any]]:

@@ -132,6 +132,10 @@ class Live:
         self._passed: dict[int, _Passed] = {}
         self._first_second: int | None = None
 
+    def plan_stage(self, described: Mapping[str, Any]) -> None:
+        """A stage has been appended to the run; described as in `run.json`."""
+        self._planned.append(described)
+
     # --- frames in ---------------------------------------------------------------------------------------------------
 
     def add(self, kind: Frame, payload: bytes | memoryview) -> None:
@@ -409,11 +413,10 @@ def _times(histogram: Histogram) -> LiveTimes:
     return LiveTimes(histogram.count, histogram.quantile(0.5), histogram.quantile(0.95), histogram.quantile(0.99))
 
 
-def abort_reason(live: Live, now_ns: int) -> str | None:
-    """Why the run should not go on, as a clause; None while it may. `now_ns` is how long it has lasted.
+def gone_reason(live: Live, now_ns: int) -> str | None:
+    """That for three seconds every request broke before an answer came, as a clause; None where it did not.
 
-    Over half of the requests of the last ten seconds went wrong, or for three seconds every one of them broke before an
-    answer. Neither is said in the first moments of a run, nor of a handful of requests.
+    `now_ns` is how long the run has lasted. Not said in its first moments, nor of a handful of requests.
     """
     begun_ns = (live._first_second or 0) * units.NS_PER_S
     told = {second: held for second, held in live._told.items() if second > live._now_s - GONE_S and held.judged}
@@ -426,8 +429,19 @@ def abort_reason(live: Live, now_ns: int) -> str | None:
         and all(held.broken == held.judged for held in told.values())
     ):
         return f"the target is gone: for {GONE_S} s every request broke before an answer came"
-    if lasted < RECENT_S * units.NS_PER_S:
-        return None
+    return None
+
+
+def abort_reason(live: Live, now_ns: int) -> str | None:
+    """Why the run should not go on, as a clause; None while it may. `now_ns` is how long it has lasted.
+
+    Over half of the requests of the last ten seconds went wrong, or for three seconds every one of them broke before an
+    answer. Neither is said in the first moments of a run, nor of a handful of requests.
+    """
+    gone = gone_reason(live, now_ns)
+    lasted = max(now_ns, live.now_ns) - (live._first_second or 0) * units.NS_PER_S
+    if gone is not None or lasted < RECENT_S * units.NS_PER_S:
+        return gone
     judged, bad = live.recent_bad()
     if judged >= ABORT_FEWEST and bad > ABORT_SHARE * judged:
         share = units.format_ratio(bad / judged)

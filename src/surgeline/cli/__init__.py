@@ -30,6 +30,7 @@ EXIT_MISSED = 99
 
 _COMMANDS = {
     "run": ("surgeline.cli.run:run", "Stress-test a URL, a plan, an OpenAPI document or a locustfile."),
+    "stress": ("surgeline.cli.stress:stress", "Search for the highest load that holds its objectives."),
     "locust": ("surgeline.cli.locust:locust", "Run Locust with exactly its own options; the run is kept."),
     "demo": ("surgeline.cli.demo:demo", "The main job on a small shop of our own: no app needed."),
     "runs": ("surgeline.cli.runs:runs", "List, show, remove and recover stored runs."),

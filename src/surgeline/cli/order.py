@@ -9,10 +9,12 @@ import http.client
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -25,6 +27,9 @@ from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, WorkloadPart
 from surgeline.samples import Outcome
 from surgeline.store.rundir import DEFAULT_ROOT
+
+if TYPE_CHECKING:
+    from surgeline.served import Served
 
 DEFAULT_DURATION = "30s"
 
@@ -66,6 +71,12 @@ class Wanted:
     between: str | None = None
     warm_up: str | None = None
     cool_down: str | None = None
+    searching: bool = False
+    """The load is searched for, and the plan's own is not used."""
+    server_pid: int | None = None
+    serve: str | None = None
+    served: "Served | None" = None
+    """What `--serve` has started."""
 
 
 def order_from(text: str, wanted: Wanted) -> runner.Order:
@@ -106,9 +117,60 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         command=tuple(sys.argv),
         notes=tuple(notes),
         authorized=authorized,
+        served=_served(plan.target, addresses, wanted),
     )
-    _announce(order, plan)
+    _announce(order, plan, wanted.searching)
     return order
+
+
+def target_of(text: str, wanted: Wanted) -> str:
+    """The base URL that would be tested, without looking at it."""
+    kind, content, where = _read(text)
+    if kind == "url":
+        return where
+    if wanted.target or kind == "script":
+        return wanted.target or ""
+    return _plan(kind, content, where, wanted).plan.target
+
+
+@contextmanager
+def serving(text: str, wanted: Wanted) -> Iterator[Wanted]:
+    """What is wanted while the app that `--serve` names is running; nothing is started without it."""
+    if wanted.serve is None:
+        yield wanted
+        return
+    from surgeline import served
+
+    target = target_of(text, wanted)
+    parts = urlsplit(target)
+    if not parts.hostname:
+        raise Refused("--serve needs to know where the app will listen; add --target http://127.0.0.1:PORT", EXIT_USAGE)
+    with tempfile.TemporaryDirectory(prefix="surgeline-serve-") as place:
+        log = Path(place) / "output.txt"
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            with served.started(wanted.serve, parts.hostname, port, log) as started:
+                style.say("Serve", f"{wanted.serve} listens on port {port}")
+                yield replace(wanted, served=started)
+        except served.NotServed as error:
+            raise Refused(f"{error}.", EXIT_USAGE) from error
+
+
+def _served(target: str, addresses: Sequence[str], wanted: Wanted) -> "Served | None":
+    """The process to watch: the one started, the one named, or who listens on the target's port of this machine."""
+    from surgeline import served
+
+    if wanted.served is not None:
+        return wanted.served
+    if wanted.server_pid is not None:
+        try:
+            return served.by_pid(wanted.server_pid)
+        except served.NotServed as error:
+            raise Refused(f"--server-pid: {error}.", EXIT_USAGE) from error
+    if not environment.shares_machine(addresses):
+        return None
+    parts = urlsplit(target)
+    return served.by_port(parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _read(text: str) -> tuple[str, str, str]:
@@ -370,12 +432,18 @@ def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None) ->
     return chosen
 
 
-def _announce(order: runner.Order, plan: Plan) -> None:
+def _announce(order: runner.Order, plan: Plan, searching: bool) -> None:
     """What is going to happen, before it does; every line of it can be changed by an option."""
     timeout, wait = units.format_duration(plan.timeout), order.max_in_flight
     style.say("Plan", f"{order.name}: {_count(plan.endpoints)} → {plan.target}")
-    style.say("Load", workload.describe(order.workload) if order.workload else "as the script says")
-    style.say("Limits", f"timeout {timeout}, at most {wait:,} in flight, {_abort_words(order.abort)}")
+    limits = f"timeout {timeout}, at most {wait:,} in flight"
+    if searching:
+        style.say("Limits", f"{limits}, ended early when the target is gone")
+    else:
+        style.say("Load", workload.describe(order.workload) if order.workload else "as the script says")
+        style.say("Limits", f"{limits}, {_abort_words(order.abort)}")
+    if order.served is not None:
+        style.say("Server", f"watched: {order.served.found}")
     style.say("Engine", f"{order.engine.name}, user agent and X-Surgeline-Run carry the run's id")
 
 

@@ -13,7 +13,7 @@ import click
 
 from surgeline import runner
 from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style
-from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from
+from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from, serving
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
 
@@ -48,6 +48,8 @@ from surgeline.store.rundir import DEFAULT_ROOT
 @click.option(
     "--ui", type=click.Choice(["auto", "live", "plain", "none"]), default="auto", help="What is shown meanwhile."
 )
+@click.option("--serve", metavar="COMMAND", help="Start the app for the run, watch its process, end it afterwards.")
+@click.option("--server-pid", type=click.IntRange(min=1), help="The process to watch; else who listens on the port.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, help="So many runs, kept as one series.")
 @click.option("--between", help="With --repeat: command before each run but the first.")
 @click.option("--warm-up", help="With --repeat: unmeasured load before each run, as in 3s; none by default.")
@@ -69,8 +71,9 @@ def run(subject: str, **options: Any) -> int:
         return repeat(subject, wanted, wanted.repeat, wanted.between, wanted.warm_up or "0s", wanted.cool_down or "1s")
     if wanted.between or wanted.warm_up or wanted.cool_down:
         raise Refused("--between, --warm-up and --cool-down go with --repeat, as in --repeat 5", EXIT_USAGE)
-    order = order_from(subject, wanted)
-    return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only)
+    with serving(subject, wanted) as ready:
+        order = order_from(subject, ready)
+        return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only)
 
 
 def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool) -> int:

@@ -38,6 +38,11 @@ def status(document: Document) -> Status:
         return Status("✗", "nothing measured", "bad")
     if verdict["validity"] == "invalid":
         return Status("✗", "invalid", "warn")
+    if verdict["basis"] == "capacity":
+        found = document["capacity"]
+        if found["rate_per_s"] is None:
+            return Status("✗", "no capacity", "bad")
+        return Status("✓", "at least" if found["at_least"] else "capacity", "good")
     if verdict["slo"] == "missed":
         return Status("✗", "missed", "bad")
     if verdict["slo"] == "met":
@@ -146,7 +151,7 @@ def holds(document: Document, endpoint: Node) -> str:
 
 def stages_on_page(document: Document, most: int = MOST_STAGES) -> list[Node]:
     """The stages a page lists: all of a few, else the first, the last, those of the verdict, and an even choice."""
-    stages: list[Node] = list(document["stages"])
+    stages: list[Node] = [stage for stage in document["stages"] if stage["role"] != "settle"]
     if len(stages) <= most:
         return stages
     verdict = document["verdict"]
@@ -156,6 +161,34 @@ def stages_on_page(document: Document, most: int = MOST_STAGES) -> list[Node]:
         if len(keep) < most:
             keep.add(round(k * (len(stages) - 1) / max(most - 1, 1)))
     return [stages[i] for i in sorted(keep)]
+
+
+def capacity(document: Document) -> list[str]:
+    """What a search found beside its rate, and what kind of limit was met, in short parts; none for other runs."""
+    found, limit = document["capacity"], document["limit"]
+    parts = []
+    if limit is not None:
+        parts.append(f"limit: {limit['kind']} ({limit['evidence']})")
+    if found is None:
+        return parts
+    if found["broken"]:
+        parts.insert(0, f"broke first: {found['broken']}")
+    if found["knee"] is None:
+        parts.append("knee not reached")
+    else:
+        low = found["knee"]["low_per_s"]
+        upper = rate(found["knee"]["high_per_s"])
+        parts.append(f"knee below {upper}" if low is None else f"knee between {rate(low)} and {upper}")
+    if not found["recovered"]:
+        parts.append("no recovery within 20 s after a failure")
+    elif found["recovery_ns"] is not None:
+        parts.append(f"recovered within {units.format_duration(max(found['recovery_ns'], units.NS_PER_S))}")
+    if found["held"] != "not tried":
+        parts.append(f"{found['held']} for {units.format_duration(found['held_ns'])} just below it")
+    parts.append(f"{plural(found['steps'], 'load')} tried in {units.format_duration(found['took_ns'])}")
+    if found["wide"]:
+        parts.append(found["wide"])
+    return parts
 
 
 def confidence(finding: Node) -> str:

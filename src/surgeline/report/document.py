@@ -35,6 +35,7 @@ from surgeline.analysis.model import (
     Times,
 )
 from surgeline.findings.model import Finding
+from surgeline.report.capacity import capacity_part, limit_part, server_part
 from surgeline.report.schema import SCHEMA as SCHEMA
 from surgeline.report.text import LONGEST_SENTENCE, bounded, plural, shown
 from surgeline.report.trust import trust
@@ -103,6 +104,9 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
         "endpoints": list(islice(endpoint_parts(summary, DETAILED_ENDPOINTS), MOST_ENDPOINTS)),
         "endpoints_left_out": max(len(summary.endpoints) - MOST_ENDPOINTS, 0),
         "stages": stage_parts(summary),
+        "capacity": capacity_part(summary),
+        "limit": limit_part(summary),
+        "server": server_part(summary),
         "saturation": _saturation(summary.saturation),
         "stalls": [_stall(stall) for stall in summary.stalls],
         "timeline": timeline(summary.seconds),
@@ -321,6 +325,8 @@ def _stage(stage: StageFigures) -> dict[str, Any]:
         "begin_ns": stage.begin_ns,
         "end_ns": stage.end_ns,
         "completed": stage.completed,
+        "role": stage.role or None,
+        "server_cpu_ratio": _number(stage.server_cpu),
         "planned_due": _number(stage.planned_due),
         "in_flight": _number(stage.in_flight),
         "users": _number(stage.users),

@@ -74,6 +74,8 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
     yield " · ".join(filter(None, (f"**{status.word}**", cells.validity(document), *cells.books(document))))
     target, *facts = cells.setting(document)
     yield f"{_code(target)} · {' · '.join(map(escaped, facts))} · run {escaped(document['run']['id'])}"
+    if document["capacity"] is not None:
+        yield f"{' · '.join(map(escaped, cells.capacity(document)))}"
     if document["stages"]:
         yield ""
         yield from _stages(document, fit)

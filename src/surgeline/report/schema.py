@@ -170,7 +170,7 @@ SCHEMA: Part = {
                     "validity_reasons": _list(_TEXT),
                     "basis": {
                         "enum": [
-                            *("objectives", "errors", "throughput", "no limit", "one load", "generator"),
+                            *("objectives", "capacity", "errors", "throughput", "no limit", "one load", "generator"),
                             *("nothing answered", "nothing measured"),
                         ]
                     },
@@ -184,6 +184,9 @@ SCHEMA: Part = {
             "endpoints": _list(_ref("endpoint"), "Worst first."),
             "endpoints_left_out": _COUNT,
             "stages": _list(_ref("stage"), "In order of time."),
+            "capacity": _or_null(_ref("capacity", "null where capacity was not searched.")),
+            "limit": _or_null(_ref("limit", "null where no limit was met.")),
+            "server": _or_null(_ref("server", "null where the served process was not seen.")),
             "saturation": _or_null(_ref("saturation", "null where fewer than two loads were measured.")),
             "stalls": _list(_ref("stall")),
             "timeline": _TIMELINE,
@@ -265,6 +268,8 @@ SCHEMA: Part = {
                 "begin_ns": _NS,
                 "end_ns": _NS,
                 "completed": _with(_BOOL, "False where the run ended within it."),
+                "role": _with(_TEXT_NULL, "Its part in a search for capacity; null in other runs."),
+                "server_cpu_ratio": _with(_NUMBER_NULL, "Cores' worth of CPU of the served process, the median."),
                 "planned_due": _NUMBER_NULL,
                 "in_flight": _with(_NUMBER_NULL, "Mean number of requests in flight."),
                 "users": _NUMBER_NULL,
@@ -273,6 +278,62 @@ SCHEMA: Part = {
                 "validity_reasons": _list(_TEXT),
                 **_FIGURES,
             }
+        ),
+        "capacity": _object(
+            {
+                "rate_per_s": _with(_NUMBER_NULL, "The highest rate within the objectives; null: none was held."),
+                "low_per_s": _with(_NUMBER_NULL, "Lower end of its 95 % interval."),
+                "high_per_s": _with(_NUMBER_NULL, "Upper end; null where no load was judged too much."),
+                "at_least": _with(_BOOL, "True: no higher load was judged, for the reason in stopped."),
+                "stopped": {"enum": ["", "generator", "highest", "budget"]},
+                "broken": _with(_TEXT_NULL, "The objective that gave way first."),
+                "endpoint": _with(_TEXT_NULL, "The endpoint with most requests over its limit there."),
+                "knee": _or_null(_object({"low_per_s": _NUMBER_NULL, "high_per_s": _NUMBER})),
+                "held": {"enum": ["held", "broke", "not tried"]},
+                "held_ns": _NS_NULL,
+                "recovered": _with(_BOOL, "False: the median did not come back within 20 s after a failure."),
+                "recovery_ns": _with(_NS_NULL, "The longest time until it did; null: nothing failed, or never."),
+                "floor_ns": _with(_NS_NULL, "Median response time when nobody else asked."),
+                "steps": _with(_COUNT, "Loads that were tried and judged."),
+                "took_ns": _NS_NULL,
+                "wide": _with(_TEXT, "Why little is known; empty where enough is."),
+                "tried": _list(
+                    _object(
+                        {
+                            "stage": _STAGE,
+                            "role": _TEXT,
+                            "rate_per_s": _NUMBER,
+                            "passed": _BOOL,
+                            "score": _with(_NUMBER_NULL, "Distance from breaking, in log-odds; above 0: broken."),
+                            "completed_per_s": _NUMBER,
+                        }
+                    ),
+                    "In order of time.",
+                ),
+            },
+            "The highest arrival rate at which every objective just holds.",
+        ),
+        "limit": _object(
+            {
+                "kind": {"enum": ["CPU", "pool or lock", "rate limiter", "generator", "unknown"]},
+                "evidence": _SENTENCE,
+            },
+            "What the server ran out of.",
+        ),
+        "server": _object(
+            {
+                "found": _with(_TEXT, "How the process was found."),
+                "processes": _COUNT,
+                "cores": {"type": ["integer", "null"]},
+                **{
+                    name: _NUMBER_NULL
+                    for name in (
+                        *("cpu_ratio_mean", "cpu_ratio_max", "machine_cpu_ratio_max"),
+                        *("rss_first_bytes", "rss_last_bytes", "rss_max_bytes", "threads_max", "descriptors_max"),
+                    )
+                },
+            },
+            "The served process and its children; CPU in cores' worth.",
         ),
         "saturation": _object(
             {

@@ -89,6 +89,8 @@ def _run(document: Document, pen: Pen, width: int) -> Iterator[str]:
     yield ""
     for line in (cells.setting(document), [cells.validity(document), *cells.books(document)]):
         yield from filled(" · ".join(shown(part) for part in line if part), "  ", width, pen, (), ("dim",))
+    if document["capacity"] is not None:
+        yield from filled(" · ".join(shown(part, 300) for part in cells.capacity(document)), "  ", width, pen)
     for key, heading, mark, empty in cells.BOXES:
         yield ""
         yield pen(heading, "bold")

@@ -38,6 +38,7 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
         *_unsent(summary),
         *_ending(summary),
         *_machine(summary),
+        *_server(summary),
         *_samples(summary),
         *_warm_up(summary),
         *_rows(summary),
@@ -48,6 +49,23 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
         ),
     ]
     return tuple(sorted(statements, key=lambda statement: _RANK[statement.level]))
+
+
+def _server(summary: Summary) -> Iterator[Trust]:
+    """What the served process used, where it was seen."""
+    server = summary.server
+    if server is None or server.cpu_ratio_max is None:
+        return
+    facts = [f"CPU at most {server.cpu_ratio_max:.2f}{f' of {server.cores}' if server.cores else ''} cores"]
+    if server.rss_first_bytes is not None and server.rss_last_bytes is not None:
+        first, last = units.format_size(round(server.rss_first_bytes)), units.format_size(round(server.rss_last_bytes))
+        facts.append(f"memory {first} → {last}")
+    if server.threads_max is not None:
+        facts.append(plural(round(server.threads_max), "thread"))
+    if server.descriptors_max:
+        facts.append(plural(round(server.descriptors_max), "descriptor"))
+    many = f" and its children, {server.processes} in all" if server.processes > 1 else ""
+    yield Trust("server", "good", f"The served process{many} was watched: {', '.join(facts)}.")
 
 
 def _generator(summary: Summary) -> Iterator[Trust]:

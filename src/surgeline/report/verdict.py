@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from surgeline import units
+from surgeline.analysis.capacity_search import Capacity
 from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.model import (
     EndpointFigures,
@@ -37,7 +38,15 @@ ERRORS_BEGIN_RATIO = 0.01
 
 Slo = Literal["met", "missed", "no data"]
 Basis = Literal[
-    "objectives", "errors", "throughput", "no limit", "one load", "generator", "nothing answered", "nothing measured"
+    "objectives",
+    "capacity",
+    "errors",
+    "throughput",
+    "no limit",
+    "one load",
+    "generator",
+    "nothing answered",
+    "nothing measured",
 ]
 
 
@@ -69,6 +78,8 @@ def verdict(summary: Summary) -> Verdict:
         return Verdict(_nothing_answered(summary), "nothing answered", slo)
     if summary.validity == "invalid":
         return Verdict(_invalid(summary), "generator", slo)
+    if summary.capacity is not None:
+        return _searched(summary, summary.capacity)
     if summary.objectives:
         return _against_objectives(summary, slo)
     return _without_objectives(summary)
@@ -405,6 +416,55 @@ def _undecided(summary: Summary, within: str, slo: Slo | None) -> Verdict:
         "objectives",
         slo,
     )
+
+
+# --- a search for capacity -------------------------------------------------------------------------------------------
+
+
+def _searched(summary: Summary, found: Capacity) -> Verdict:
+    """The rate with its interval, and what gave way. A search breaks objectives on purpose, so none is *missed*."""
+    texts = [objective_text(result.objective) for result in summary.objectives if result.objective.metric != "rate"]
+    within = " and ".join(texts) if len(texts) <= 2 else f"{len(texts)} objectives"
+    failed = [tried for tried in found.tried if tried.role != "settle" and not tried.passed and not tried.generator]
+    breaks = min(failed, key=lambda tried: tried.rate_per_s, default=None)
+    if found.rate_per_s is None:
+        if breaks is None:
+            return Verdict("No capacity: too few loads could be judged.", "capacity", None)
+        return Verdict(
+            _shortest_that_fits(
+                f"Holds no load within {within}: already {units.format_rate(breaks.rate_per_s)} breaks it.",
+                f"Already {units.format_rate(breaks.rate_per_s)} breaks its objectives.",
+            ),
+            "capacity", None, None, breaks.index, breaks.endpoint or None, breaks.broken or None,
+        )  # fmt: skip
+    held = max(
+        (tried for tried in found.tried if tried.passed and tried.role != "settle"), key=lambda tried: tried.rate_per_s
+    )
+    rate = units.format_rate(found.rate_per_s)
+    if found.at_least:
+        why = {
+            "generator": "beyond that the generator was the limit",
+            "highest": "the highest load that was to be tried",
+        }.get(found.stopped, "there was no time for more")
+        sentence = _shortest_that_fits(
+            f"Holds at least {rate} within {within}; {why}.", f"Holds at least {rate} within its objectives; {why}."
+        )
+        return Verdict(sentence, "capacity", None, held.index)
+    around = ""
+    if found.low is not None and found.high is not None:
+        low = units.format_rate(found.low).removesuffix("/s")
+        around = f" (95 % CI {low}–{units.format_rate(found.high)})"
+    who = _name(found.endpoint) if found.endpoint else ""
+    tail = f"; {who} breaks first" if who else ""
+    sentence = _shortest_that_fits(
+        f"Holds {rate}{around} within {within}{tail}.",
+        f"Holds {rate}{around} within {within}.",
+        f"Holds {rate}{around} within its objectives.",
+    )
+    return Verdict(
+        sentence, "capacity", None, held.index, breaks.index if breaks else None, found.endpoint or None,
+        found.broken or None,
+    )  # fmt: skip
 
 
 # --- without objectives ----------------------------------------------------------------------------------------------

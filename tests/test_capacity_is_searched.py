@@ -1,0 +1,243 @@
+"""Capacity is searched load by load: the next one follows from what came of those before, and from nothing else.
+
+Held against servers whose capacity is known, first as plain histories, then through the scripted engine and the runner.
+The campaign in scripts/campaigns/capacity.py does the latter many times over.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripted_runs import open_plan
+from surgeline import runner, units
+from surgeline.analysis.capacity_search import (
+    HOLD_AT,
+    PROBES,
+    Move,
+    Search,
+    Tried,
+    capacity,
+    knee,
+    next_move,
+    settle_after,
+)
+from surgeline.analysis.live import Live
+from surgeline.analysis.stress import Pilot
+from surgeline.engines.scripted import Answer, Generator, Scripted, Server, constant, pool
+from surgeline.plan.objective import parse_objectives
+from surgeline.report import document, html, page, terminal
+from surgeline.workload import Workload
+
+MS = units.NS_PER_MS
+WITHIN = parse_objectives("p95 < 300ms, errors < 1%")
+
+
+def told(move: Move, truth: float, generator_at: float = math.inf) -> Tried:
+    """What a server of that capacity makes of a load, without noise: the score grows with the log of the rate."""
+    score = max(min(20.0 * math.log(move.rate_per_s / truth), 4.0), -4.0)
+    return Tried(
+        role=move.role,
+        rate_per_s=move.rate_per_s,
+        duration_s=move.duration_s if move.role != "settle" else 1.0,
+        due=round(move.rate_per_s * move.duration_s),
+        score=score,
+        score_se=0.2,
+        broken="p95 < 300ms",
+        endpoint="GET /",
+        completed_per_s=min(move.rate_per_s, truth * 1.02),
+        median_ns=5.0 * MS,
+        mean_ns=(5.0 if score < -2 else 8.0 if score < 0 else 400.0) * MS,
+        generator="the generator used 99 % of the CPU it can use" if move.rate_per_s > generator_at else "",
+        recovered_s=2.0 if move.role == "settle" else None,
+    )
+
+
+def searched(truth: float, search: Search, generator_at: float = math.inf) -> list[Tried]:
+    """A whole search, each step settled at once."""
+    history: list[Tried] = []
+    while (move := next_move(history, search)) is not None:
+        settle = settle_after(history, move)
+        history += [told(move, truth, generator_at), told(settle, truth)]
+        assert len(history) < 100
+    return history
+
+
+@pytest.mark.parametrize("truth", [0.7, 6.0, 37.0, 150.0, 1234.0, 9876.0])
+def test_without_noise_the_search_ends_at_the_truth(truth: float):
+    """Whatever the size of the server, the estimate is within 3 % of its capacity and the interval holds it."""
+    search = Search(WITHIN)
+    found = capacity(searched(truth, search), search)
+    assert found.rate_per_s == pytest.approx(truth, rel=0.03)
+    assert found.low is not None and found.high is not None
+    assert found.low <= truth <= found.high
+    assert not found.at_least
+
+
+@pytest.mark.parametrize("truth", [150.0, 800.0, 4000.0])
+def test_four_minutes_and_sixteen_loads_suffice(truth: float):
+    """From 150/s on, a search takes no more than four minutes and sixteen loads beside the floor."""
+    history = searched(truth, Search(WITHIN))
+    found = capacity(history, Search(WITHIN))
+    assert found.seconds <= 240.0
+    assert found.steps <= 16
+    assert sum(tried.role == "probe" for tried in history) == PROBES
+    assert found.held == "held"
+
+
+def test_the_next_load_follows_from_the_history_alone():
+    """Asked twice with the same history, the search says the same; a longer history is what changes its mind."""
+    search = Search(WITHIN)
+    history = searched(200.0, search)
+    for length in range(0, len(history), 2):
+        assert next_move(history[:length], search) == next_move(list(history[:length]), search)
+    assert next_move(history, search) is None
+
+
+def test_the_hold_is_just_below_what_was_found():
+    """The last load is 0.97 of the estimate that the loads before it give."""
+    search = Search(WITHIN)
+    history = searched(300.0, search)
+    steps = [tried for tried in history if tried.role != "settle"]
+    before = capacity([tried for tried in history if tried.role != "hold"], search)
+    assert steps[-1].role == "hold"
+    assert before.rate_per_s is not None
+    assert steps[-1].rate_per_s == pytest.approx(HOLD_AT * before.rate_per_s, rel=1e-6)
+
+
+def test_where_the_generator_is_the_limit_capacity_is_at_least():
+    """Loads that the generator could not send say nothing about the server: "at least" what was sent before, no end."""
+    search = Search(WITHIN)
+    found = capacity(searched(5000.0, search, generator_at=1000.0), search)
+    assert found.at_least
+    assert found.stopped == "generator"
+    assert found.high is None
+    assert found.rate_per_s is not None and 400.0 < found.rate_per_s <= 1000.0
+
+
+def test_the_highest_load_asked_for_is_not_exceeded():
+    """`--up-to` bounds every load, and a server that holds it has at least that."""
+    search = Search(WITHIN, highest=120.0)
+    history = searched(5000.0, search)
+    found = capacity(history, search)
+    assert max(tried.rate_per_s for tried in history) <= 120.0
+    assert (found.rate_per_s, found.at_least, found.stopped) == (120.0, True, "highest")
+
+
+def test_a_server_that_holds_nothing_has_no_capacity():
+    """Where the least load breaks the objectives already, there is no rate, and the search ends soon."""
+    search = Search(WITHIN)
+    history = searched(0.01, search)
+    found = capacity(history, search)
+    assert found.rate_per_s is None
+    assert found.seconds < 120.0
+
+
+def test_a_smaller_server_gets_a_wider_interval():
+    """Under 100/s the interval says how little four minutes tell, and why."""
+    widths = []
+    for truth in (20.0, 200.0, 2000.0):
+        found = capacity(searched(truth, Search(WITHIN)), Search(WITHIN))
+        assert found.low is not None and found.high is not None and found.rate_per_s is not None
+        widths.append((found.high - found.low) / found.rate_per_s)
+    assert widths[0] > widths[1] > widths[2] * 0.999
+    assert "more time" in capacity(searched(20.0, Search(WITHIN)), Search(WITHIN)).wide
+
+
+def test_the_knee_lies_between_two_loads_that_were_tried():
+    """Response times that double near capacity have their knee below it; flat ones have none."""
+    history = [tried for tried in searched(200.0, Search(WITHIN)) if tried.role != "settle"]
+    found = knee(history)
+    assert found is not None
+    assert found.low is not None and found.low < found.high
+    assert 100.0 <= found.high <= 230.0
+    assert knee([replace(tried, mean_ns=5.0 * MS, completed_per_s=tried.rate_per_s) for tried in history]) is None
+
+
+# --- through the scripted engine and the runner ----------------------------------------------------------------------
+
+
+class Unwatched:
+    """An observer that looks away."""
+
+    def started(self, run: object, order: object) -> None:
+        """Nothing."""
+
+    def tick(self, live: Live, elapsed_ns: int) -> None:
+        """Nothing."""
+
+    def ending(self, reason: str) -> None:
+        """Nothing."""
+
+
+def stressed(
+    place: Path, server: Server, slo: str = "p95 < 300ms", generator: Generator | None = None, **search: float
+) -> runner.Finished:
+    """A search from the order to the pages, on virtual time."""
+    pilot = Pilot(Search(parse_objectives(slo), **search))
+    plan = open_plan((1,), slo=[slo])
+    stages = tuple(runner.search_stage(move.rate_per_s, move.duration_s) for move in pilot.planned)
+    order = runner.Order(
+        subject=plan, source={"kind": "plan", "location": "plan.yaml"}, name="searched",
+        engine=Scripted(server, generator), root=place, workload=Workload("open", stages, "poisson", 5), pilot=pilot,
+    )  # fmt: skip
+    return runner.carry_out(order, Unwatched(), threading.Event())
+
+
+def limited_to(per_s: float) -> Server:
+    """A token bucket that holds 20, and 429 for whatever finds none."""
+    tokens, last = 20.0, 0
+
+    def serve(endpoint: str, sent_ns: int, in_flight: int) -> Answer:
+        nonlocal tokens, last
+        tokens, last = min(tokens + (sent_ns - last) * per_s / units.NS_PER_S, 20.0), sent_ns
+        if tokens < 1.0:
+            return Answer(MS, 429, bytes_in=64)
+        tokens -= 1.0
+        return Answer(4 * MS)
+
+    return serve
+
+
+@pytest.mark.timeout(240)
+def test_a_stored_search_is_judged_again_to_the_same_bytes(tmp_path: Path):
+    """A pool of known size is found; the document made from what was stored says the same each time."""
+    truth = 29.07  # M/M/2 with 50 ms: P(T > 300 ms) is 5 % there, by Erlang's C
+    finished = stressed(tmp_path, pool(2, 50 * MS, 3), lowest=4.0)
+    found = finished.document["capacity"]
+    assert found["rate_per_s"] == pytest.approx(truth, rel=0.12)
+    assert found["low_per_s"] <= truth <= found["high_per_s"]
+    assert found["endpoint"] and found["broken"] == "p95 < 300 ms"
+    assert found["recovered"]
+    assert document.dump(runner.judged(finished.run)[0]) == document.dump(finished.document)
+    assert (finished.run.path / "result.json").read_text("utf-8") == document.dump(finished.document)
+
+
+@pytest.mark.timeout(240)
+def test_every_form_shows_the_capacity_and_its_limit(tmp_path: Path):
+    """Sentence, page, terminal and report name the rate, its interval, and a rate limiter by its 429."""
+    finished = stressed(tmp_path, limited_to(30), "p95 < 300ms, errors < 1%", lowest=4.0)
+    shown = finished.document
+    assert shown["limit"]["kind"] == "rate limiter"
+    sentence = shown["verdict"]["sentence"]
+    assert sentence.startswith("Holds 2") and "95 % CI" in sentence
+    assert len(sentence.split()) <= 25
+    assert shown["verdict"]["slo"] is None
+    for text in (page.render(shown), terminal.render(shown), html.render(shown)):
+        assert "rate limiter" in text
+        assert "knee" in text
+
+
+@pytest.mark.timeout(240)
+def test_a_late_generator_ends_the_search(tmp_path: Path):
+    """Once requests leave far too late, no higher load is tried and nothing is said about the server beyond it."""
+    lag: Callable[[int], int] = lambda due: 400 * MS if due > 14 * units.NS_PER_S else 0  # noqa: E731
+    finished = stressed(tmp_path, constant(5 * MS), generator=Generator(lag_ns=lag), lowest=4.0, budget_s=120.0)
+    found = finished.document["capacity"]
+    assert found["at_least"]
+    assert found["stopped"] == "generator"
+    assert "at least" in finished.document["verdict"]["sentence"]
+    assert finished.document["limit"]["kind"] == "generator"
