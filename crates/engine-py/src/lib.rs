@@ -70,9 +70,8 @@ impl Running {
     }
 
     /// Adds a stage, with its levels as in the plan, behind the last. ValueError where it is not one.
-    fn append_stage(&mut self, duration_ns: i64, start: f64, end: f64) -> PyResult<()> {
-        let inner = self.inner.as_mut().ok_or_else(|| PyRuntimeError::new_err("the run was closed"))?;
-        inner.append_stage(duration_ns, start, end).map_err(PyValueError::new_err)
+    fn append_stage(&self, duration_ns: i64, start: f64, end: f64) -> PyResult<()> {
+        self.inner()?.append_stage(duration_ns, start, end).map_err(PyValueError::new_err)
     }
 
     /// What the threads are doing now: at_ns, in_flight, users, connections, sent, ended.

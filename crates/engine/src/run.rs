@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Running {
     ears: Vec<(Sender<Control>, Arc<Waker>)>,
     gauges: Vec<Arc<Gauge>>,
     threads: Vec<JoinHandle<()>>,
-    stages: usize,
+    stages: AtomicUsize,
 }
 
 /// What the workers are doing, summed up.
@@ -63,7 +63,7 @@ impl Running {
             ears: Vec::new(),
             gauges: Vec::new(),
             threads: Vec::new(),
-            stages: program.stages.len(),
+            stages: AtomicUsize::new(program.stages.len()),
             program,
         };
         // Everything that can be wrong is found before the first thread runs.
@@ -152,12 +152,12 @@ impl Running {
     /// Adds a stage, with its levels as in the plan, behind the last. The error is a sentence.
     ///
     /// A run whose last stage has ended is over and stays so.
-    pub fn append_stage(&mut self, duration: Ns, from: f64, to: f64) -> Result<(), String> {
+    pub fn append_stage(&self, duration: Ns, from: f64, to: f64) -> Result<(), String> {
         let stage = plan::stage(duration, from, to)?;
-        if self.stages >= MOST_STAGES {
+        let room = |stages: usize| (stages < MOST_STAGES).then_some(stages + 1);
+        if self.stages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return Err(format!("a run has at most {MOST_STAGES} stages"));
         }
-        self.stages += 1;
         self.tell(&Control::Append(stage));
         Ok(())
     }

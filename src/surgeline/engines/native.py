@@ -70,15 +70,16 @@ class NativeEngine(Engine):
             running = _module().start(text)
         except (ValueError, OSError, RuntimeError) as error:
             raise EngineError(f"the native engine did not start: {error}") from error
-        return NativeRunning(running, sink, settings.monotonic_ns)
+        return NativeRunning(running, sink, settings.monotonic_ns, _per_iteration(subject, settings))
 
 
 class NativeRunning(Running):
     """A run of the native engine: one thread carries frames from Rust to the sink until there are no more."""
 
-    def __init__(self, running: Any, sink: Sink, begin_ns: int) -> None:
+    def __init__(self, running: Any, sink: Sink, begin_ns: int, per_iteration: float) -> None:
         self._running = running
         self._sink = sink
+        self._per_iteration = per_iteration
         self._meter = ProcessMeter(begin_ns)
         self._stopped = False
         self._error: Exception | None = None
@@ -129,7 +130,9 @@ class NativeRunning(Running):
 
     @override
     def append_stage(self, stage: Stage) -> None:
-        self._running.append_stage(stage.duration_ns, stage.start, stage.end)
+        self._running.append_stage(
+            stage.duration_ns, stage.start / self._per_iteration, stage.end / self._per_iteration
+        )
 
 
 class ProcessMeter:
@@ -180,6 +183,12 @@ def _memory_and_descriptors() -> dict[str, float]:
     return found
 
 
+def _per_iteration(plan: Plan, settings: Settings) -> float:
+    """What a stage's level is divided by for the engine: an open load arrives in iterations, a closed one in users."""
+    load = settings.workload or plan.load()
+    return plan.requests_per_iteration if load.model == "open" else 1.0
+
+
 def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
     """The engine's plan: endpoints by index, templates with base path and query, rates in iterations per second.
 
@@ -187,7 +196,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
     """
     load = settings.workload or plan.load()
     endpoints = {name: index for index, name in enumerate(plan.endpoints)}
-    per_iteration = plan.requests_per_iteration if load.model == "open" else 1.0
+    per_iteration = _per_iteration(plan, settings)
     return {
         "version": 1,
         "run_id": settings.run_id,

@@ -157,7 +157,7 @@ fn stages_can_be_skipped_and_added() {
         let mut plan = plan(port, "/", 0);
         plan["workload"] = json!({"model": model, "stages": [
             {"duration_ns": 20_000 * MS, "from": 20, "to": 20}, {"duration_ns": 200 * MS, "from": 40, "to": 40}]});
-        let mut running = start(&plan);
+        let running = start(&plan);
         sleep(200);
         running.append_stage(200 * MS, 100.0, 100.0).unwrap();
         assert!(running.append_stage(0, 1.0, 1.0).is_err());
