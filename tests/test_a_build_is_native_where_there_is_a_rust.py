@@ -2,11 +2,13 @@
 
 import importlib
 import os
-import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import surgeline
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -145,19 +147,21 @@ def test_a_misspelt_mode_is_refused(backend: ModuleType):
 
 def test_the_floor_is_the_one_that_the_crates_declare(toolchain: ModuleType):
     """The version that the search asks for, and the one that cargo enforces, are one number."""
-    import tomllib
-
     declared = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     assert declared == ".".join(map(str, toolchain.MINIMUM))
 
 
-def test_the_version_is_said_once_in_effect():
-    """pyproject.toml, the package and the crates carry one version number."""
-    import tomllib
+def test_no_locked_crate_is_known_to_need_a_newer_rust_than_it_says():
+    """
+    ar_archive_writer, which psm needs from 0.1.28 on, uses language of Rust 1.88 and declares no floor, so cargo's own
+    resolver lets it through and Debian's 1.85 stops in the middle of the build. psm 0.1.27 does without it.
+    """
+    locked = {crate["name"] for crate in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    assert "ar_archive_writer" not in locked
 
-    import surgeline
 
+def test_distribution_package_and_crates_carry_one_version():
+    """Whoever asks pyproject.toml, Python or cargo for the version gets the same answer."""
     distribution = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     crates = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     assert surgeline.__version__ == distribution == crates
-    assert sys.version_info >= (3, 11)
