@@ -61,7 +61,7 @@ def judge(
         judgement = Judgement()
         _cpu(judgement, run, stage, book)
         if run.get("due_known", True):
-            _lateness(judgement, stage)
+            _lateness(judgement, stage, book)
         else:
             _lag(judgement, stage, book)
         _sent(judgement, run, stage, book, details)
@@ -120,12 +120,20 @@ def _cpu(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, book
         judgement.add("degraded", f"{used}; above {units.format_ratio(CPU_DEGRADED)} its own delays show")
 
 
-def _lateness(judgement: Judgement, stage: StageFigures) -> None:
+def _typical_lag(stage: StageFigures, book: Book) -> float | None:
+    """The p99 of the start lag in the median second: one hiccup of the machine is no generator that cannot keep up."""
+    readings = book.readings("lag_p99_ns", stage.begin_ns, stage.end_ns)
+    return float(np.median([max(held.values()) for held in readings.values()])) if readings else None
+
+
+def _lateness(judgement: Judgement, stage: StageFigures, book: Book) -> None:
     """How much of each shown percentile is the generator's own delay: response less service time, at the same rank.
 
     A lag at p99 that is a small part of the p99 shown changes nothing, however it compares with the median. Where only
-    p99 is mostly lag, the smaller percentiles still speak of the server.
+    p99 is mostly lag, the smaller percentiles still speak of the server. Between two modes of a distribution a
+    percentile may jump by more than any request was late: the lag that was read bounds what counts.
     """
+    most = _typical_lag(stage, book)
     for quantile in (0.5, 0.95, 0.99):
         response, service = (
             stage.total.response.quantiles[quantile].value,
@@ -133,7 +141,7 @@ def _lateness(judgement: Judgement, stage: StageFigures) -> None:
         )
         if response is None or service is None:
             continue
-        late = response - service
+        late = response - service if most is None else min(response - service, most)
         for word, (time, share) in (("invalid", LAG_INVALID), ("degraded", LAG_DEGRADED)):
             if late > max(time, share * response):
                 text = (
@@ -145,11 +153,9 @@ def _lateness(judgement: Judgement, stage: StageFigures) -> None:
 
 
 def _lag(judgement: Judgement, stage: StageFigures, book: Book) -> None:
-    readings = book.readings("lag_p99_ns", stage.begin_ns, stage.end_ns)
-    if not readings:
+    lag = _typical_lag(stage, book)
+    if lag is None:
         return
-    # The median over seconds: one hiccup of the machine is not a generator that cannot keep up.
-    lag = float(np.median([max(held.values()) for held in readings.values()]))
     median = stage.total.response.quantiles[0.5].value or stage.total.failed_response.quantiles[0.5].value
     text = f"requests left {units.format_duration(lag)} late (p99)"
     if median is not None:
