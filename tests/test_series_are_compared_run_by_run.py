@@ -198,6 +198,36 @@ def test_errors_are_compared_in_points_and_no_error_passes_the_gate():
     } == {"passed"}
 
 
+def _search(name: str, rate: float | None, **meta: Any) -> RunFigures:
+    run = a_run(name, stages=[{"model": "open", "from": rate, "to": rate, "duration_ns": 1}], **meta)
+    span = None if rate is None else (rate * 0.95, rate * 1.03)
+    return dataclasses.replace(run, searched=True, capacity_per_s=rate, capacity_span=span)
+
+
+def test_searches_for_capacity_are_compared_by_their_capacity_alone():
+    """340/s to 290/s regressed and fails the gate; other objectives, an open end or a plain run give no word."""
+    base = [_search(f"a{i}", rate) for i, rate in enumerate((341.0, 338.0, 345.0, 340.0, 343.0))]
+    worse = [_search(f"b{i}", rate) for i, rate in enumerate((291.0, 288.0, 295.0, 290.0, 293.0))]
+    found = compare_runs(base, worse)
+    assert [(c.metric, c.word, c.gate) for c in found.changes] == [("capacity", "regressed", "failed")]
+    assert found.changes[0].change == pytest.approx(-0.147, abs=0.01)
+    assert (found.word, found.gate) == ("regressed", "failed")
+    single = compare_runs(base[:1], worse[:1])
+    assert single.changes[0].word == "inconclusive"
+    made = comparison_document(found, base, worse)
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(dump(made)))
+    assert "291/s instead of 341/s" in made["sentence"]
+    assert "capacity" in comparison_text.render(made)
+    for odd, words in (
+        ([_search("o", 300.0, slo=["p95 < 1s"])], "other objectives"),
+        ([_search("o", None)], "no limit"),
+        ([a_run("o")], "search for capacity"),
+    ):
+        refused = compare_runs(base, odd)
+        assert any(words in clause for clause in refused.unlike)
+        assert not refused.comparable
+
+
 def test_findings_are_new_gone_or_persisting_by_what_most_runs_say():
     """A finding of two runs in five is luck."""
     seen = [Seen(rule, "failed", None, rule) for rule in ("old", "both", "new", "rare")]

@@ -123,9 +123,12 @@ def compare_runs(
     theirs = set(candidate[0].endpoints).union(*(run.endpoints for run in candidate))
     mine = dict.fromkeys(name for run in base for name in run.endpoints)
     shared = [name for name in mine if name in theirs]
-    changes = [_time_change(sides, name, metric) for name in (None, *shared) for metric in TIMES]
-    changes += [_error_change(sides, name) for name in (None, *shared)]
-    changes += [change for change in (_goodput_change(sides), _capacity_change(sides)) if change is not None]
+    changes: list[Change] = []
+    if not any(run.searched for run in (*base, *candidate)):
+        changes += [_time_change(sides, name, metric) for name in (None, *shared) for metric in TIMES]
+        changes += [_error_change(sides, name) for name in (None, *shared)]
+        changes += [change for change in (_goodput_change(sides),) if change is not None]
+    changes += [change for change in (_capacity_change(sides),) if change is not None]
     changes = _without_words(changes) if unlike else _gated(_tabled(changes, sides), budgets, len(shared))
     learned = [known for known in (noise or {}).values() if known.learned]
     tau = (noise or {}).get("p95", Noise())
@@ -437,14 +440,17 @@ def _capacity_change(sides: _Sides) -> Change | None:
     found = [[run.capacity_per_s for run in side] for side in (sides.base, sides.candidate)]
     if any(value is None for side in found for value in side):
         return None
-    return _ratio_change(sides, "capacity", [[value for value in side if value is not None] for side in found])
+    spans = [run.capacity_span for run in (sides.base[0], sides.candidate[0])]
+    within = [math.log(span[1] / span[0]) / (2.0 * 1.96) if span and span[0] > 0 else 0.02 for span in spans]
+    return _ratio_change(sides, "capacity", [[value for value in side if value is not None] for side in found], within)
 
 
-def _ratio_change(sides: _Sides, metric: str, known: Sequence[Sequence[float]]) -> Change | None:
+def _ratio_change(
+    sides: _Sides, metric: str, known: Sequence[Sequence[float]], within: Sequence[float] = (0.02, 0.02)
+) -> Change | None:
     if any(value <= 0 for side in known for value in side):
         return None
     logs = [[-math.log(value) for value in side] for side in known]
-    within = [0.02, 0.02] if sides.design == "single" else []
     effect = sides.effect(logs[0], logs[1], metric, within)
     means = [math.exp(-math.fsum(side) / len(side)) for side in logs]
     budget = sides.budgets.of(metric)
@@ -524,11 +530,11 @@ def _gate(changes: Sequence[Change]) -> str:
 
 
 def _overall(changes: Sequence[Change]) -> ChangeWord:
-    """For everything together: regressed if any of its figures is, else what p95 says."""
+    """For everything together: regressed if any of its figures is, else what p95 says (of searches, capacity)."""
     whole = {change.metric: change.word for change in changes if change.endpoint == ALL and change.word}
     if "regressed" in whole.values():
         return "regressed"
-    return whole.get("p95") or whole.get("p50") or "inconclusive"
+    return whole.get("p95") or whole.get("p50") or whole.get("capacity") or "inconclusive"
 
 
 def _shifts(sides: _Sides, changes: Sequence[Change]) -> tuple[Shift, ...]:
@@ -578,7 +584,12 @@ def _unlike(base: Sequence[RunFigures], candidate: Sequence[RunFigures]) -> tupl
         found.append(f"{len(shared)} of the runs are on both sides")
     if any(run.subject != first.subject for run in runs):
         found.append("they did not test the same plan or script")
-    if any(_load(run) != _load(first) for run in runs):
+    searches = [run.searched for run in runs]
+    if any(searches) and not all(searches):
+        found.append("only one of them is a search for capacity")
+    elif all(searches):
+        found += _unlike_searches(runs)
+    elif any(_load(run) != _load(first) for run in runs):
         found.append("their loads differ")
     other = next((run for run in runs if run.meta.get("engine") != first.meta.get("engine")), None)
     if other is not None:
@@ -591,6 +602,8 @@ def _unlike(base: Sequence[RunFigures], candidate: Sequence[RunFigures]) -> tupl
     elif any(_shares(run) != _shares(first) for run in runs):
         found.append("the generator shared the server's machine in some of them only")
     found += [reason for side, word in ((base, "base"), (candidate, "candidate")) for reason in _unfit(side, word)]
+    if any(searches):
+        return tuple(dict.fromkeys(found))
     if first.meta.get("stages") and any(_completed(run) != _completed(first) for run in runs):
         counts = sorted({len(_completed(run)) for run in runs})
         found.append(f"one completed {counts[0]} stages, the other {counts[-1]}" if len(counts) > 1 else "other stages")
@@ -603,6 +616,17 @@ def _unlike(base: Sequence[RunFigures], candidate: Sequence[RunFigures]) -> tupl
             shown = " and ".join(units.format_ratio(share, 3) for share in shares)
             found.append(f"of the requests that were due, {shown} were sent: their loads differ")
     return tuple(dict.fromkeys(found))
+
+
+def _unlike_searches(runs: Sequence[RunFigures]) -> list[str]:
+    """Searches look for the load that holds their objectives: with others they look for something else."""
+    found = []
+    if any(run.meta.get("slo") != runs[0].meta.get("slo") for run in runs):
+        found.append("the searches had other objectives")
+    open_ended = sum(run.capacity_per_s is None for run in runs)
+    if open_ended:
+        found.append(f"{open_ended} of the searches found no limit")
+    return found
 
 
 def _unfit(side: Sequence[RunFigures], word: str) -> list[str]:

@@ -101,6 +101,10 @@ class RunFigures:
     findings: tuple[Seen, ...] = ()
     sent_ratio: float | None = None
     """Of the requests that were due, the share that was sent."""
+    searched: bool = False
+    """Whether the run was a search for capacity: its stages are what it tried, and only its capacity is compared."""
+    capacity_span: tuple[float, float] | None = None
+    """The interval of the capacity within the run, per second."""
     _pooled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -226,6 +230,8 @@ class RunFigures:
             "response_is_service": self.response_is_service,
             "sent_ratio": self.sent_ratio,
             "capacity_per_s": self.capacity_per_s,
+            "searched": self.searched,
+            "capacity_span": None if self.capacity_span is None else list(self.capacity_span),
             "stages": [
                 {name: getattr(leg, name) for name in ("index", "load", "seconds", "completed", "validity")}
                 for leg in self.legs
@@ -272,9 +278,15 @@ class RunFigures:
                 None if raw["capacity_per_s"] is None else float(raw["capacity_per_s"]),
                 findings,
                 None if raw["sent_ratio"] is None else float(raw["sent_ratio"]),
+                bool(raw.get("searched", False)),
+                _span(raw.get("capacity_span")),
             )
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"it does not describe a run: {error}") from error
+
+
+def _span(ends: Any) -> tuple[float, float] | None:
+    return None if ends is None or None in ends else (float(ends[0]), float(ends[1]))
 
 
 def _cell(item: Mapping[str, Any]) -> Cell:
@@ -311,8 +323,11 @@ def figures_of(summary: Summary, findings: Iterable[Any] = ()) -> RunFigures:
             estimate = figures.response.quantiles.get(q) or Estimate(None)
             if estimate.low is not None and estimate.high is not None:
                 spans[figures.name, metric] = (float(estimate.low), float(estimate.high))
-    found = summary.saturation
+    found, search = summary.saturation, summary.capacity
     tally = summary.total.tally
+    capacity = found.throughput_per_s if found and found.reached and not found.generator else None
+    if search is not None:
+        capacity = None if search.at_least else search.rate_per_s
     return RunFigures(
         meta=meta_of(summary.run),
         model=summary.model,
@@ -323,7 +338,9 @@ def figures_of(summary: Summary, findings: Iterable[Any] = ()) -> RunFigures:
         legs=tuple(Leg(s.index, s.name, s.duration_s, s.completed, s.validity) for s in summary.stages),
         cells=tuple(cells),
         spans=spans,
-        capacity_per_s=found.throughput_per_s if found and found.reached and not found.generator else None,
+        capacity_per_s=capacity,
+        searched=search is not None,
+        capacity_span=None if search is None else _span((search.low, search.high)),
         findings=tuple(Seen(f.id, f.kind, f.endpoint, f.sentence[:LONGEST_TEXT]) for f in findings),
         sent_ratio=tally.sent / tally.due if tally.due else None,
     )
@@ -339,8 +356,11 @@ def figures_from(meta: Mapping[str, Any], document: Mapping[str, Any], cells: It
             estimate = _mapping(_mapping(part.get("response")).get(metric))
             if estimate.get("low") is not None and estimate.get("high") is not None:
                 spans[name, metric] = (float(estimate["low"]), float(estimate["high"]))
-    found = _mapping(document.get("saturation"))
+    found, search = _mapping(document.get("saturation")), _mapping(document.get("capacity"))
     tally = document["totals"]["tally"]
+    capacity = found.get("throughput_per_s") if found.get("reached") and not found.get("generator") else None
+    if search:
+        capacity = None if search.get("at_least") else search.get("rate_per_s")
     return RunFigures(
         meta=meta_of(meta),
         model=str(document["run"]["model"]),
@@ -360,7 +380,9 @@ def figures_from(meta: Mapping[str, Any], document: Mapping[str, Any], cells: It
         ),
         cells=tuple(cells),
         spans=spans,
-        capacity_per_s=found.get("throughput_per_s") if found.get("reached") and not found.get("generator") else None,
+        capacity_per_s=capacity,
+        searched=bool(search),
+        capacity_span=_span((search.get("low_per_s"), search.get("high_per_s"))) if search else None,
         findings=tuple(
             Seen(str(item["id"]), str(kind), item["endpoint"], str(item["sentence"])[:LONGEST_TEXT])
             for kind, box in document["findings"].items()
@@ -386,6 +408,7 @@ def meta_of(run: Mapping[str, Any]) -> dict[str, Any]:
     kept["target"] = settings.get("target") or _mapping(plan).get("target")
     kept["workers"] = settings.get("workers")
     kept["seed"] = settings.get("seed")
+    kept["slo"] = settings.get("slo") or _mapping(plan).get("slo")
     kept["environment"] = {
         key: _mapping(run.get("environment")).get(key) for key in ("machine", "generator_shares_machine")
     }

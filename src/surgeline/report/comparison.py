@@ -174,7 +174,9 @@ def _side(runs: Sequence[RunFigures], label: str, ids: Sequence[str]) -> dict[st
         runs[0].load if runs else "",
         " to ".join(dict.fromkeys((days or [""])[:: max(len(days) - 1, 1)])),
     ]
-    facts += [f"commit {', '.join(filter(None, commits))}"] if any(commits) else []
+    some = [commit for commit in commits if commit]
+    more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+    facts += [f"commit {', '.join(some[:3])}{more}"] if some else []
     facts += [f"{runs[0].meta.get('engine')} engine"] if runs and runs[0].meta.get("engine") else []
     return {
         "label": shown(label, LONGEST_LABEL),
@@ -211,6 +213,10 @@ def _headline(comparison: Comparison, base: str, candidate: str) -> str:
         return f"{names}: not comparable, {shown(comparison.unlike[0], 300)}."
     word = f"{comparison.word}, indicative" if comparison.indicative else str(comparison.word)
     whole = next((c for c in comparison.changes if c.endpoint == ALL and c.metric == "p95"), None)
+    capacity = next((c for c in comparison.changes if c.metric == "capacity"), None)
+    if whole is None and capacity is not None:
+        rates = (units.format_rate(side.value) for side in (capacity.candidate, capacity.base))
+        return f"{names}: {word}. Capacity is {' instead of '.join(rates)}."
     if whole is None or whole.change is None:
         return f"{names}: {word}; p95 is not known on both sides."
     before, after = (units.format_duration(side.value) for side in (whole.base, whole.candidate))

@@ -137,7 +137,7 @@ def _row(row: Mapping[str, Any], span: float) -> tuple[str, ...]:
         verdict = f"inconclusive (≈ {needed} runs a side)" if needed < MOST_RUNS else "inconclusive (too noisy)"
     elif word is None:
         verdict = row["reason"] or "–"
-    p = row["p_gate"] if row["p_gate"] is not None else row["p_table"]
+    p = row["p_table"]
     return (
         MARKS.get(word or "", " "),
         shown(row["endpoint"]),
