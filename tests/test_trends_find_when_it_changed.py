@@ -1,5 +1,6 @@
 """Change points: found near where they are, hardly ever elsewhere, told with size, interval and commits."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -88,3 +89,17 @@ def test_the_spread_of_equal_runs_comes_with_its_interval():
         assert low < sd < high
         within += low <= 0.03 <= high
     assert within >= 180
+
+
+def test_the_capacity_of_searches_has_a_trend_of_its_own():
+    """340/s, then 290/s: one point, in rates; plain runs and open-ended searches are left out."""
+    runs = [
+        dataclasses.replace(a_run(f"r{i:02d}", i + 1), searched=True, capacity_per_s=rate)
+        for i, rate in enumerate([340.0, 343.0, 338.0, 341.0, 340.0, 291.0, 288.0, 290.0, 293.0, 289.0])
+    ]
+    odd = [a_run("plain"), dataclasses.replace(runs[0], capacity_per_s=None)]
+    found = trend_of([*odd, *runs], None, "capacity")
+    assert [point.at for point in found.points] == [5]
+    assert dict(found.left_out) == {"not a search for capacity": 1, "no limit found": 1}
+    assert "from 340/s to 290/s" in " ".join(trend_page.render(found).split())
+    assert trend_of(runs, None, "p95").steps == ()

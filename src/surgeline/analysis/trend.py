@@ -33,6 +33,9 @@ SHORTEST = 3
 WINDOW = 50
 """Runs that are looked at together; in a longer series windows overlap by half."""
 
+CAPACITY = "capacity"
+"""The metric that is a rate and not a time."""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -163,7 +166,7 @@ def _point(x: Array, points: Sequence[int], i: int) -> Point:
 
 
 def trend_of(runs: Sequence[RunFigures], endpoint: str | None = None, metric: str = "p95") -> Trend:
-    """The trend of a percentile over runs, which come in the order of their making.
+    """The trend of a percentile, or of the capacity, over runs, which come in the order of their making.
 
     Runs that are not like the last one (another load, another engine, another machine) and those that the generator
     spoiled are left out and counted.
@@ -172,9 +175,13 @@ def trend_of(runs: Sequence[RunFigures], endpoint: str | None = None, metric: st
     steps: list[Step] = []
     left: dict[str, int] = {}
     for run in runs:
-        why = "" if last is None else _left_out(run, last)
-        value = None if why else run.quantile(endpoint, TIMES[metric], run.usable_stages)
-        why = why or ("too few samples" if value is None else "")
+        why = "" if last is None else _left_out(run, last, metric)
+        value = None
+        if not why and metric == CAPACITY:
+            value, why = run.capacity_per_s, "no limit found" if run.capacity_per_s is None else ""
+        elif not why:
+            value = run.quantile(endpoint, TIMES[metric], run.usable_stages)
+            why = "too few samples" if value is None else ""
         if why:
             left[why] = left.get(why, 0) + 1
             continue
@@ -185,17 +192,21 @@ def trend_of(runs: Sequence[RunFigures], endpoint: str | None = None, metric: st
     return Trend(endpoint or ALL, metric, tuple(steps), tuple(points), commits, tuple(sorted(left.items())))
 
 
-def _left_out(run: RunFigures, last: RunFigures) -> str:
+def _left_out(run: RunFigures, last: RunFigures, metric: str) -> str:
     if run.validity == "invalid":
         return "invalid"
+    if run.searched != last.searched or (run.searched and metric != CAPACITY):
+        return "not a search for capacity" if last.searched and metric == CAPACITY else "a search for capacity"
     if run.meta.get("engine") != last.meta.get("engine"):
         return "sent by another engine"
     if machine_of(run.meta) != machine_of(last.meta):
         return "another machine"
     keys = ("model", "from", "to", "duration_ns")
     loads = [[tuple(s.get(key) for key in keys) for s in side.meta.get("stages") or ()] for side in (run, last)]
-    if loads[0] != loads[1]:
+    if loads[0] != loads[1] and not run.searched:
         return "another load"
+    if run.searched and run.meta.get("slo") != last.meta.get("slo"):
+        return "a search with other objectives"
     return "" if run.usable_stages else "no stage was completed"
 
 

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -202,18 +201,23 @@ def _runs_for(sd: float) -> str:
 
 
 def _tell_spread(finished: Sequence[runner.Finished]) -> None:
-    """One line a run, and how much they differ."""
+    """One line a run, and how much they differ: in p95, or in p50 where a run is too short for that."""
     from surgeline.analysis.trend import spread
 
-    p95s = []
-    for done in finished:
-        value = done.document["totals"]["response"]["p95"]["value"]
-        if value:
-            p95s.append(math.log(value))
-        click.echo(f"{done.run.id}  p95 {units.format_duration(value):>8}  {done.document['verdict']['sentence']}")
-    if len(p95s) >= 3:
-        sd, _, _ = spread(p95s)
-        click.echo(f"p95 differs from run to run by {units.format_ratio(sd)} (standard deviation of {len(p95s)} runs)")
+    figures = [runner.figures(done.run) for done in finished]
+    values = {
+        metric: [run.quantile(None, q, run.usable_stages) for run in figures]
+        for metric, q in (("p95", 0.95), ("p50", 0.5))
+    }
+    metric = "p95" if all(values["p95"]) else "p50"
+    for done, value in zip(finished, values[metric], strict=True):
+        shown = units.format_duration(value)
+        click.echo(f"{done.run.id}  {metric} {shown:>8}  {done.document['verdict']['sentence']}")
+    known = [math.log(value) for value in values[metric] if value]
+    if len(known) >= 3:
+        sd, _, _ = spread(known)
+        ratio = units.format_ratio(sd)
+        click.echo(f"{metric} differs from run to run by {ratio} (standard deviation of {len(known)} runs)")
 
 
 # --- carrying it out -------------------------------------------------------------------------------------------------
@@ -292,9 +296,7 @@ def _turn(side: Side, name: str, block: int) -> runner.Turn:
 
 def _do(command: str) -> None:
     """A command to its end; refused where it fails."""
-    code = subprocess.run(
-        ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
-    ).returncode
+    code = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=2, check=False).returncode
     if code:
         raise Refused(f"The command {command!r} failed (exit code {code}); nothing more was run.", EXIT_USAGE)
 
@@ -304,9 +306,7 @@ def _start(command: str, address: tuple[str, int] | None) -> Callable[[], None]:
 
     A command that ends by itself has switched something; it must have ended well.
     """
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
-    )
+    process = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
 
     def end() -> None:
         if process.poll() is not None:

@@ -30,13 +30,13 @@ def trend(
     run: str,
     root: Path,
     endpoint: str | None,
-    metric: str,
+    metric: str | None,
     most: int,
     svg: Path | None,
     as_json: bool,
     ascii_only: bool,
 ) -> int:
-    """A percentile over all runs of RUN's plan (by default the last run's), and the change points in it.
+    """A percentile, or the capacity, over all runs of RUN's plan (by default the last run's), and where it changed.
 
     A change point comes with its size, its 95 % interval, and the commits of the runs before and after it. Runs under
     another load or on another machine than the newest are left out and counted.
@@ -62,7 +62,8 @@ def trend(
     if endpoint and all(endpoint not in figures.endpoints for figures in found):
         names = ", ".join(found[-1].endpoints[:8]) if found else "none"
         raise Refused(f"no run of that plan has an endpoint {endpoint!r}; there are {names}", EXIT_USAGE)
-    made = trend_of(found, endpoint, metric)
+    metric = metric or ("capacity" if wanted.searched else "p95")
+    made = trend_of(found, None if metric == "capacity" else endpoint, metric)
     if unread:
         style.note(f"{unread} runs cannot be read or are not closed, and are left out")
     if svg is not None:

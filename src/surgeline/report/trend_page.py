@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from surgeline import units
-from surgeline.analysis.trend import Point, Trend
+from surgeline.analysis.trend import CAPACITY, Point, Trend
 from surgeline.report import svg
 from surgeline.report.terminal import WIDTH, Pen, filled, joined, table
 from surgeline.report.text import plural, shown
@@ -33,7 +33,13 @@ def _lines(trend: Trend, pen: Pen, width: int) -> Iterator[str]:
         yield pen(f"{name} over {plural(len(trend.steps), 'run')}: {word}", "bold")
         yield ""
     for number, point in enumerate(trend.points):
-        yield from filled(sentence(trend, number, point), "  ● ", width, pen, ("bad" if point.change > 0 else "good",))
+        yield from filled(
+            sentence(trend, number, point),
+            "  ● ",
+            width,
+            pen,
+            ("bad" if (point.change > 0) != (trend.metric == CAPACITY) else "good",),
+        )
     if trend.points:
         yield ""
     values = [step.value or 0.0 for step in trend.steps]
@@ -48,7 +54,7 @@ def _lines(trend: Trend, pen: Pen, width: int) -> Iterator[str]:
                 shown(step.id),
                 shown(step.started_at).replace("T", " ")[:16],
                 shown(step.commit)[:8] or "–",
-                units.format_duration(step.value),
+                _shown(trend, step.value),
                 "─" * round(BAR * values[number] / top),
                 _percent(change.change) if change else step.note,
             )
@@ -72,9 +78,13 @@ def sentence(trend: Trend, number: int, point: Point) -> str:
         )  # fmt: skip
     return (
         f"{_percent(point.change)} (95 % interval {_percent(point.low)} to {_percent(point.high)}) from "
-        f"{units.format_duration(point.before)} to {units.format_duration(point.after)}, first in {shown(step.id)}"
+        f"{_shown(trend, point.before)} to {_shown(trend, point.after)}, first in {shown(step.id)}"
         f"{between}."
     )
+
+
+def _shown(trend: Trend, value: float | None) -> str:
+    return units.format_rate(value) if trend.metric == CAPACITY else units.format_duration(value)
 
 
 def _percent(value: float) -> str:
@@ -88,9 +98,9 @@ def plot(trend: Trend) -> str:
     top = max(values, default=1.0) * 1.1 or 1.0
     x = svg.Scale(0, max(len(values) - 1, 1), canvas.x0 + 8, canvas.x1 - 8)
     y = svg.Scale(0, top, canvas.y0, canvas.y1)
-    canvas.y_axis(y, svg.nice_ticks(0, top, 5), units.format_duration)
+    canvas.y_axis(y, svg.nice_ticks(0, top, 5), lambda value: _shown(trend, value))
     for number, step in enumerate(trend.steps):
-        spot = svg.mark(x(number), y(values[number]), "p50", f"{step.id} {units.format_duration(step.value)}")
+        spot = svg.mark(x(number), y(values[number]), "p50", f"{step.id} {_shown(trend, step.value)}")
         canvas.add(spot.replace("mark p50", "run"))
     for begin, end in trend.segments() if values else []:
         level = level_of(values[begin:end])
