@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from scripted_runs import open_plan
 from stored_series import carried_out, order_of, series, surgeline
 from surgeline import runner
 from surgeline.report.comparison import SCHEMA
@@ -344,3 +345,22 @@ def test_missing_damaged_and_newer_runs_get_a_sentence(root: Path, tmp_path: Pat
         assert code == 2, reference
         assert err.startswith("✗ "), reference
         assert "Surgeline broke" not in err
+
+
+def test_a_baseline_of_another_plan_and_runs_without_an_answer_get_no_verdict(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """4, and why: the plans differ; nothing was answered. An empty run compares nothing and guesses nothing."""
+    other = series(root, [20, 20], "other-1", plan=open_plan((300,), "4s", path="/else"))
+    code, out, _ = surgeline(capsys, "gate", other[0].id, "--baseline", "main", "--out", root)
+    assert (code, "same plan" in out) == (4, True)
+    code, out, _ = surgeline(capsys, "compare", "main", "other-1", "--out", root, "--sentence")
+    assert (code, out) == (4, "")
+    place = tmp_path / "runs"
+    fine = series(place, [20, 20], "s-1")
+    dead = series(place, [20, 20], "s-2", errors=1.0)
+    code, out, _ = surgeline(capsys, "compare", fine[0].id, dead[0].id, "--out", place, "--json")
+    rows = {row["metric"]: row for row in json.loads(out)["changes"]}
+    assert rows["p95"]["word"] is None
+    assert "no ok request" in rows["p95"]["reason"]
+    assert rows["errors"]["word"] == "regressed"

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,22 @@ def power(scale: float) -> Iterator[tuple[str, Rate]]:
         yield name, Rate(found, reps, 0.75 if pairs == 7 else 0.4, True)
 
 
+def paired_no_change(scale: float) -> Iterator[tuple[str, Rate]]:
+    """A/A in interleaved pairs, with and without a mood that a block's two runs share."""
+    for pairs, noise, blocks in ((5, 0.02, 0.0), (7, 0.02, 0.04), (7, 0.05, 0.05)):
+        reps, alarms, worse = max(int(4000 * scale), 100), 0, 0
+        dice = np.random.default_rng([11, pairs, round(noise * 100), round(blocks * 100)])
+        for _ in range(reps):
+            mood = blocks * dice.standard_normal((pairs, 1))
+            base, candidate = (figures(dice, pairs, 1, noise) + mood for _ in range(2))
+            effect = effects.paired(list(base[:, 0]), list(candidate[:, 0]))
+            alarms += effect.p_two_sided < 0.05
+            worse += effects.word_of(effect, DELTA) == "regressed"
+        name = f"A/A, {pairs} interleaved pairs, {noise * 100:g} % noise, {blocks * 100:g} % between blocks"
+        yield f"{name}: two-sided", Rate(alarms, reps, 0.05)
+        yield f"{name}: regressed", Rate(worse, reps, 0.01)
+
+
 def single_runs(scale: float) -> Iterator[tuple[str, Rate]]:
     """One run a side: noise learned from k runs, or assumed."""
     for truth, learned in ((0.02, 5), (0.05, 5), (0.02, 10), (0.02, 0), (0.04, 0), (0.06, 0)):
@@ -263,6 +279,30 @@ def end_to_end(scale: float) -> Iterator[tuple[str, dict[str, Rate]]]:
                 )
 
 
+def errors(scale: float) -> Iterator[tuple[str, Rate]]:
+    """A/A of the share of errors, which differs from run to run by more than counting would."""
+    values = np.full((1, 10), 20e6)
+    for share, spread in ((0.0, 0.0), (0.001, 0.3), (0.01, 0.3), (0.01, 0.0), (0.1, 0.3)):
+        reps, alarms, worse, gates = max(int(1500 * scale), 20), 0, 0, 0
+        dice = np.random.default_rng([10, round(share * 1000), round(spread * 10)])
+        for _ in range(reps):
+            made: list[list[RunFigures]] = [[], []]
+            for side in (0, 1):
+                for number in range(5):
+                    bad = int(dice.binomial(3000, min(share * np.exp(spread * dice.standard_normal()), 1.0)))
+                    run = run_of(f"{'ab'[side]}{number}", values)
+                    made[side].append(replace(run, cells=(replace(run.cells[0], judged=3000, bad=bad),)))
+            found = compare_runs(made[0], made[1])
+            row = next(c for c in found.changes if c.metric == "errors" and c.endpoint != ALL)
+            alarms += (row.p or 1.0) < 0.05
+            worse += row.word == "regressed"
+            gates += row.gate == "failed"
+        name = f"{share * 100:g} % errors, {spread * 100:g} % noise between runs, 5+5"
+        yield f"A/A, {name}: two-sided", Rate(alarms, reps, 0.05)
+        yield f"A/A, {name}: regressed", Rate(worse, reps, 0.01)
+        yield f"A/A, {name}: gate", Rate(gates, reps, 0.05)
+
+
 def tail(scale: float) -> Iterator[tuple[str, Rate]]:
     """The slowest 2 % of requests take three times as long."""
 
@@ -336,8 +376,8 @@ def page(scale: float) -> tuple[str, bool]:
     began = time.monotonic()
     parts: dict[str, Any] = {}
     for name, make in (
-        ("none", no_change), ("power", power), ("single", single_runs), ("ends", end_to_end), ("tail", tail),
-        ("trend", trends),
+        ("none", no_change), ("pairs", paired_no_change), ("power", power), ("single", single_runs),
+        ("errors", errors), ("ends", end_to_end), ("tail", tail), ("trend", trends),
     ):  # fmt: skip
         parts[name] = list(make(scale))
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -347,7 +387,15 @@ def page(scale: float) -> tuple[str, bool]:
         some = [rates[name] for _, rates in parts["ends"]]
         whole = Rate(sum(r.hits for r in some), sum(r.tries for r in some), some[0].limit)
         named.append((f"A/A from requests to verdict, all cells: {name}", whole))
-    checked = [*named, *parts["power"], *parts["single"], *parts["tail"], *parts["trend"]]
+    checked = [
+        *named,
+        *parts["pairs"],
+        *parts["power"],
+        *parts["single"],
+        *parts["errors"],
+        *parts["tail"],
+        *parts["trend"],
+    ]
     cells = [rate for _, rates in (*grid, *parts["ends"]) for rate in rates.values()]
     holds = all(rate.holds for _, rate in checked) and all(rate.holds for rate in cells)
     text = "\n".join(
