@@ -260,3 +260,16 @@ def test_a_cut_compressed_file_and_a_missing_one_are_said(tmp_path: Path):
         import_run(tmp_path / "runs", cut)
     with pytest.raises(NoSuchRun):
         read_elsewhere(tmp_path / "nothing")
+
+
+def test_a_file_without_a_date_is_as_old_as_the_file(tmp_path: Path):
+    """hey says how long after its start; the file's own date stands for the start, and that is said."""
+    import os
+
+    file = tmp_path / "hey.csv"
+    file.write_text(HEY)
+    os.utime(file, (1_763_900_000, 1_763_900_000))
+    run = import_run(tmp_path / "runs", file)
+    assert run.meta.started_at == "2025-11-23T12:13:20Z"
+    assert any("date of the file" in clause for clause in run.meta.raw["imported"]["cannot"])
+    assert "a load that is not known" in runner.conclude(run)["verdict"]["sentence"]

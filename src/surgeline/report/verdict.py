@@ -103,7 +103,12 @@ def slo_word(results: Sequence[ObjectiveResult]) -> Slo | None:
 
 
 def load_text(stage: StageFigures) -> str:
-    """The planned load of a stage: `64 users`, `300/s`, and for a ramp `1–64 users`, `50–300/s`."""
+    """The planned load of a stage: `64 users`, `300/s`, and for a ramp `1–64 users`, `50–300/s`.
+
+    Results made elsewhere do not say it, and neither do scripts of which no user was ever seen.
+    """
+    if stage.start == stage.end == 0:
+        return "a load that is not known"
     if stage.model == "closed":
         if stage.start == stage.end:
             return plural(stage.end, "user")

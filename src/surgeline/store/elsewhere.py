@@ -54,6 +54,9 @@ _TIMELINE = "how figures went over time, how much they scatter within the run, a
 _SPLIT = "how long failed requests took: their times are among those of the others"
 
 
+_WHEN = "when it was run: the date of the file stands for that"
+
+
 class Request(NamedTuple):
     """One request of a file. Times in ns; -1 means that the file does not say. `start_ns` since 1970, or since whatever
     the file counts from."""
@@ -143,10 +146,13 @@ def import_run(
     first_ns, last_ns, count, names = _survey(held, where)
     if not count:
         raise Foreign(f"{shown(where)} holds no request; there is nothing to import")
-    epoch = held.wall_ns if held.wall_ns is not None else (first_ns if first_ns > 10**17 else 0)
+    epoch = held.wall_ns if held.wall_ns is not None else (first_ns if first_ns > 10**17 else None)
+    cannot = held.cannot
+    if epoch is None:
+        epoch, cannot = where.stat().st_mtime_ns, (*held.cannot, _WHEN)
     duration_ns = held.duration_ns if held.duration_ns is not None else max(last_ns - first_ns, 1)
     meta = {
-        "started_at": iso(epoch) if epoch else "1970-01-01T00:00:00Z",
+        "started_at": iso(epoch),
         "clock": {"wall_ns": epoch, "monotonic_ns": 0},
         "engine": held.tool,
         "due_known": False,
@@ -156,7 +162,7 @@ def import_run(
         "stages": [],
         "environment": {"machine": {}, "generator_shares_machine": None},
         "versions": {},
-        "imported": {"tool": held.tool, "form": held.form, "file": where.name, "cannot": list(held.cannot)},
+        "imported": {"tool": held.tool, "form": held.form, "file": where.name, "cannot": list(cannot)},
         "series": dict(series) if series else None,
     }
     directory = RunDirectory.create(root, name or where.name.split(".")[0] or held.tool, meta)
@@ -806,7 +812,7 @@ def _hey(where: Path, first: str) -> Elsewhere | None:
         )
 
     cannot = (
-        *(_DUE, _MACHINE, _PLAN, "what was asked for", "when it was run"),
+        *(_DUE, _MACHINE, _PLAN, "what was asked for"),
         "which requests failed without an answer: hey leaves them out",
         "times to less than a tenth of a millisecond",
     )
