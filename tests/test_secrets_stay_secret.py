@@ -75,7 +75,19 @@ def test_no_file_of_a_run_holds_a_secret(tmp_path: Path, echo: str, engine: str)
         "workload: {model: closed, stages: [{users: 3, for: 2s}]}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "surgeline", "run", "plan.yaml", "--engine", engine, "--ui", "plain", "--no-abort", "--no-preflight"],
+        [
+            sys.executable,
+            "-m",
+            "surgeline",
+            "run",
+            "plan.yaml",
+            "--engine",
+            engine,
+            "--ui",
+            "plain",
+            "--no-abort",
+            "--no-preflight",
+        ],
         cwd=tmp_path,
         env={**os.environ, "SHOP_SECRET": SECRET},
         capture_output=True,
