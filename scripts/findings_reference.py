@@ -4,6 +4,8 @@ The examples are what the rules say of runs against pretend servers, so they are
 compares the pages with the rules; after a change of a rule, run this and read the difference.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from surgeline import units
 from surgeline.analysis.details import look
 from surgeline.analysis.summary import summarise
+from surgeline.analysis.traits import EndpointTraits, Gap, Modes, Scaling, SizeCost, Traits
 from surgeline.engines import scripted
 from surgeline.findings import RULES, judge
 from surgeline.findings.model import Finding, Rule
@@ -36,12 +39,12 @@ def _closed(slo: tuple[str, ...] = (), **more: Any) -> Plan:
     )
 
 
-def _open(*rates: int, slo: tuple[str, ...] = ()) -> Plan:
+def _open(*rates: int, slo: tuple[str, ...] = (), each: str = "15s") -> Plan:
     return Plan.model_validate(
         {
             "target": "http://127.0.0.1:8001",
             "scenarios": {"search": {"steps": [{"get": "/search"}]}},
-            "workload": {"model": "open", "stages": [{"rate": f"{rate}/s", "for": "15s"} for rate in rates]},
+            "workload": {"model": "open", "stages": [{"rate": f"{rate}/s", "for": each} for rate in rates]},
             "slo": list(slo),
         }
     )
@@ -71,7 +74,53 @@ def examples() -> tuple[Finding, ...]:
         (_open(50, 100, 200), scripted.lognormal(3 * MS), late),
         (_closed(nightly={"steps": [{"get": "/export"}], "think_time": "9s"}), scripted.lognormal(3 * MS), None),
     )
-    return tuple(finding for run in runs for finding in judge(_summary(*run)))
+    return (*(finding for run in runs for finding in judge(_summary(*run))), *_of_single_requests())
+
+
+def _of_single_requests() -> Iterator[Finding]:
+    """What is said of traits, of a limiter, of a pool that thrashes, of a cold start, and of times that creep."""
+    calm = _summary(_open(50, 100), scripted.lognormal(3 * MS), None)
+    plain = EndpointTraits("", 600, None, None, None, 0, 600, 0.0, 1_000.0, 0, 0, True, False, 0.0, "")
+    search = Modes(2.4 * MS, 93.0 * MS, 0.34, 600, "header x-cache (hit fast, miss slow, 9 answers seen)", 0.97)
+    orders = Scaling(
+        "limit", 10.0, 50.0, 72.0 * MS, 337.0 * MS, 6.6 * MS, 6.5 * MS, 6.8 * MS, 0.96, 0.999, 132
+    )  # fmt: skip
+    report = SizeCost(200.0, 1e4, 1e6, 7.0 * MS, 205.0 * MS, 0.98, 300)
+    endpoints = (
+        replace(plain, name="GET /search", modes=search),
+        replace(plain, name="GET /orders", scaling=orders),
+        replace(plain, name="GET /report", size=report),
+        replace(plain, name="GET /covers/{id}", validators=False, repeats=8, repeat_share=0.97, mean_bytes=18_700.0),
+    )
+    gaps = (Gap(21_500 * MS, 21_763 * MS, 15),)
+    packed = {"endpoint": "GET /books", "content_type": "application/json", "plain_bytes": 20_799, "gzip_bytes": 5_120}
+    for encoding in ("", "gzip"):
+        looked = {**calm.run, "looked": [{**packed, "encoding": encoding}]}
+        yield from judge(replace(calm, run=looked, traits=Traits(endpoints, gaps, calm.total.tally.due)))
+    fresh = replace(plain, name="GET /search", new_connections=600, setup_share=0.31)
+    yield from judge(replace(calm, traits=Traits((fresh,), (), 600)))
+    (only,) = calm.endpoints
+    moved = replace(only.tally, hops=only.tally.sent, bytes_in=900_000 * only.tally.answered)
+    yield from judge(replace(calm, endpoints=(replace(only, tally=moved),)))
+    limited = scripted.failing_share(scripted.lognormal(3 * MS), 0.2, 429)
+    yield from judge(_summary(_open(50, 100, 200), limited, None))
+    yield from judge(_summary(_open(60, 120, 240), _thrashing(), None))
+    cold = scripted.until(3 * S, scripted.lognormal(400 * MS), scripted.lognormal(3 * MS))
+    yield from judge(_summary(_open(50), cold, None))
+    for server in (scripted.ramping(scripted.lognormal(20 * MS), MS // 5), scripted.lognormal(20 * MS)):
+        yield from judge(_summary(_open(40, each="180s"), server, None))
+
+
+def _thrashing() -> scripted.Server:
+    """Two places, whose work takes nearly three times as long once thirty requests wait."""
+    free = [0, 0]
+
+    def serve(endpoint: str, sent_ns: int, in_flight: int) -> scripted.Answer:
+        place = free.index(min(free))
+        free[place] = max(free[place], sent_ns) + (10 * MS if in_flight < 30 else 28 * MS)
+        return scripted.Answer(free[place] - sent_ns)
+
+    return serve
 
 
 def _summary(plan: Plan, server: scripted.Server, generator: scripted.Generator | None) -> Any:

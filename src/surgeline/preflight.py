@@ -12,6 +12,7 @@ import random
 import socket
 import ssl
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,6 +27,10 @@ from surgeline.samples import Outcome
 PATIENCE_S = 10.0
 """How long a probe waits: longer than a cold start usually takes, shorter than a person's patience."""
 MOST_BODY_BYTES = 4 * 1024 * 1024
+LEAST_TEXT_BYTES = 1_400
+"""A smaller answer fits into one packet, and compressing it saves nothing."""
+MOST_TEXTS = 50
+"""Endpoints whose answers are asked for once more, to see whether they are compressed."""
 
 
 class Unreachable(Exception):
@@ -57,12 +62,29 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class SentAs:
+    """How an endpoint sends a text answer to one who accepts gzip.
+
+    `plain_bytes` is its length without compression, `gzip_bytes` what gzip makes of it, `encoding` the one that was
+    used, empty for none.
+    """
+
+    endpoint: str
+    content_type: str
+    plain_bytes: int
+    gzip_bytes: int
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
 class Preflight:
     """What was found. `addresses` are those of the target that accept connections."""
 
     addresses: tuple[str, ...]
     probes: tuple[Probe, ...]
     problems: tuple[Problem, ...]
+    sent_as: tuple["SentAs", ...] = ()
+    """Larger text answers to GET, asked for once more by one who accepts gzip."""
 
     @property
     def sentence(self) -> str:
@@ -217,17 +239,23 @@ def check(
     client = Client(plan.target, open_ones, plan.insecure)
     probes: dict[str, Probe] = {}
     problems: list[Problem] = []
+    texts: dict[str, SentAs] = {}
     for name in plan.scenarios:
-        for probe in _walk(plan, name, client, constants, problems):
+        for probe in _walk(plan, name, client, constants, problems, texts):
             probes.setdefault(probe.endpoint, probe)
     found = tuple(probes.values())
     if found and all(probe.status == 0 for probe in found):
         raise Unreachable(f"{plan.target} accepts connections and answers nothing usable: {found[0].error}.")
-    return Preflight(open_ones, found, (*problems, *_judge(plan, found)))
+    return Preflight(open_ones, found, (*problems, *_judge(plan, found)), tuple(texts.values()))
 
 
 def _walk(
-    plan: Plan, name: str, client: Client, constants: Mapping[str, str], problems: list[Problem]
+    plan: Plan,
+    name: str,
+    client: Client,
+    constants: Mapping[str, str],
+    problems: list[Problem],
+    texts: dict[str, SentAs],
 ) -> Iterator[Probe]:
     scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
     for step in plan.scenarios[name].steps:
@@ -243,10 +271,17 @@ def _walk(
                 )
             )
             return
-        yield _probe(plan, step, request, client, scope)
+        yield _probe(plan, step, request, client, scope, texts)
 
 
-def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, scope: evaluate.Scope) -> Probe:
+def _probe(
+    plan: Plan,
+    step: Step,
+    request: evaluate.Request,
+    client: Client,
+    scope: evaluate.Scope,
+    texts: dict[str, SentAs],
+) -> Probe:
     url = client.target + request.path
     hops, begin = 0, time.monotonic_ns()
     current, answer = request, None
@@ -283,6 +318,10 @@ def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, sc
             scope.variables.update(evaluate.extract(step, answer))
         except evaluate.MissingVariable as missing:
             outcome, wrong = Outcome.FAILURE, f"nothing to extract {missing.args[0]} from"
+    if outcome is Outcome.OK and hops == 0 and step.endpoint not in texts and len(texts) < MOST_TEXTS:
+        seen = _sent_as(step.endpoint, request, answer, client)
+        if seen is not None:
+            texts[step.endpoint] = seen
     if hops >= plan.redirects > 0 and 300 <= answer.status < 400:
         outcome, wrong = Outcome.FAILURE, "redirect loop"
     return Probe(
@@ -296,6 +335,24 @@ def _probe(plan: Plan, step: Step, request: evaluate.Request, client: Client, sc
         hops,
         outcome,
     )
+
+
+def _sent_as(endpoint: str, request: evaluate.Request, answer: evaluate.Answer, client: Client) -> SentAs | None:
+    """How a text answer of some size is sent to one who accepts gzip; None for others, and where nothing comes."""
+    kind = (answer.header("content-type") or "").split(";")[0].strip().lower()
+    asked = {name.lower() for name, _ in request.headers}
+    text = kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))
+    if request.method != "GET" or not text or len(answer.body) < LEAST_TEXT_BYTES or "accept-encoding" in asked:
+        return None
+    again = evaluate.Request(endpoint, "GET", request.path, (*request.headers, ("accept-encoding", "gzip")), None)
+    try:
+        packed = client.send(again)
+    except (OSError, http.client.HTTPException):
+        return None
+    if packed.status != answer.status:
+        return None
+    size = len(zlib.compress(answer.body, 6))
+    return SentAs(endpoint, kind, len(answer.body), size, (packed.header("content-encoding") or "").strip().lower())
 
 
 def _judge(plan: Plan, probes: Sequence[Probe]) -> Iterator[Problem]:

@@ -69,6 +69,8 @@ class Order:
     """Group, block, side and order of a run that belongs to a series; kept with the run."""
     pilot: "Pilot | None" = None
     """Drives the run where its load is searched for; `workload` is then no more than the beginning."""
+    looked: tuple[Mapping[str, Any], ...] = ()
+    """What the look beforehand saw of each endpoint's answer to one who accepts gzip."""
     served: "Served | None" = None
     """The processes that serve the target, where they can be seen; read once a second."""
 
@@ -252,6 +254,7 @@ def _meta(order: Order) -> dict[str, Any]:
         "versions": environment.versions(),
         "command": list(order.command),
         "notes": list(order.notes),
+        "looked": [dict(seen) for seen in order.looked],
         "series": dict(order.series) if order.series else None,
     }
 
@@ -343,13 +346,17 @@ def conclude(run: Run, say: Callable[[str], None] = lambda _: None) -> Mapping[s
 
 def judged(run: Run) -> tuple[dict[str, Any], Any]:
     """The result document of a stored run, and the summary it was made from; nothing is written."""
-    from surgeline.analysis import details
+    from surgeline.analysis import details, traits
     from surgeline.analysis.summary import summarise
     from surgeline.findings import judge
     from surgeline.report import document
 
+    measured = run.measurement()
     seen = details.look(run.rows(details.COLUMNS))
-    summary = summarise(run.meta.raw, run.measurement(), seen)
+    planned = [stage for stage in run.meta.raw.get("stages") or () if isinstance(stage, Mapping)]
+    loads = {int(stage["index"]): float(max(stage["from"], stage["to"])) for stage in planned}
+    habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads)
+    summary = summarise(run.meta.raw, measured, seen, habits)
     return document.result_document(summary, judge(summary)), summary
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from surgeline.analysis.capacity_search import Capacity
+from surgeline.analysis.traits import Traits
 from surgeline.plan.objective import Objective
 from surgeline.samples import Histogram, Outcome
 
@@ -343,6 +344,8 @@ class Summary:
     """Regular stalls found in the rows; empty also where no rows were looked at."""
     shares_machine: bool = False
     """Whether generator and server ran on one machine."""
+    traits: Traits = field(default_factory=Traits)
+    """What single requests and exchanges tell about each endpoint; empty where none were looked at."""
     server: ServerHealth | None = None
     """None where the served process was not seen."""
     capacity: Capacity | None = None

@@ -26,14 +26,18 @@ from surgeline.analysis.model import (
     Summary,
 )
 from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
+from surgeline.analysis.traits import Traits
 from surgeline.samples import Measurement, Outcome
 
 
-def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details | None = None) -> Summary:
+def summarise(
+    run: Mapping[str, Any], measurement: Measurement, details: Details | None = None, traits: Traits | None = None
+) -> Summary:
     """Everything a page says about the run, as values.
 
-    Without `details` errors are known by outcome only and stalls finer than a second are not searched for. A run
-    without any request gives a summary with zero counts.
+    Without `details` errors are known by outcome only and stalls finer than a second are not searched for; without
+    `traits` nothing is said about what only single requests tell. A run without any request gives a summary with zero
+    counts.
     """
     book = Book.of(run, measurement)
     stages = [_stage(book, limits) for limits in book.stages]
@@ -76,6 +80,7 @@ def summarise(run: Mapping[str, Any], measurement: Measurement, details: Details
         saturation=saturated,
         stalls=details.stalls if details is not None else (),
         shares_machine=_shares_machine(run),
+        traits=traits or Traits(),
         server=server,
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -92,9 +92,11 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     secrets = _secrets(plan)
     for note in notes:
         style.note(note)
+    looked: tuple[dict[str, Any], ...] = ()
     if wanted.look_first:
         found_out = _look(plan, addresses, secrets, data, wanted)
         addresses = found_out.addresses
+        looked = tuple(asdict(seen) for seen in found_out.sent_as)
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
     load = plan.load()
@@ -117,6 +119,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         command=tuple(sys.argv),
         notes=tuple(notes),
         authorized=authorized,
+        looked=looked,
         served=_served(plan.target, addresses, wanted),
     )
     _announce(order, plan, wanted.searching)

@@ -1,0 +1,59 @@
+"""Does every request need a connection of its own?"""
+
+from surgeline import units
+from surgeline.analysis.model import Summary
+from surgeline.findings.confidence import confidence
+from surgeline.findings.model import Finding, Rule
+
+MOSTLY_NEW = 0.5
+FEWEST = 50
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """One finding for all endpoints together, in both directions; nothing where connections are not known."""
+    known = sum(traits.connections for traits in summary.traits.endpoints)
+    fresh = sum(traits.new_connections for traits in summary.traits.endpoints)
+    if known < FEWEST:
+        return []
+    share = fresh / known
+    if share <= MOSTLY_NEW:
+        return []
+    setup = sum(traits.setup_share * traits.new_connections for traits in summary.traits.endpoints) / max(fresh, 1)
+    return [
+        Finding(
+            id=RULE.id,
+            kind="failed",
+            sentence=(
+                f"{units.format_ratio(share)} of the requests needed a new connection although kept ones are offered; "
+                f"opening it took {units.format_ratio(setup)} of their time."
+            ),
+            confidence=confidence(True, 1),
+            endpoint=None,
+            n=known,
+            evidence=tuple(
+                {
+                    "endpoint": traits.name,
+                    "new_connections": traits.new_connections,
+                    "requests": traits.connections,
+                    "setup_share": traits.setup_share,
+                }
+                for traits in summary.traits.endpoints
+                if traits.new_connections
+            ),
+            next_step=RULE.next_step,
+            impact_s=setup * (summary.total.response.mean_ns or 0.0) * fresh / 1e9,
+        )
+    ]
+
+
+RULE = Rule(
+    id="conn.keepalive_off",
+    title="A connection for each request",
+    question="Does the server keep connections open for the next request?",
+    statistic="the share of requests that opened a connection, where that is known",
+    threshold="more than half",
+    guard="at least 50 requests; the generator always offers to keep connections",
+    why="A new connection costs a round trip, with TLS two or three, and a port on both sides.",
+    next_step="Turn on keep-alive in the server and in proxies before it; look for `Connection: close` in answers.",
+    judge=judge,
+)
