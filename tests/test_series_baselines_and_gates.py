@@ -364,3 +364,28 @@ def test_a_baseline_of_another_plan_and_runs_without_an_answer_get_no_verdict(
     assert rows["p95"]["word"] is None
     assert "no ok request" in rows["p95"]["reason"]
     assert rows["errors"]["word"] == "regressed"
+
+
+def test_a_result_from_before_a_key_was_added_is_judged_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Shown and compared as if it had been judged today; damaged ones as well."""
+    place = tmp_path / "runs"
+    one, two = series(place, [20, 20.1], "s-1")
+    whole = json.loads((one.path / "result.json").read_text())
+    for left in ({key: value for key, value in whole.items() if key != "findings"}, {"format": 1}, [], "x"):
+        (one.path / "result.json").write_text(json.dumps(left))
+        assert surgeline(capsys, "runs", "show", one.id, "--out", place)[0] == 0
+        assert surgeline(capsys, "compare", one.id, two.id, "--out", place)[0] == 0
+
+
+def test_baselines_of_every_format_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The export of format 1 is shown, imported and compared; a baseline's file of format 1 is read as well."""
+    golden = Path(__file__).parent / "golden" / "baseline-1.json"
+    place = tmp_path / "runs"
+    code, out, _ = surgeline(capsys, "compare", golden, golden, "--out", place)
+    assert (code, "unchanged" in out) == (0, True)
+    assert surgeline(capsys, "baseline", "import", golden, "--out", place)[0] == 0
+    assert "made once and kept" in surgeline(capsys, "baseline", "show", "main", "--out", place)[1]
+    old = {"format": 1, "name": "old", "runs": ["x"], "note": "", "created_at": "", "subject_hash": "", "history": []}
+    (place / "baselines" / "old.json").write_text(json.dumps(old))
+    assert Index(place).baseline("old").runs == ("x",)
+    assert surgeline(capsys, "compare", "old", "main", "--out", place)[0] == 2

@@ -379,7 +379,9 @@ def read_document(run: Run) -> Mapping[str, Any]:
         stored = json.loads((run.path / "result.json").read_bytes())
     except (OSError, ValueError):
         stored = None
-    if isinstance(stored, dict) and stored.get("format") == document.FORMAT:
+    # Keys are added within a format; a document from before they were is judged again.
+    wanted = document.SCHEMA["required"]
+    if isinstance(stored, dict) and all(key in stored for key in wanted) and stored["format"] == document.FORMAT:
         return stored
     return judged(run)[0]
 
