@@ -31,9 +31,8 @@ def page() -> str:
 
 
 def _sections(command: click.Command, path: str, parent: click.Context | None) -> list[str]:
-    context = click.Context(
-        command, info_name=path.split()[-1], parent=parent, max_content_width=WIDTH, terminal_width=WIDTH
-    )
+    width = {"max_content_width": WIDTH, "terminal_width": WIDTH}
+    context = click.Context(command, parent, path.split()[-1], **{**command.context_settings, **width})
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     sections = [f"\n## {path}\n\n```\n{text}\n```\n"]
     if isinstance(command, click.Group):
