@@ -362,3 +362,13 @@ def test_false_alarms_stay_rare_end_to_end():
         gates += found.gate == "failed"
     assert sum(word in ("regressed", "improved") for word in words) <= 8
     assert gates <= 14  # 5 % of 150 is 7.5; 15 and more would be seen once in a hundred times
+
+
+def test_a_change_that_one_wild_run_makes_is_doubted_beside_its_row():
+    """Four equal runs and one half as slow again: whatever the word, the median says otherwise, and that is told."""
+    base = a_side("a", 5, noise=0.002)
+    candidate = [*a_side("b", 4, 40, noise=0.002, factor=1.06), a_run("wild", 60, 1.5, 0.002)]
+    row = _row(compare_runs(base, candidate), "p95")
+    assert "single run" in row.caution
+    calm = a_side("b", 5, 40, noise=0.002, factor=1.06)
+    assert _row(compare_runs(base, calm), "p95").caution == ""

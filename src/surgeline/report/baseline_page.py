@@ -161,12 +161,15 @@ def _setting(baseline: Mapping[str, Any], runs: Sequence[RunFigures]) -> Iterato
     yield ""
     yield "## Code and runs"
     yield ""
-    yield "| run | started (UTC) | commit | measurement |"
-    yield "| --- | --- | --- | --- |"
+    yield "| run | started (UTC) | commit | measurement | verdict |"
+    yield "| --- | --- | --- | --- | --- |"
+    verdicts = dict(zip(baseline.get("runs") or (), baseline.get("verdicts") or (), strict=False))
     for run in runs:
         git = run.meta.get("git") or {}
         commit = f"{str(git.get('commit') or '–')[:12]}{' with changes' if git.get('dirty') else ''}"
-        cells = (run.id, run.started_at.replace("T", " ")[:19] or "–", commit, run.validity)
+        verdict = verdicts.get(run.id)
+        said = verdict.get("sentence") if isinstance(verdict, Mapping) else None
+        cells = (run.id, run.started_at.replace("T", " ")[:19] or "–", commit, run.validity, str(said or "–"))
         yield f"| {' | '.join(escaped(cell) for cell in cells)} |"
     yield ""
     yield "## Plan"

@@ -57,6 +57,10 @@ def _screen(document: Document, pen: Pen, width: int, all_rows: bool) -> Iterato
     if hidden:
         yield f"   … {plural(hidden, 'more row')} (--all)"
     yield ""
+    for row in rows:
+        if row["caution"] and row["word"] in ("regressed", "improved"):
+            text = f"{row['metric']} of {row['endpoint']}: {row['caution']}"
+            yield from filled(shown(text, LONGEST_SENTENCE), "  ~ ", width, pen, ("warn",))
     for shift in document["shifts"]:
         if shift["sentence"]:
             yield from filled(shown(shift["sentence"], LONGEST_SENTENCE), "  Where it sits: ", width, pen)
