@@ -3,6 +3,7 @@
 mod answers;
 mod books;
 mod control;
+mod fuzzing;
 mod reading;
 mod scenarios;
 mod server;
