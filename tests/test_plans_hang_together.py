@@ -201,3 +201,42 @@ def test_a_check_that_cannot_hold_is_named(step: dict[str, Any], said: str) -> N
     with pytest.raises(PlanError) as caught:
         plan_from_data({"target": "http://h:1", "scenarios": {"a": {"steps": [step]}}}, "a plan")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("~exp(0s)", "has nothing to draw from"),
+        ("~exp(1s, 2)", "is no pause"),
+        ("~lognormal(1s)", "is no pause"),
+        ("~lognormal(1s, 9)", "the width is a number from 0 to 5"),
+        ("~normal(1s, 1)", "write for example ~exp(2s)"),
+        ("3s..1s", "ends before it begins"),
+    ],
+)
+def test_a_pause_that_cannot_be_drawn_is_named(text: str, said: str) -> None:
+    """With what could be written instead."""
+    with pytest.raises(PlanError) as caught:
+        plan_from_data(
+            {"target": "http://h:1", "scenarios": {"a": {"think_time": text, "steps": [{"get": "/"}]}}}, "a plan"
+        )
+    assert said in str(caught.value)
+
+
+def test_what_once_takes_is_known_in_every_pass_and_not_before() -> None:
+    """Its variables are there for the steps; a variable of the steps is not there for it."""
+    scenario = {"once": [{"get": "/a", "extract": {"t": "$.t"}}], "steps": [{"get": "/{{t}}", "extract": {"u": "$.u"}}]}
+    assert not _said({"target": "http://h:1", "scenarios": {"a": scenario}})
+    scenario["once"].append({"get": "/{{u}}"})
+    assert (
+        "{{u}} is not known here: it is extracted later"
+        in _said({"target": "http://h:1", "scenarios": {"a": scenario}})[0]
+    )
+
+
+def test_pacing_is_for_users_who_come_again() -> None:
+    """In an open load nobody does."""
+    load = {"model": "open", "stages": [{"rate": 1, "for": 1}]}
+    scenario = {"pacing": "1s", "steps": [{"get": "/"}]}
+    (said,) = _said({"target": "http://h:1", "scenarios": {"a": scenario}, "workload": load})
+    assert "pacing spaces the passes of closed users" in said

@@ -124,6 +124,8 @@ _WHOLE: dict[str, Any] = {
         "browse": {
             "weight": 3,
             "think_time": "1s..3s",
+            "pacing": "~lognormal(2s, 0.5)",
+            "once": [{"post": "/login", "retry": 3, "think_time": "~exp(2s)"}],
             "steps": [
                 {
                     "get": "/products",
@@ -145,6 +147,14 @@ _WHOLE: dict[str, Any] = {
                         "session": {"cookie": "sid"},
                     },
                     "timeout": "2s",
+                    "retry": {
+                        "times": 2,
+                        "on": [503, "error"],
+                        "backoff": "1s..2s",
+                        "factor": 1.5,
+                        "most": "10s",
+                    },
+                    "transaction": "look",
                     "think_time": 0,
                 },
                 {"post": "/a", "json": {"id": "{{id}}", "n": [1, None]}},
@@ -158,10 +168,10 @@ _WHOLE: dict[str, Any] = {
         "idle": {"steps": [{"get": "/health"}]},
     },
     "workload": {
-        "model": "open",
+        "model": "closed",
         "arrivals": "uniform",
         "seed": 7,
-        "stages": [{"rate": "5/s -> 50/s", "for": "10s", "name": "warm up"}, {"rate": 50, "for": 5}],
+        "stages": [{"users": "5 -> 50", "for": "10s", "name": "warm up"}, {"users": 50, "for": 5}],
     },
     "slo": ["p95 < 300ms", "list: errors < 1%"],
 }
@@ -178,6 +188,7 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         *keys_at(("scenarios", "a", "steps", 0)),
         *keys_at(("scenarios", "a", "steps", 0, "check")),
         *keys_at(("scenarios", "a", "steps", 0, "check", "body")),
+        *keys_at(("scenarios", "a", "steps", 0, "retry")),
         *keys_at(("workload",)),
     }
     assert all(f'"{word}":' in json.dumps(_WHOLE) for word in used)
@@ -202,6 +213,8 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         {"scenarios": {"a": {"steps": [{"get": "/", "check": {"body": {}}}]}}},
         {"scenarios": {"a": {"steps": [{"get": "/", "check": {"body": {"has": "x"}}}]}}},
         {"data": {"users": {"order": "random"}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "retry": 0}]}}},
+        {"scenarios": {"a": {"steps": [{"get": "/", "retry": {"times": 1, "on": ["ok"]}}]}}},
         {"insecure": "yes"},
         {"redirects": 21},
     ],

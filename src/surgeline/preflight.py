@@ -258,7 +258,7 @@ def _walk(
     texts: dict[str, SentAs],
 ) -> Iterator[Probe]:
     scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
-    for step in plan.scenarios[name].steps:
+    for step in (*plan.scenarios[name].once, *plan.scenarios[name].steps):
         try:
             request = evaluate.prepare(plan, step, scope)
         except evaluate.MissingVariable as missing:

@@ -365,7 +365,10 @@ def _tables(run: Run, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
 
     yield "endpoints.csv", tables.endpoints_csv(summary)
     yield "timeline.csv", tables.timeline_csv(summary)
-    yield from tables.locust_csvs(summary, run.measurement())
+    measured = run.measurement()
+    if measured.transactions:
+        yield "transactions.csv", tables.transactions_csv(measured.transactions)
+    yield from tables.locust_csvs(summary, measured)
     stored = run.meta.stored
     if stored is not None and int(stored.get("rows", 0)) <= MOST_ROWS_AS_CSV:
         yield "requests.csv", tables.requests_csv(run.rows())

@@ -53,6 +53,8 @@ class Frame(IntEnum):
     HEALTH = 4
     EVENT = 5
     EXCHANGE = 6
+    TRANSACTIONS = 7
+    """Windows of transactions; the endpoint's column has the transaction's name."""
 
 
 ColumnType = Literal["i64", "i32", "u8", "u32", "f64", "str", "ragged"]
@@ -132,6 +134,7 @@ COLUMNS: dict[Frame, dict[str, ColumnType]] = {
     Frame.WINDOWS: WINDOW_COLUMNS,
     Frame.COUNTS: COUNT_COLUMNS,
     Frame.HEALTH: HEALTH_COLUMNS,
+    Frame.TRANSACTIONS: WINDOW_COLUMNS,
 }
 
 CSV_COLUMNS: tuple[str, ...] = (
@@ -577,6 +580,8 @@ class Measurement:
     exchanges: tuple[dict[str, Any], ...] = ()
     rows: int = 0
     rows_dropped: int = 0
+    transactions: tuple[Window, ...] = ()
+    """What steps took together: `endpoint` is the transaction's name. Their requests are in `windows` all the same."""
 
 
 def windows_of(table: Table) -> Iterator[Window]:

@@ -24,6 +24,7 @@ pub mod feed;
 pub mod histogram;
 pub mod http1;
 pub mod outcome;
+pub mod pause;
 pub mod plan;
 pub mod record;
 pub mod request;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::answer::{Check, Extract};
 use crate::clock::{Ns, SECOND};
 use crate::feed::{Feed, FeedText};
+use crate::pause::{Pause, Retry};
 use crate::request::Request;
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
@@ -54,6 +55,8 @@ pub struct Plan {
     #[serde(default)]
     feeds: Vec<FeedText>,
     endpoints: Vec<String>,
+    #[serde(default)]
+    transactions: Vec<String>,
     scenarios: Vec<ScenarioText>,
     workload: WorkloadText,
 }
@@ -91,7 +94,13 @@ struct ScenarioText {
     name: String,
     weight: f64,
     #[serde(default)]
-    think_time_ns: Option<(Ns, Ns)>,
+    think_time_ns: Option<Pause>,
+    /// Spacing of the beginnings of a closed user's passes.
+    #[serde(default)]
+    pacing_ns: Option<Pause>,
+    /// Steps that each user does once, before its first pass.
+    #[serde(default)]
+    once: Vec<StepText>,
     steps: Vec<StepText>,
 }
 
@@ -106,9 +115,14 @@ struct StepText {
     #[serde(default)]
     body: Option<String>,
     #[serde(default)]
-    think_time_ns: Option<(Ns, Ns)>,
+    think_time_ns: Option<Pause>,
     #[serde(default)]
     timeout_ns: Option<Ns>,
+    #[serde(default)]
+    retry: Option<Retry>,
+    /// Its number among the plan's transactions; steps in a row with the same number are one.
+    #[serde(default)]
+    transaction: Option<usize>,
     #[serde(default)]
     check: CheckText,
     #[serde(default)]
@@ -285,6 +299,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Rows of test data by number.
     pub feeds: Vec<Feed>,
+    /// Names of transactions by number.
+    pub transactions: Vec<String>,
     /// Number of variables of all scenarios.
     pub slots: usize,
     /// What rows and exchanges must not show.
@@ -307,10 +323,16 @@ pub struct Program {
 pub struct Scenario {
     /// Its name in the samples.
     pub name: String,
+    /// Steps in `Program::steps` that each user does before its first pass, right before `steps`; often none.
+    pub once: std::ops::Range<usize>,
     /// Its steps in `Program::steps`; never empty.
     pub steps: std::ops::Range<usize>,
+    /// Variables that stay from pass to pass, and begin unset with `once`.
+    pub kept: std::ops::Range<usize>,
     /// Variables that each pass begins without.
     pub fresh: std::ops::Range<usize>,
+    /// Spacing of the beginnings of a closed user's passes.
+    pub pacing: Pause,
     /// The feeds that each pass takes a row from, with the columns that go into variables: (column, slot).
     pub feeds: Vec<(usize, Vec<(usize, usize)>)>,
 }
@@ -326,8 +348,14 @@ pub struct Step {
     pub request: Request,
     /// URL where it is the same each time.
     pub url: Option<String>,
-    /// Pause after the answer, evenly drawn from [min, max].
-    pub think: (Ns, Ns),
+    /// Pause after the answer.
+    pub think: Pause,
+    /// Whether it is one of its scenario's `once`.
+    pub once: bool,
+    /// Whether and when it is tried again.
+    pub retry: Option<Retry>,
+    /// The transaction that it is a part of.
+    pub transaction: Option<Membership>,
     /// From actual start to last byte.
     pub timeout: Ns,
     /// What a right answer looks like.
@@ -336,6 +364,17 @@ pub struct Step {
     pub extract: Vec<Extract>,
     /// Whether the whole body must be kept until the answer is complete.
     pub needs_body: bool,
+}
+
+/// A step's place in a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    /// Which transaction.
+    pub number: usize,
+    /// Whether the step before belongs to another or to none.
+    pub first: bool,
+    /// Whether the step behind does.
+    pub last: bool,
 }
 
 impl Target {
@@ -399,6 +438,7 @@ impl Plan {
             scenarios: Vec::new(),
             steps: Vec::new(),
             feeds: Vec::new(),
+            transactions: self.transactions,
             slots: 0,
             used_up: AtomicBool::new(false),
             check_names: Vec::new(),
@@ -410,6 +450,7 @@ impl Plan {
             endpoints: self.endpoints,
             target: self.target,
         };
+        demand(program.transactions.len() <= 1 << 16, || "there are more than 65536 transactions".into())?;
         let mut scope = Scope { constants: self.variables, ..Scope::default() };
         for text in self.feeds {
             let number = program.feeds.len();
@@ -418,15 +459,13 @@ impl Plan {
             program.feeds.push(Feed::compile(text)?);
         }
         let mut total = 0.0;
-        for scenario in &self.scenarios {
+        for scenario in self.scenarios {
             total += scenario.weight;
             demand(scenario.weight >= 0.0 && total.is_finite(), || {
                 format!("scenario '{}': weight {} must be 0 or more", scenario.name, scenario.weight)
             })?;
             program.cumulated_weights.push(total);
-            program
-                .add_scenario(scenario, &self.headers, self.timeout_ns, &mut scope)
-                .map_err(|error| format!("scenario '{}', {error}", scenario.name))?;
+            program.add_scenario(scenario, &self.headers, self.timeout_ns, &mut scope)?;
         }
         demand(total > 0.0, || "at least one scenario must have a weight above 0".into())?;
         let longest = program.steps.iter().map(|step| step.timeout).max().unwrap_or(0);
@@ -451,28 +490,42 @@ impl Program {
         let total = *self.cumulated_weights.last().expect("a program has a scenario");
         let befores = std::iter::once(&0.0).chain(&self.cumulated_weights);
         let weights = self.cumulated_weights.iter().zip(befores).map(|(to, from)| to - from);
-        weights.zip(&self.scenarios).map(|(weight, scenario)| weight * scenario.steps.len() as f64).sum::<f64>() / total
+        weights
+            .zip(&self.scenarios)
+            .map(|(weight, scenario)| weight * (scenario.once.len() + scenario.steps.len()) as f64)
+            .sum::<f64>()
+            / total
     }
 
     fn add_scenario(
         &mut self,
-        text: &ScenarioText,
+        text: ScenarioText,
         headers: &[(String, String)],
         timeout: Ns,
         scope: &mut Scope,
     ) -> Result<(), String> {
-        demand(!text.steps.is_empty(), || "steps must not be empty".into())?;
+        let ScenarioText { name, think_time_ns: think, pacing_ns: pacing, once, steps, .. } = text;
+        let place = |error| format!("scenario '{name}', {error}");
+        demand(!steps.is_empty(), || place("steps must not be empty".into()))?;
+        let pacing = pacing.unwrap_or(Pause::NONE);
+        demand(pacing.fault().is_none(), || place(format!("pacing {}", pacing.fault().unwrap_or_default())))?;
         // A variable lives in its scenario, from the step on that follows its extraction.
         scope.slots.clear();
         scope.cells.borrow_mut().clear();
         let first_slot = scope.next_slot.get();
         let begin = self.steps.len();
-        for (number, step) in text.steps.iter().enumerate() {
+        let (once_count, mut first_fresh) = (once.len(), first_slot);
+        for (number, step) in once.into_iter().chain(steps).enumerate() {
+            let shown = format!("step {} ({} {})", number + 1, step.method, step.path);
             let step = self
-                .compile_step(step, text, headers, timeout, scope)
-                .map_err(|error| format!("step {} ({} {}): {error}", number + 1, step.method, step.path))?;
-            self.steps.push(step);
+                .compile_step(step, think, headers, timeout, scope)
+                .map_err(|error| place(format!("{shown}: {error}")))?;
+            self.steps.push(Step { once: number < once_count, ..step });
+            if number + 1 == once_count {
+                first_fresh = scope.next_slot.get();
+            }
         }
+        self.end_transactions(begin, begin + once_count);
         self.slots = scope.next_slot.get();
         let mut feeds: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
         let mut cells: Vec<_> = scope.cells.borrow_mut().drain().collect();
@@ -483,15 +536,29 @@ impl Program {
                 _ => feeds.push((feed, vec![(column, slot)])),
             }
         }
-        let fresh = first_slot..self.slots;
-        self.scenarios.push(Scenario { name: text.name.clone(), steps: begin..self.steps.len(), fresh, feeds });
+        let (once, steps) = (begin..begin + once_count, begin + once_count..self.steps.len());
+        let (kept, fresh) = (first_slot..first_fresh, first_fresh..self.slots);
+        self.scenarios.push(Scenario { name, once, steps, kept, fresh, pacing, feeds });
         Ok(())
+    }
+
+    /// Marks the ends of each transaction in a scenario whose steps begin at `begin`, its own at `steps`.
+    fn end_transactions(&mut self, begin: usize, steps: usize) {
+        let numbers: Vec<Option<usize>> =
+            self.steps.iter().map(|step| step.transaction.map(|transaction| transaction.number)).collect();
+        for (at, step) in self.steps.iter_mut().enumerate().skip(begin) {
+            if let Some(own) = &mut step.transaction {
+                let same = |other: usize| numbers.get(other).copied().flatten() == Some(own.number);
+                let (first, last) = (at == begin || at == steps || !same(at - 1), at + 1 == steps || !same(at + 1));
+                (own.first, own.last) = (first, last);
+            }
+        }
     }
 
     fn compile_step(
         &mut self,
-        step: &StepText,
-        scenario: &ScenarioText,
+        step: StepText,
+        think: Option<Pause>,
         headers: &[(String, String)],
         timeout: Ns,
         scope: &mut Scope,
@@ -505,9 +572,13 @@ impl Program {
         let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));
-        let think = step.think_time_ns.or(scenario.think_time_ns).unwrap_or((0, 0));
-        demand(0 <= think.0 && think.0 <= think.1, || {
-            format!("think_time_ns {think:?} must be two times, the lesser first")
+        let think = step.think_time_ns.or(think).unwrap_or(Pause::NONE);
+        if let Some(fault) = think.fault().or(step.retry.as_ref().and_then(Retry::fault)) {
+            return Err(fault);
+        }
+        let transactions = self.transactions.len();
+        demand(step.transaction.is_none_or(|number| number < transactions), || {
+            format!("the transaction does not exist, there are {transactions}")
         })?;
         let timeout = step.timeout_ns.unwrap_or(timeout);
         demand(timeout > 0, || "timeout_ns must be above 0".into())?;
@@ -528,6 +599,9 @@ impl Program {
             request,
             url,
             think,
+            once: false,
+            retry: step.retry,
+            transaction: step.transaction.map(|number| Membership { number, first: true, last: true }),
             timeout,
             check,
             extract,

@@ -233,11 +233,42 @@ struct Window {
     service: Histogram,
 }
 
+impl Window {
+    fn clear(&mut self) {
+        (self.count, self.bytes_in, self.bytes_out) = (0, 0, 0);
+        self.response.clear();
+        self.service.clear();
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     due: i64,
     sent: i64,
     hops: i64,
+}
+
+/// A transaction of a user under way: steps in a row that are timed as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Group {
+    /// Whether there is one.
+    pub open: bool,
+    /// Its number in `Program::transactions`.
+    pub number: usize,
+    /// When its first request was due.
+    pub due: Ns,
+    /// The stage of that request.
+    pub stage: u32,
+    /// Think time since then.
+    pub thought: Ns,
+    /// Service times of its requests.
+    pub service: Ns,
+    /// Bytes of its requests.
+    pub bytes_out: i64,
+    /// Bytes of its answers.
+    pub bytes_in: i64,
+    /// The outcome of the first step that was not right in the end.
+    pub bad: Option<Outcome>,
 }
 
 /// What a worker is doing, for the health readings.
@@ -262,6 +293,7 @@ pub struct Recorder {
     folded: usize,
     windows: ByKey<Window>,
     counts: ByKey<Counts>,
+    transactions: ByKey<Window>,
     lag: Histogram,
     rows_dropped: u64,
 }
@@ -277,6 +309,7 @@ impl Recorder {
             folded: 0,
             windows: ByKey::new(),
             counts: ByKey::new(),
+            transactions: ByKey::new(),
             lag: Histogram::default(),
             rows_dropped: 0,
         }
@@ -288,6 +321,18 @@ impl Recorder {
         let counts = self.counts.at(Key::new(intended, stage, endpoint, 0));
         counts.due += 1;
         counts.sent += i64::from(sent);
+    }
+
+    /// A transaction has ended.
+    pub fn transaction(&mut self, group: &Group, outcome: Outcome, response: Ns) {
+        let window = self.transactions.at(Key::new(group.due, group.stage, group.number, outcome as u8));
+        window.count += 1;
+        window.bytes_in += group.bytes_in;
+        window.bytes_out += group.bytes_out;
+        if !matches!(outcome, Outcome::NotSent | Outcome::Aborted) {
+            window.response.record(response);
+            window.service.record(group.service);
+        }
     }
 
     /// The request that was due then follows a redirect.
@@ -360,12 +405,13 @@ impl Recorder {
             self.counts.clear(|counts| *counts = Counts::default());
         }
         if !self.windows.keys.is_empty() {
-            frames.push((Frame::Windows, self.encode_windows()));
-            self.windows.clear(|window| {
-                (window.count, window.bytes_in, window.bytes_out) = (0, 0, 0);
-                window.response.clear();
-                window.service.clear();
-            });
+            frames.push((Frame::Windows, Self::encode_windows(&self.windows, &self.program.endpoints)));
+            self.windows.clear(Window::clear);
+        }
+        if !self.transactions.keys.is_empty() {
+            let table = Self::encode_windows(&self.transactions, &self.program.transactions);
+            frames.push((Frame::Transactions, table));
+            self.transactions.clear(Window::clear);
         }
         frames.push((Frame::Health, self.encode_health(at, doing)));
         self.lag.clear();
@@ -410,12 +456,12 @@ impl Recorder {
         table.finish()
     }
 
-    fn encode_windows(&self) -> Vec<u8> {
-        let used: Vec<(Key, &Window)> = self.windows.used().collect();
+    fn encode_windows(windows: &ByKey<Window>, names: &[String]) -> Vec<u8> {
+        let used: Vec<(Key, &Window)> = windows.used().collect();
         let mut table = Table::new(used.len());
         table.i32("second", used.iter().map(|(key, _)| key.second()));
         table.i32("stage", used.iter().map(|(key, _)| key.stage()));
-        table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &self.program.endpoints[code]);
+        table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &names[code]);
         table.u8("outcome", used.iter().map(|(key, _)| key.outcome()));
         table.i64("count", used.iter().map(|(_, window)| window.count));
         table.i64("bytes_in", used.iter().map(|(_, window)| window.bytes_in));

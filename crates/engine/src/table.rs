@@ -28,6 +28,8 @@ pub enum Frame {
     Event = 5,
     /// A request and its answer as evidence.
     Exchange = 6,
+    /// Deltas of windows of transactions.
+    Transactions = 7,
 }
 
 /// A table under construction. Columns are added whole, one after the other.

@@ -23,7 +23,7 @@ use crate::exchange::{Exchanges, SHOWN_BODY, Seen};
 use crate::feed::Turn;
 use crate::outcome::{Kind, Outcome, Reason};
 use crate::plan::{Model, Program, Scenario, Step};
-use crate::record::{Doing, NO_PROTOCOL, Recorder, Row};
+use crate::record::{Doing, Group, NO_PROTOCOL, Recorder, Row};
 use crate::schedule::{Arrival, Arrivals, SplitMix64, Stage, Timeline};
 use crate::sink::Sink;
 use crate::table::Frame;
@@ -87,6 +87,13 @@ struct User {
     slots: Vec<Slot>,
     jar: Jar,
     busy: bool,
+    /// When its pass became due.
+    began: Ns,
+    /// Attempts at the present step after the first.
+    tries: u32,
+    /// The scenarios whose `once` it has done, by number; shorter where none of the later ones is.
+    done: Vec<bool>,
+    group: Group,
     flight: Flight,
     /// URL of the request in flight, where its step does not know it.
     url: Vec<u8>,
@@ -453,6 +460,7 @@ impl<'p> Worker<'p> {
                         self.active += 1;
                         return self.run_out(slot, at - 1);
                     }
+                    self.users[slot as usize].began = at;
                     slot
                 }
             };
@@ -474,6 +482,8 @@ impl<'p> Worker<'p> {
         user.draws = draws;
         user.conn = None;
         user.jar.clear();
+        user.done.clear();
+        user.tries = 0;
         // The iterations of a closed user count from 0; begin_iteration adds one.
         user.iteration = -1;
         slot
@@ -484,9 +494,14 @@ impl<'p> Worker<'p> {
         let user = &mut self.users[slot as usize];
         user.iteration += 1;
         let program = self.program;
-        let scenario = &program.scenarios[program.pick_scenario(&mut user.draws)];
+        let number = program.pick_scenario(&mut user.draws);
+        let scenario = &program.scenarios[number];
         user.slots[scenario.fresh.clone()].iter_mut().for_each(|variable| variable.set = false);
         user.step = scenario.steps.start;
+        if !scenario.once.is_empty() && user.done.get(number) != Some(&true) {
+            user.slots[scenario.kept.clone()].iter_mut().for_each(|variable| variable.set = false);
+            user.step = scenario.once.start;
+        }
         scenario.feeds.is_empty() || self.take_rows(slot, scenario)
     }
 
@@ -552,6 +567,7 @@ impl<'p> Worker<'p> {
             let number = self.users[slot as usize].number as u64;
             if number as f64 >= self.timeline.level(due) * self.factor {
                 self.active -= 1;
+                self.drop_transaction(slot, Outcome::Aborted, due);
                 self.parked.push(Reverse((number, slot)));
                 self.cursor = self.cursor.max(due);
                 self.find_activation();
@@ -564,6 +580,7 @@ impl<'p> Worker<'p> {
     /// The user does nothing more: in the open model it goes, in the closed one it stays without being active.
     fn leave(&mut self, slot: u32) {
         self.active -= 1;
+        self.drop_transaction(slot, Outcome::Aborted, 0);
         if self.program.model == Model::Open {
             self.free.push(slot);
         }
@@ -596,7 +613,10 @@ impl<'p> Worker<'p> {
                     user.url.extend_from_slice(&self.scratch[path]);
                 }
                 Ok(_) => {}
-                Err(_) => return self.next_iteration(slot, due, false),
+                Err(_) => {
+                    self.drop_transaction(slot, Outcome::Failure, due);
+                    return self.next_iteration(slot, due, false);
+                }
             }
         }
         self.started += 1;
@@ -658,9 +678,11 @@ impl<'p> Worker<'p> {
         self.record(slot, &end, None);
         let ready = if at >= 0 { at } else { due.max(self.conns.now()) };
         if kind == Kind::InFlightLimit {
+            let step = &self.program.steps[self.users[slot as usize].step];
+            self.transact(slot, step, outcome, ready, true, ready);
             return self.leave(slot);
         }
-        self.proceed(slot, ready, true, true);
+        self.proceed(slot, ready, (outcome, 0), true, true);
     }
 
     /// An exchange has ended.
@@ -742,7 +764,7 @@ impl<'p> Worker<'p> {
             }
         }
         let unreachable = completion.error.is_some_and(is_unreachable);
-        self.proceed(slot, completion.end, missing, unreachable);
+        self.proceed(slot, completion.end, (outcome, completion.status), missing, unreachable);
     }
 
     fn record(&mut self, slot: u32, end: &End, completion: Option<&Completion>) {
@@ -774,21 +796,38 @@ impl<'p> Worker<'p> {
 
     /// What the user does after a step that ended at `end`.
     #[inline]
-    fn proceed(&mut self, slot: u32, end: Ns, missing: bool, unreachable: bool) {
+    fn proceed(&mut self, slot: u32, end: Ns, ended: (Outcome, u16), missing: bool, unreachable: bool) {
         let user = &mut self.users[slot as usize];
         let step = &self.program.steps[user.step];
-        let (low, high) = step.think;
-        let mut due = end + if high > 0 { user.draws.between(low, high) } else { 0 };
+        if let Some(retry) = &step.retry {
+            if let Some(pause) = retry.pause(user.tries, ended.0, ended.1, &mut user.draws) {
+                user.tries += 1;
+                self.add_to_transaction(slot, step, end);
+                return self.ready_at(slot, end + pause, !unreachable);
+            }
+            user.tries = 0;
+        }
+        let mut due = end + step.think.draw(&mut user.draws);
         if unreachable && self.program.model == Model::Closed {
             due = due.max(end + RECONNECT_PAUSE);
         }
-        // A step that failed to extract ends the iteration; one that had nothing to extract does not.
-        let over =
-            missing && !step.extract.is_empty() || user.step + 1 == self.program.scenarios[step.scenario].steps.end;
-        if over {
-            return self.next_iteration(slot, due, !unreachable);
-        }
+        let scenario = &self.program.scenarios[step.scenario];
         user.step += 1;
+        // A step that failed to extract ends the iteration; one that had nothing to extract does not.
+        let over = missing && !step.extract.is_empty()
+            || user.step == scenario.steps.end
+            || step.once && ended.0 != Outcome::Ok;
+        if step.once && !over && user.step == scenario.steps.start {
+            user.done.resize(user.done.len().max(step.scenario + 1), false);
+            user.done[step.scenario] = true;
+        }
+        if step.transaction.is_some() {
+            self.transact(slot, step, ended.0, end, over, due);
+        }
+        if over {
+            let paced = self.users[slot as usize].began + scenario.pacing.draw(&mut self.users[slot as usize].draws);
+            return self.next_iteration(slot, due.max(paced), !unreachable);
+        }
         self.ready_at(slot, due, !unreachable);
     }
 
@@ -799,6 +838,7 @@ impl<'p> Worker<'p> {
         if !self.begin_iteration(slot) {
             return self.run_out(slot, self.conns.now());
         }
+        self.users[slot as usize].began = due;
         self.ready_at(slot, due, at_once);
     }
 
@@ -810,6 +850,48 @@ impl<'p> Worker<'p> {
         }
         self.wakes.push(Reverse((due, slot)));
         self.next_due = self.next_due.min(due);
+    }
+
+    // --- Transactions -------------------------------------------------------------------------------------------
+
+    /// An attempt at a step has ended: its part of the transaction, which begins with it where it is the first.
+    fn add_to_transaction(&mut self, slot: u32, step: &Step, end: Ns) {
+        let Some(member) = step.transaction else { return };
+        let user = &mut self.users[slot as usize];
+        let flight = &user.flight;
+        if !user.group.open && member.first {
+            let (due, stage) = (flight.intended, flight.stage);
+            user.group = Group { open: true, number: member.number, due, stage, ..Group::default() };
+        }
+        user.group.bytes_out += flight.bytes_out as i64;
+        user.group.bytes_in += flight.bytes_in as i64;
+        if flight.start >= 0 {
+            user.group.service += end - flight.start;
+        }
+    }
+
+    /// A step of a transaction has ended, its last attempt; the next is due at `due`, or its pass is `over`.
+    fn transact(&mut self, slot: u32, step: &Step, outcome: Outcome, end: Ns, over: bool, due: Ns) {
+        let Some(member) = step.transaction else { return };
+        self.add_to_transaction(slot, step, end);
+        let group = &mut self.users[slot as usize].group;
+        if outcome != Outcome::Ok {
+            group.bad.get_or_insert(outcome);
+        }
+        if member.last || over {
+            let outcome = group.bad.unwrap_or(Outcome::Ok);
+            return self.drop_transaction(slot, outcome, end);
+        }
+        group.thought += due - end;
+    }
+
+    /// Ends the user's transaction, where it has begun one.
+    fn drop_transaction(&mut self, slot: u32, outcome: Outcome, end: Ns) {
+        let group = &mut self.users[slot as usize].group;
+        if group.open {
+            group.open = false;
+            self.recorder.transaction(group, outcome, end - group.due - group.thought);
+        }
     }
 
     // --- Redirects ----------------------------------------------------------------------------------------------
@@ -983,6 +1065,7 @@ impl<'p> Worker<'p> {
         for slot in 0..self.users.len() as u32 {
             let user = &mut self.users[slot as usize];
             if !user.busy {
+                self.drop_transaction(slot, Outcome::Aborted, 0);
                 continue;
             }
             user.busy = false;
@@ -996,6 +1079,9 @@ impl<'p> Worker<'p> {
             };
             let end = End { at: -1, outcome: Outcome::Aborted, reason: Reason::NONE, status, minor };
             self.record(slot, &end, None);
+            let step = &self.program.steps[self.users[slot as usize].step];
+            self.add_to_transaction(slot, step, self.users[slot as usize].flight.start);
+            self.drop_transaction(slot, Outcome::Aborted, 0);
         }
         self.in_flight = 0;
     }

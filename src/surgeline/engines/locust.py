@@ -96,7 +96,16 @@ def _missing() -> str | None:
 
 
 def _plan_refusal(plan: Plan) -> str | None:
-    """The stated subset: HTTP/1.1 steps to the plan's own origin, both models."""
+    """The stated subset: HTTP/1.1 steps to the plan's own origin, all models, nothing done again or timed together."""
+    for name, scenario in plan.scenarios.items():
+        absent = [word for word, part in (("once", scenario.once), ("pacing", scenario.pacing)) if part]
+        absent += [
+            word
+            for word in ("retry", "transaction")
+            if any(getattr(step, word) is not None for step in (*scenario.once, *scenario.steps))
+        ]
+        if absent:
+            return f"`{absent[0]}` in scenario {name} is done by the native engine only"
     origin = urlsplit(plan.target)[:2]
     for _, step in plan.steps():
         if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:

@@ -21,7 +21,8 @@ from typing_extensions import override
 from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
 from surgeline.plan import evaluate
-from surgeline.plan.model import Plan, Scenario, Step, json_rules
+from surgeline.plan.model import Plan, Retry, Scenario, Step, json_rules
+from surgeline.plan.pause import pause_data
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
 
@@ -215,6 +216,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "secrets": _made_from_secrets(plan, settings),
         "feeds": _feeds(plan, settings),
         "endpoints": list(endpoints),
+        "transactions": list(plan.transactions),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
         "workload": {
             "model": load.model,
@@ -295,7 +297,9 @@ def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, in
     return {
         "name": name,
         "weight": scenario.weight,
-        "think_time_ns": list(scenario.think_time),
+        "think_time_ns": pause_data(scenario.think_time),
+        "pacing_ns": pause_data(scenario.pacing) if scenario.pacing is not None else None,
+        "once": [_step(plan, step, endpoints) for step in scenario.once],
         "steps": [_step(plan, step, endpoints) for step in scenario.steps],
     }
 
@@ -312,8 +316,10 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
         "path": evaluate.path_template(plan, step),
         "headers": headers,
         "body": body,
-        "think_time_ns": list(step.think_time) if step.think_time is not None else None,
+        "think_time_ns": pause_data(step.think_time) if step.think_time is not None else None,
         "timeout_ns": step.timeout,
+        "retry": _retry(step.retry) if step.retry is not None else None,
+        "transaction": plan.transactions.index(step.transaction) if step.transaction is not None else None,
         "check": {
             "status": [list(pair) for pair in check.status] if check.status is not None else None,
             "time_ns": check.time,
@@ -327,6 +333,17 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
         "extract": [
             {"var": variable, "from": part.source[0], "expr": part.source[1]} for variable, part in step.extract.items()
         ],
+    }
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    return {
+        "times": retry.times,
+        "outcomes": [word for word in retry.on if isinstance(word, str)],
+        "status": [[status, status] for status in retry.on if isinstance(status, int)],
+        "backoff_ns": pause_data(retry.backoff),
+        "factor": retry.factor,
+        "most_ns": retry.most,
     }
 
 

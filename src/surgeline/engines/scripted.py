@@ -19,6 +19,7 @@ from typing import Any
 from surgeline import units
 from surgeline.engines import Ending, EngineError, Settings, Sink, Subject, Unsupported
 from surgeline.plan.model import Plan, Step
+from surgeline.plan.pause import draw_ns, pause_data
 from surgeline.samples import (
     COUNT_COLUMNS,
     HEALTH_COLUMNS,
@@ -224,6 +225,9 @@ class Scripted:
             return "the scripted engine plays plans; a script needs the locust engine"
         if settings.workload is None:
             return "the scripted engine needs a workload"
+        for name, scenario in subject.scenarios.items():
+            if scenario.once or scenario.pacing or any(step.retry or step.transaction for step in scenario.steps):
+                return f"scenario {name} does more than go through its steps; the native engine runs it"
         return None
 
     def start(self, subject: Subject, settings: Settings, sink: Sink) -> "Play":
@@ -541,8 +545,8 @@ class Play:
         actor = request.actor
         actor.at += 1
         if actor.closed or actor.at < len(actor.steps):
-            low, high = request.step.think_time or self._plan.scenarios[actor.scenario].think_time
-            self._push(self._now + low + round((high - low) * self._draws.uniform()), _READY, actor)
+            think = request.step.think_time or self._plan.scenarios[actor.scenario].think_time
+            self._push(self._now + draw_ns(pause_data(think), self._draws.uniform), _READY, actor)
         if self._stopped_ns is not None and not self._in_flight:
             self._finish()
 

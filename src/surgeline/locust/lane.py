@@ -36,6 +36,7 @@ from surgeline.locust.timeline import Timeline
 from surgeline.locust.wire import Connection, Target
 from surgeline.plan.evaluate import MissingVariable, Scope
 from surgeline.plan.model import Plan
+from surgeline.plan.pause import draw_ns
 from surgeline.samples import Outcome
 from surgeline.workload import Stage, Workload
 
@@ -380,8 +381,8 @@ class Lane:
         return Iteration(scenario, scope, jar, idle)
 
     def _think(self, scenario: HostedScenario, step: HostedStep) -> int:
-        low, high = step.think_ns if step.think_ns is not None else scenario.think_ns
-        return low if low == high else self._draws.randint(low, high)
+        told = step.think_ns if step.think_ns is not None else scenario.think_ns
+        return draw_ns(told, lambda: 1.0 - self._draws.random())
 
     def _request(self, iteration: Iteration, step: HostedStep, due: int) -> tuple[int, bool]:
         """Sends a step's request that is due; when it ended, and whether its iteration goes on.

@@ -69,7 +69,7 @@ class HostedStep:
         self.endpoint = step.endpoint
         self.method: str = told["method"]
         self.timeout_ns: int | None = told["timeout_ns"]
-        self.think_ns: list[int] | None = told["think_time_ns"]
+        self.think_ns: Any = told["think_time_ns"]
         self.reads_body = bool(step.check.json_ or step.check.body is not None) or any(
             part.json_ is not None or part.regex is not None for part in step.extract.values()
         )
@@ -113,7 +113,8 @@ class HostedScenario:
 
     name: str
     weight: int
-    think_ns: list[int]
+    think_ns: Any
+    """As `plan.pause.pause_data` tells it."""
     steps: list[HostedStep]
     feeds: tuple[str, ...] = ()
     """The test data that each pass takes a row from."""

@@ -126,13 +126,25 @@ def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str
     later = {
         variable: number for number, step in reversed(list(enumerate(scenario.steps, 1))) for variable in step.extract
     }
+    if scenario.pacing is not None and plan.workload is not None and plan.workload.model != "closed":
+        loc: Loc = ("scenarios", name, "pacing")
+        yield Fault(
+            loc, f"{path_text(loc)}: pacing spaces the passes of closed users; here arrivals are spaced by rate"
+        )
     scope = _Scope(set(plan.variables), extracted, name, frozenset(plan.data), later)
-    for index, step in enumerate(scenario.steps):
-        loc: Loc = ("scenarios", name, "steps", index)
+    for key, index, step in _numbered(scenario):
+        loc = ("scenarios", name, key, index)
         yield from _step(step, loc)
         for part, text in _texts(step, loc):
             yield from _templates(text, part, scope)
         scope.known |= step.extract.keys()
+
+
+def _numbered(scenario: Scenario) -> Iterator[tuple[str, int, Step]]:
+    """Every step of a scenario, with the key of the list it stands in and its place there."""
+    for key, steps in (("once", scenario.once), ("steps", scenario.steps)):
+        for index, step in enumerate(steps):
+            yield key, index, step
 
 
 def _step(step: Step, loc: Loc) -> Iterator[Fault]:
@@ -208,8 +220,8 @@ def _headers(headers: Mapping[str, str], loc: Loc) -> Iterator[Fault]:
 
 def steps_texts(plan: Plan, scenario: str) -> Iterator[tuple[Loc, str]]:
     """Every text of a scenario's steps in which templates are filled in."""
-    for index, step in enumerate(plan.scenarios[scenario].steps):
-        yield from _texts(step, ("scenarios", scenario, "steps", index))
+    for key, index, step in _numbered(plan.scenarios[scenario]):
+        yield from _texts(step, ("scenarios", scenario, key, index))
 
 
 def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:

@@ -29,6 +29,7 @@ from pydantic import (
 
 from surgeline import units
 from surgeline.plan.objective import parse_objectives
+from surgeline.plan.pause import PauseValue, parse_pause, pause_text
 from surgeline.workload import DEFAULT_SEED, Stage, Workload, closed_stage, default_steps, open_stage
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -107,25 +108,13 @@ Duration = Annotated[
 """Nanoseconds; written as `30s`, `1m30s`, `250ms`."""
 
 
-def _parse_pause(value: Any) -> tuple[int, int]:
-    if isinstance(value, str) and ".." in value:
-        low, high = (units.parse_duration_ns(part) for part in value.split("..", 1))
-    elif isinstance(value, tuple | list) and len(value) == 2:
-        low, high = (units.parse_duration_ns(part) for part in value)
-    else:
-        low = high = units.parse_duration_ns(value)
-    if high < low:
-        raise units.UnitError(f"{value!r} ends before it begins; write the shorter pause first, as in 1s..3s")
-    return low, high
-
-
 Pause = Annotated[
-    tuple[int, int],
-    BeforeValidator(_parse_pause),
-    PlainSerializer(lambda pair: "..".join(_duration_text(end) for end in dict.fromkeys(pair)), return_type=str),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["1s", "1s..3s"]}),
+    PauseValue,
+    BeforeValidator(parse_pause),
+    PlainSerializer(lambda pause: pause_text(pause, _duration_text), return_type=str),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["1s", "1s..3s", "~exp(2s)", "~lognormal(1s, 0.5)"]}),
 ]
-"""Shortest and longest pause in ns, drawn evenly between; written as `1s` or `1s..3s`."""
+"""Shortest and longest pause in ns, drawn evenly between, or a distribution; written as `1s`, `1s..3s`, `~exp(2s)`."""
 
 Json = Any
 
@@ -391,6 +380,54 @@ def _one_of(words: Sequence[str], *apart: str) -> dict[str, Any]:
     return {**schema, **({"not": {"anyOf": [{"required": pair} for pair in pairs]}} if pairs else {})}
 
 
+def _statuses_or_words(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _or_a_number(schema: dict[str, Any]) -> None:
+    del schema["type"]
+    schema["anyOf"] = [
+        {"type": "integer", "minimum": 1, "maximum": 100, "description": "Attempts after the first."},
+        {"type": "object", "minProperties": 1},
+    ]
+
+
+RetriedOutcome = Literal["failure", "error", "timeout"]
+RETRIED: tuple[RetriedOutcome | int, ...] = ("failure", "error", "timeout")
+"""The outcomes after which a step may be tried again."""
+
+
+class Retry(_Part):
+    """Trying a step again: so many times, or any of these keys. Each attempt is a request of its own and is counted."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_number)
+
+    times: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(description="Attempts after the first.")
+    on: Annotated[
+        tuple[RetriedOutcome | Annotated[int, Field(ge=100, le=599, strict=True)], ...],
+        BeforeValidator(_statuses_or_words),
+    ] = Field(RETRIED, description="After which outcomes, or which wrong statuses.", min_length=1)
+    backoff: Pause = Field(
+        (units.NS_PER_S, units.NS_PER_S),
+        description="Pause before the second attempt.",
+        json_schema_extra={"default": "1s"},
+    )
+    factor: Annotated[float, Field(ge=1, le=100)] = Field(
+        2.0, description="How many times longer each further pause is."
+    )
+    most: Duration = Field(30 * units.NS_PER_S, description="No pause is longer.", json_schema_extra={"default": "30s"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_is_times(cls, value: Any) -> Any:
+        return {"times": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_serializer(mode="wrap")
+    def _as_a_number(self, dump: SerializerFunctionWrapHandler) -> Any:
+        found = dump(self)
+        return self.times if found.keys() == {"times"} else found
+
+
 class Step(_Part):
     """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
 
@@ -415,6 +452,10 @@ class Step(_Part):
     )
     timeout: Duration | None = Field(None, description="For this request; by default the plan's.")
     think_time: Pause | None = Field(None, description="Pause after this step; by default the scenario's.")
+    retry: Retry | None = Field(None, description="Whether it is tried again, and how; without it never.")
+    transaction: Name | None = Field(
+        None, description="What steps in a row with the same word are timed as, besides each by itself."
+    )
 
     @model_validator(mode="after")
     def _one_method_one_body(self) -> "Step":
@@ -464,6 +505,12 @@ class Scenario(_Part):
         (0, 0),
         description="Pause between an answer and the next request; a range is drawn from evenly.",
         json_schema_extra={"default": "0s"},
+    )
+    pacing: Pause | None = Field(
+        None, description="Spacing of the beginnings of a closed user's passes; a longer pass is not cut."
+    )
+    once: tuple[Step, ...] = Field(
+        (), description="Requests that each user makes once, before its first pass, such as a login."
     )
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] = Field(description="Its requests, in order.")
 
@@ -704,10 +751,15 @@ class Plan(_Part):
         return [value] if isinstance(value, str) else value
 
     def steps(self) -> Iterator[tuple[str, Step]]:
-        """Every step with its scenario's name, in the order of the text."""
+        """Every step with its scenario's name, those of `once` first."""
         for name, scenario in self.scenarios.items():
-            for step in scenario.steps:
+            for step in (*scenario.once, *scenario.steps):
                 yield name, step
+
+    @property
+    def transactions(self) -> tuple[str, ...]:
+        """The words that steps are grouped by, each once, in the order of the text."""
+        return tuple(dict.fromkeys(step.transaction for _, step in self.steps() if step.transaction is not None))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -721,9 +773,10 @@ class Plan(_Part):
 
     @property
     def requests_per_iteration(self) -> float:
-        """The mean number of requests of an iteration, scenarios picked by weight."""
-        weights = sum(scenario.weight for scenario in self.scenarios.values())
-        return sum(scenario.weight * len(scenario.steps) for scenario in self.scenarios.values()) / weights
+        """The mean number of requests of an arrival, scenarios picked by weight; each makes those of `once` too."""
+        parts = self.scenarios.values()
+        requests = sum(part.weight * (len(part.once) + len(part.steps)) for part in parts)
+        return requests / sum(part.weight for part in parts)
 
     def load(self) -> Workload:
         """The plan's workload, or the default one."""

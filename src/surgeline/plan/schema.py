@@ -22,6 +22,7 @@ PARTS = {
     "DataPart": "data.NAME",
     "Scenario": "scenarios.NAME",
     "Step": "scenarios.NAME.steps[N]",
+    "Retry": "scenarios.NAME.steps[N].retry",
     "Check": "scenarios.NAME.steps[N].check",
     "BodyCheck": "scenarios.NAME.steps[N].check.body",
     "Extract": "scenarios.NAME.steps[N].extract.VARIABLE",

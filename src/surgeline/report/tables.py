@@ -207,6 +207,44 @@ def endpoints_csv(summary: Summary) -> Iterator[str]:
             yield _endpoint_row(endpoint["name"], part, part["stage"], loads.get(part["stage"], ""))
 
 
+TRANSACTION_COLUMNS = (
+    *("transaction", "stage", "due", "ok", "failure", "error", "timeout", "not_sent", "aborted"),
+    *("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "bytes_in", "bytes_out"),
+)
+"""Of `transactions.csv`. Times are of transactions whose steps all were right, think times left out."""
+
+
+def transactions_csv(windows: Sequence[Window]) -> Iterator[str]:
+    """Each transaction as a whole, then each of its stages; nothing but the head without transactions."""
+    yield ",".join(TRANSACTION_COLUMNS) + "\n"
+    for name in dict.fromkeys(window.endpoint for window in windows):
+        own = [window for window in windows if window.endpoint == name]
+        yield _transaction_row(name, "", own)
+        for stage in sorted({window.stage for window in own}):
+            yield _transaction_row(name, str(stage), [window for window in own if window.stage == stage])
+
+
+def _transaction_row(name: str, stage: str, windows: Sequence[Window]) -> str:
+    counts = dict.fromkeys(Outcome, 0)
+    right = Histogram()
+    for window in windows:
+        counts[window.outcome] += window.count
+        if window.outcome is Outcome.OK:
+            right.merge(window.response)
+    times = [None] * 3 if right.count == 0 else [right.sum_ns / right.count, right.min_ns, right.max_ns]
+    cells = [
+        cell(name),
+        stage,
+        str(sum(counts.values())),
+        *(str(counts[outcome]) for outcome in Outcome),
+        *(milliseconds(value) for value in times),
+        *(milliseconds(right.quantile(q)) for q in (0.5, 0.9, 0.95, 0.99)),
+        str(sum(window.bytes_in for window in windows)),
+        str(sum(window.bytes_out for window in windows)),
+    ]
+    return ",".join(cells) + "\n"
+
+
 def _endpoint_row(
     name: str,
     figures: Node,

@@ -448,6 +448,7 @@ def read_measurement(
     exchanges: tuple[dict[str, Any], ...],
     rows: int,
     rows_dropped: int,
+    transactions: tuple[Window, ...] = (),
 ) -> Measurement:
     """What the Parquet files of a closed run hold, but for the rows."""
     con = _connect(":memory:", Path(tempfile.gettempdir()))
@@ -460,6 +461,7 @@ def read_measurement(
             exchanges,
             rows,
             rows_dropped,
+            transactions,
         )
     finally:
         con.close()

@@ -30,6 +30,9 @@ from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, Foreign, Misused, StoreError, from_os, shown
 from surgeline.store.journal import Journal, Segment, Tail, open_segments
 from surgeline.store.meta import ENDED, RUN_FILE, RUN_FORMAT, STATES, Meta, State, iso, read_meta, slug, write_meta
+from surgeline.store.transactions import TRANSACTIONS, transactions_of
+from surgeline.store.transactions import lines as transaction_lines
+from surgeline.store.transactions import read as read_transactions
 
 if TYPE_CHECKING:
     from surgeline.store.parquet import Filter
@@ -40,7 +43,10 @@ EVENTS, EXCHANGES = "events.jsonl", "exchanges.jsonl"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _OWN_FILES = frozenset(
-    (RUN_FILE, JOURNAL, "samples.parquet", "windows.parquet", "counts.parquet", "health.parquet", EVENTS, EXCHANGES)
+    (
+        *(RUN_FILE, JOURNAL, "samples.parquet", "windows.parquet", "counts.parquet", "health.parquet"),
+        *(EVENTS, EXCHANGES, TRANSACTIONS),
+    )
 )
 _TRIES = 256
 """Names of three hexadecimal digits tried before longer ones are; 4,096 runs of one name per day fit into three."""
@@ -119,6 +125,7 @@ class Run:
                 tuple(_read_objects(self._path / EXCHANGES)),
                 int(stored.get("rows", 0)),
                 int(stored.get("rows_dropped", 0)),
+                read_transactions(self._path / TRANSACTIONS),
             )
         return measurement_of(Journal(self.journal))
 
@@ -319,6 +326,10 @@ class RunDirectory(Run):
             for name, kind in ((EVENTS, Frame.EVENT), (EXCHANGES, Frame.EXCHANGE)):
                 step(name)
                 files.replace(self._path / name, (encode_object(value) + b"\n" for value in objects_of(journal, kind)))
+            together = transactions_of(journal)
+            if together:
+                step(TRANSACTIONS)
+                files.replace(self._path / TRANSACTIONS, transaction_lines(together))
             stored = {
                 "rows": conversion.rows(),
                 "rows_dropped": conversion.rows_dropped(),
@@ -409,6 +420,7 @@ def measurement_of(journal: Journal) -> Measurement:
         tuple(objects_of(journal, Frame.EXCHANGE)),
         rows,
         dropped(readings),
+        transactions_of(journal),
     )
 
 

@@ -91,6 +91,7 @@ impl Written {
             Frame::Health => self.health.extend(decode(payload)),
             Frame::Event => self.events.push(serde_json::from_slice(payload).unwrap()),
             Frame::Exchange => self.exchanges.push(serde_json::from_slice(payload).unwrap()),
+            Frame::Transactions => {}
         }
     }
 

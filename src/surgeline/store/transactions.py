@@ -1,0 +1,92 @@
+"""Windows of transactions at rest: merged, one JSON object per line, in `transactions.jsonl`.
+
+A transaction is timed beside the requests that it consists of; none of its figures is part of the run's books. A run
+without transactions has no such file.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from surgeline.samples import Frame, Histogram, Merger, Outcome, SampleError, Window, decode_table, windows_of
+from surgeline.store.journal import Journal
+
+TRANSACTIONS = "transactions.jsonl"
+
+_SIDES = ("response", "service")
+
+
+def transactions_of(journal: Journal) -> tuple[Window, ...]:
+    """What a journal holds of them, merged; frames that are none are left out."""
+    merger = Merger()
+    for _, _, payload in journal.frames(Frame.TRANSACTIONS):
+        try:
+            for window in windows_of(decode_table(payload)):
+                merger.add_window(window)
+        except SampleError:
+            continue
+    return merger.windows()
+
+
+def lines(windows: Iterable[Window]) -> Iterator[bytes]:
+    """Each window as a line."""
+    for window in windows:
+        line: dict[str, Any] = {
+            "second": window.second,
+            "stage": window.stage,
+            "transaction": window.endpoint,
+            "outcome": int(window.outcome),
+            "count": window.count,
+            "bytes_in": window.bytes_in,
+            "bytes_out": window.bytes_out,
+        }
+        for side, histogram in zip(_SIDES, (window.response, window.service), strict=True):
+            index, count = histogram.sparse()
+            line[side] = {
+                "sum_ns": histogram.sum_ns,
+                "min_ns": histogram.min_ns,
+                "max_ns": histogram.max_ns,
+                "index": index,
+                "count": count,
+            }
+        yield json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def read(path: Path) -> tuple[Window, ...]:
+    """The windows in a file; none where there is no file. Lines that are no windows are left out."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return ()
+    found = []
+    for line in text.splitlines():
+        try:
+            found.append(_window(json.loads(line)))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return tuple(found)
+
+
+def _or_none(limit_ns: int | None) -> int:
+    """A histogram's least or greatest value as a window's column has it: -1 where there is none."""
+    return -1 if limit_ns is None else limit_ns
+
+
+def _window(line: dict[str, Any]) -> Window:
+    sides = [
+        Histogram.from_parts(
+            part["index"], part["count"], part["sum_ns"], _or_none(part["min_ns"]), _or_none(part["max_ns"])
+        )
+        for part in (line[side] for side in _SIDES)
+    ]
+    return Window(
+        int(line["second"]),
+        int(line["stage"]),
+        str(line["transaction"]),
+        Outcome(line["outcome"]),
+        int(line["count"]),
+        int(line["bytes_in"]),
+        int(line["bytes_out"]),
+        *sides,
+    )
