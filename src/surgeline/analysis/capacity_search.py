@@ -53,6 +53,8 @@ PILED = 0.93
 FULL_WIDTH_REQUESTS = 4000
 """Requests in a probe at which the interval is as wide as simulation found necessary; more of them make it narrower."""
 LEAST_BELOW, LEAST_ABOVE = 0.05, 0.03
+MOST_HICCUPS = 3
+"""Steps that the generator may spoil; each is tried once more."""
 SCARCE_PER_S = 100.0
 """Below this many requests per second four minutes do not suffice for 3 %."""
 
@@ -137,10 +139,17 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
         return Move("floor", search.lowest, FLOOR_S)
     if _over(steps, left):
         return None
-    move = _climb(steps, search) or _bisect(steps) or _probe(steps, left) or _hold(steps, left)
+    if steps[-1].generator and steps[-1].role != "floor":
+        move: Move | None = Move(steps[-1].role, steps[-1].rate_per_s, steps[-1].duration_s)
+    else:
+        move = _choose(_sound(steps), search, left)
     if move is None or (move.role != "hold" and move.duration_s > left):
         return None
     return replace(move, duration_s=min(move.duration_s, left))
+
+
+def _choose(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
+    return _climb(steps, search) or _bisect(steps) or _probe(steps, left) or _hold(steps, left)
 
 
 def settle_after(history: Sequence[Tried], move: Move) -> Move:
@@ -158,8 +167,18 @@ def _over(steps: Sequence[Tried], left: float) -> bool:
     # A first hold that fails is followed by a second one, and that is the end either way.
     if holds and (holds[-1].passed or len(holds) > 1):
         return True
-    # Beyond what the generator can send there is nothing to learn.
-    return bool(last.generator)
+    # Beyond what the generator can send there is nothing to learn; a hiccup of its machine gets a second try.
+    return sum(bool(tried.generator) for tried in steps) > MOST_HICCUPS or (bool(last.generator) and _again(steps))
+
+
+def _again(steps: Sequence[Tried]) -> bool:
+    """Whether the last step was a second try already."""
+    return len(steps) > 1 and bool(steps[-2].generator) and steps[-2].rate_per_s == steps[-1].rate_per_s
+
+
+def _sound(steps: Sequence[Tried]) -> list[Tried]:
+    """The steps less those that the generator spoiled and that were tried again."""
+    return [t for i, t in enumerate(steps) if not (t.generator and i + 1 < len(steps))]
 
 
 def _longer(rate: float, seconds: float) -> float:
@@ -285,13 +304,14 @@ class Capacity:
 
 def capacity(history: Sequence[Tried], search: Search) -> Capacity:
     """What the loads tried so far say."""
-    steps = [tried for tried in history if tried.role != "settle"]
+    steps = _sound([tried for tried in history if tried.role != "settle"])
     judged = [tried for tried in steps if tried.role != "floor" and tried.score is not None]
     sound = [tried for tried in judged if not tried.generator]
     passed = [tried for tried in sound if tried.passed]
     failed = [tried for tried in sound if not tried.passed]
     limited = next((tried.generator for tried in judged if tried.generator), "")
-    rate = crossing(steps) if failed else max((tried.rate_per_s for tried in passed), default=None)
+    floor = [tried.rate_per_s for tried in steps if tried.role == "floor" and tried.passed and not tried.generator]
+    rate = crossing(steps) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
     low, high = _interval(sound, rate, bool(failed))
     breaker = _breaker(failed, rate)
     holds = [tried for tried in steps if tried.role == "hold"]

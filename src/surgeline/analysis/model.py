@@ -136,6 +136,8 @@ class StageFigures:
     warm_up_s: float | None
     validity: Literal["valid", "degraded", "invalid"]
     validity_reasons: tuple[str, ...]
+    steady: bool | None = None
+    """Whether what follows the warm-up came to a steady state; None: not assessed."""
     role: str = ""
     """Its part in a search for capacity; empty in other runs."""
     server_cpu: float | None = None

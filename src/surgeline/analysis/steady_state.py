@@ -11,6 +11,7 @@ import numpy as np
 
 from surgeline import units
 from surgeline.analysis.book import Book
+from surgeline.analysis.distributions import t_quantile
 from surgeline.analysis.model import StageFigures
 from surgeline.analysis.pooled import quantiles_by_second
 
@@ -22,6 +23,8 @@ SHORTEST_S = 20
 MOST_CUT = 1 / 3
 LEAST_DIFFERENCE = 0.01
 FEWEST_PER_SECOND = 5
+LEAST_UNSTEADY = 0.03
+"""Halves that differ by less are steady for all that matters."""
 
 
 def warm_up_s(book: Book, stage: StageFigures) -> float | None:
@@ -29,6 +32,18 @@ def warm_up_s(book: Book, stage: StageFigures) -> float | None:
 
     Only flat stages have a beginning to look for: in a ramp everything differs from what follows.
     """
+    series = _series(book, stage)
+    return None if series is None else float(beginning(series) * BATCH_S)
+
+
+def steady(book: Book, stage: StageFigures) -> bool | None:
+    """Whether a flat stage came to a steady state after its beginning; None where that cannot be told."""
+    series = _series(book, stage)
+    return None if series is None else settled(series)
+
+
+def _series(book: Book, stage: StageFigures) -> Array | None:
+    """The log median of each whole second of a flat stage."""
     if stage.duration_s < SHORTEST_S or stage.start != stage.end:
         return None
     first = -(-stage.begin_ns // units.NS_PER_S)
@@ -38,9 +53,30 @@ def warm_up_s(book: Book, stage: StageFigures) -> float | None:
         return None
     medians = quantiles_by_second(columns, (0.5,))
     series = np.array([float(np.log(max(medians[s][0], 1))) for s in range(first, last) if s in medians])
-    if len(series) < 0.8 * (last - first):
-        return None
-    return float(beginning(series) * BATCH_S)
+    return None if len(series) < 0.8 * (last - first) else series
+
+
+def settled(series: Array) -> bool:
+    """Whether the halves of what follows the beginning agree: within 3 %, or within chance at 99 %.
+
+    Chance is corrected for what autocorrelation is left between batches, which short series hide.
+    """
+    rest = series[beginning(series) * BATCH_S :]
+    count = len(rest) // BATCH_S
+    batches = rest[: count * BATCH_S].reshape(count, BATCH_S).mean(axis=1)
+    if count < 6:
+        return True
+    first, second = batches[: count // 2], batches[count // 2 :]
+    off = float(np.median(second) - np.median(first))
+    residual = np.concatenate((first - first.mean(), second - second.mean()))
+    power = float((residual**2).sum())
+    acf = float((residual[:-1] * residual[1:]).sum()) / power if power > 0 else 0.0
+    r = min(max((count * acf + 1.0) / max(count - 4.0, 1.0), 0.0), 0.9)
+    variance = power / max(count - 2, 1) * (1.0 + r) / (1.0 - r)
+    # A median scatters by 1.2533 times what a mean does; the t quantile allows for few batches.
+    se = 1.2533 * (variance * (1.0 / len(first) + 1.0 / len(second))) ** 0.5
+    df = float(max(round(count * (1 - r) / (1 + r)) - 2, 3))
+    return bool(abs(off) <= max(LEAST_UNSTEADY, t_quantile(0.995, df) * se))
 
 
 def beginning(series: Array) -> int:

@@ -43,12 +43,14 @@ def summarise(
     stages = [_stage(book, limits) for limits in book.stages]
     judged = validity.judge(run, stages, book, details)
     warm = {stage.index: steady_state.warm_up_s(book, stage) for stage in stages}
+    steady = {stage.index: steady_state.steady(book, stage) for stage in stages}
     stages = [
         replace(
             stage,
             validity=judged[stage.index].word,
             validity_reasons=judged[stage.index].reasons,
             warm_up_s=warm[stage.index],
+            steady=steady[stage.index],
         )
         for stage in stages
     ]
@@ -60,7 +62,9 @@ def summarise(
     saturated = capacity.saturation(stages)
     server = _server_health(run, book)
     errors = details.errors if details is not None else _errors_by_outcome(book)
-    word, reasons = validity.of_run(stages, book.books(measurement), measurement, total.tally)
+    rowless = int((run.get("stored") or {}).get("aborted") or 0)
+    books = book.books(measurement, rowless)
+    word, reasons = validity.of_run(stages, books, measurement, total.tally)
     return Summary(
         run=run,
         model=book.model,
@@ -76,7 +80,7 @@ def summarise(
         validity=word,
         validity_reasons=reasons,
         response_is_service=not run.get("due_known", True),
-        books=book.books(measurement),
+        books=books,
         saturation=saturated,
         stalls=details.stalls if details is not None else (),
         shares_machine=_shares_machine(run),

@@ -325,6 +325,7 @@ def _stage(stage: StageFigures) -> dict[str, Any]:
         "begin_ns": stage.begin_ns,
         "end_ns": stage.end_ns,
         "completed": stage.completed,
+        "steady": stage.steady,
         "role": stage.role or None,
         "server_cpu_ratio": _number(stage.server_cpu),
         "planned_due": _number(stage.planned_due),

@@ -268,6 +268,9 @@ SCHEMA: Part = {
                 "begin_ns": _NS,
                 "end_ns": _NS,
                 "completed": _with(_BOOL, "False where the run ended within it."),
+                "steady": _with(
+                    {"type": ["boolean", "null"]}, "False: no steady state after the warm-up; null: not assessed."
+                ),
                 "role": _with(_TEXT_NULL, "Its part in a search for capacity; null in other runs."),
                 "server_cpu_ratio": _with(_NUMBER_NULL, "Cores' worth of CPU of the served process, the median."),
                 "planned_due": _NUMBER_NULL,

@@ -33,14 +33,15 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
     """The statements, warnings first, then notes, then what is in order."""
     statements = [
         *_generator(summary),
+        *_server(summary),
         *_due(summary),
         *_books(summary),
         *_unsent(summary),
         *_ending(summary),
         *_machine(summary),
-        *_server(summary),
         *_samples(summary),
         *_warm_up(summary),
+        *_unsteady(summary),
         *_rows(summary),
         Trust(
             "runs",
@@ -49,6 +50,18 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
         ),
     ]
     return tuple(sorted(statements, key=lambda statement: _RANK[statement.level]))
+
+
+def _unsteady(summary: Summary) -> Iterator[Trust]:
+    """Stages that came to no steady state: their figures depend on how long they lasted."""
+    stages = [stage for stage in summary.stages if stage.steady is False and stage.validity != "invalid"]
+    if stages:
+        yield Trust(
+            "steady state",
+            "warning",
+            f"No steady state in {_stages(stages, summary)}: response times differ between its halves by more than "
+            "chance, so a longer stage would have had other figures.",
+        )
 
 
 def _server(summary: Summary) -> Iterator[Trust]:
@@ -65,7 +78,7 @@ def _server(summary: Summary) -> Iterator[Trust]:
     if server.descriptors_max:
         facts.append(plural(round(server.descriptors_max), "descriptor"))
     many = f" and its children, {server.processes} in all" if server.processes > 1 else ""
-    yield Trust("server", "good", f"The served process{many} was watched: {', '.join(facts)}.")
+    yield Trust("server", "note", f"The served process{many} was watched: {', '.join(facts)}.")
 
 
 def _generator(summary: Summary) -> Iterator[Trust]:
