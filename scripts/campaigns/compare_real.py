@@ -170,7 +170,13 @@ def campaign(root: Path, minutes: float) -> None:
             if len(runs_of(root, name)) <= number:
                 if time.monotonic() > until:
                     return
-                make_run(root, name, number)
+                try:
+                    make_run(root, name, number)
+                except subprocess.CalledProcessError as error:
+                    print(
+                        f"{name} {number + 1}: a run failed, exit code {error.returncode}", file=sys.stderr, flush=True
+                    )
+                    continue
                 print(f"{name} {number + 1} of {RUNS}", file=sys.stderr, flush=True)
 
 
