@@ -591,6 +591,32 @@ def test_a_load_can_be_scaled_while_it_runs(engine: Engine, tmp_path: Path, fact
     assert last_second == pytest.approx(100 * factor, abs=2)
 
 
+def test_sessions_arrive_at_the_rate_and_wait_for_their_own_answers(engine: Engine, tmp_path: Path) -> None:
+    """Ten sessions of three steps: ten first requests at the schedule's moments, whatever is answered to the others."""
+    stages = [{"rate": "10/s", "for": "1s"}, {"rate": 0, "for": "1s"}]
+    with Faulty() as target:
+        told = run(
+            engine,
+            {
+                "target": target.url,
+                "scenarios": {
+                    "s": {
+                        "steps": [{"get": "/ok", "name": "first"}, {"get": "/slow/200"}, {"get": "/ok", "name": "last"}]
+                    }
+                },
+                "workload": {"model": "partly-open", "arrivals": "uniform", "stages": stages},
+            },
+            tmp_path,
+        )
+        assert_books_balance(told, target)
+    begin = next(event["at_ns"] for event in told.events if event["kind"] == "stage_started")
+    due = sorted(row["intended_ns"] - begin for row in told.of("first"))
+    assert due == pytest.approx([(n + 1) * 1e8 for n in range(10)], abs=2)
+    ends = {row["iteration"]: row["end_ns"] for row in told.of("GET /slow/200")}
+    assert {row["iteration"]: row["intended_ns"] for row in told.of("last")} == ends
+    assert len(ends) == 10
+
+
 # --- test data --------------------------------------------------------------------------------------------------------
 
 

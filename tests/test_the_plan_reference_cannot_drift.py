@@ -177,6 +177,9 @@ _WHOLE: dict[str, Any] = {
 }
 
 
+_PRESET = {"preset": "spike", "peak": "20/s", "for": "2m", "sessions": True, "arrivals": "uniform", "seed": 1}
+
+
 def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
     """As it is written, and as it is dumped; and the example does use every key."""
     plan = Plan.model_validate(_WHOLE)
@@ -191,7 +194,9 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         *keys_at(("scenarios", "a", "steps", 0, "retry")),
         *keys_at(("workload",)),
     }
-    assert all(f'"{word}":' in json.dumps(_WHOLE) for word in used)
+    preset = {**_WHOLE, "workload": _PRESET}
+    assert _takes(preset) and _takes(Plan.model_validate(preset).dump())
+    assert all(f'"{word}":' in json.dumps([_WHOLE, _PRESET]) for word in used)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +220,8 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         {"data": {"users": {"order": "random"}}},
         {"scenarios": {"a": {"steps": [{"get": "/", "retry": 0}]}}},
         {"scenarios": {"a": {"steps": [{"get": "/", "retry": {"times": 1, "on": ["ok"]}}]}}},
+        {"workload": {"preset": "riot", "peak": 5}},
+        {"workload": {"preset": "load", "peak": 5, "stages": []}},
         {"insecure": "yes"},
         {"redirects": 21},
     ],

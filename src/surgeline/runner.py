@@ -19,10 +19,10 @@ from surgeline import __version__, environment, units
 from surgeline.analysis.live import Live, abort_reason, gone_reason
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject
 from surgeline.plan.feed import Feed
-from surgeline.plan.model import Plan
+from surgeline.plan.model import Plan, PresetPart
 from surgeline.samples import Frame
 from surgeline.store.rundir import Run, RunDirectory
-from surgeline.workload import SplitMix64, Stage, Workload, open_stage
+from surgeline.workload import PRESETS, SplitMix64, Stage, Workload, open_stage
 
 if TYPE_CHECKING:
     from surgeline.analysis.stress import Pilot
@@ -233,6 +233,7 @@ def _meta(order: Order) -> dict[str, Any]:
             "target": order.target,
             "model": load.model if load else "script",
             "arrivals": load.arrivals if load else None,
+            "preset": _preset(order.subject),
             "seed": load.seed if load else None,
             "max_in_flight": order.max_in_flight,
             "workers": order.workers,
@@ -244,7 +245,11 @@ def _meta(order: Order) -> dict[str, Any]:
             "slo": list(order.subject.slo) if isinstance(order.subject, Plan) else [],
             **({"search": _search(order.pilot)} if order.pilot is not None else {}),
         },
-        "stages": _searched(order.pilot) if order.pilot is not None else _stages(load) if load is not None else [],
+        "stages": _searched(order.pilot)
+        if order.pilot is not None
+        else _stages(load, order.subject)
+        if load is not None
+        else [],
         **({"server": {"found": order.served.found}} if order.served is not None else {}),
         "environment": {
             "machine": environment.machine(),
@@ -257,6 +262,15 @@ def _meta(order: Order) -> dict[str, Any]:
         "looked": [dict(seen) for seen in order.looked],
         "series": dict(order.series) if order.series else None,
     }
+
+
+def _preset(subject: Subject) -> dict[str, str] | None:
+    """The question that the load asks, where it has a name; kept in words, for those who read the run later."""
+    part = subject.workload if isinstance(subject, Plan) else None
+    if not isinstance(part, PresetPart):
+        return None
+    preset = PRESETS[part.preset]
+    return {"name": part.preset, "question": preset.question, "answered_by": preset.answered_by}
 
 
 def _data(order: Order) -> list[dict[str, Any]]:
@@ -285,15 +299,17 @@ def _search(pilot: "Pilot") -> dict[str, Any]:
     }
 
 
-def _stages(load: Workload) -> list[dict[str, Any]]:
+def _stages(load: Workload, subject: Subject | None = None) -> list[dict[str, Any]]:
+    """The stages as they are judged: a rate in requests, also where sessions arrive, which issue several each."""
+    by = subject.requests_per_iteration if load.model == "partly-open" and isinstance(subject, Plan) else 1.0
     return [
         {
             "index": index,
             "name": stage.name,
-            "model": load.model,
-            "from": stage.start,
-            "to": stage.end,
-            "unit": "requests/s" if load.model == "open" else "users",
+            "model": "open" if load.arrives else "closed",
+            "from": stage.start * by,
+            "to": stage.end * by,
+            "unit": "requests/s" if load.arrives else "users",
             "duration_ns": stage.duration_ns,
         }
         for index, stage in enumerate(load.stages)

@@ -13,6 +13,8 @@ that line, so arrival n comes where the area reaches its target E(n):
 
     uniform: E(n) = n, n = 1, 2, 3 …        Poisson: E(n) = the sum of n draws from the unit exponential
 
+Partly open model: the same, and what arrives are sessions, which then issue their requests one after the other.
+
 Closed model: a stage is a straight line of active users over time; user u (0, 1, 2 …) is active while u < users(t).
 
 Times are integer nanoseconds since the run began. The draws come from a generator that is part of the format
@@ -28,7 +30,7 @@ from typing import Literal
 
 from surgeline import units
 
-Model = Literal["open", "closed"]
+Model = Literal["open", "closed", "partly-open"]
 Arrivals = Literal["poisson", "uniform"]
 
 DEFAULT_SEED = 42
@@ -65,13 +67,18 @@ class Stage:
 class Workload:
     """Stages one after the other, without gaps, the first at time 0.
 
-    `arrivals` and `seed` matter in the open model only. At least one stage.
+    `arrivals` and `seed` matter where something arrives. At least one stage.
     """
 
     model: Model
     stages: tuple[Stage, ...]
     arrivals: Arrivals = "poisson"
     seed: int = DEFAULT_SEED
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the schedule decides what begins (requests or sessions), and not users who wait for answers."""
+        return self.model != "closed"
 
     @property
     def duration_ns(self) -> int:
@@ -131,7 +138,7 @@ def due_ns(workload: Workload) -> Iterator[int]:
 
     Raises ValueError for a closed workload: there a request is due when its user is ready, which only the run knows.
     """
-    if workload.model != "open":
+    if not workload.arrives:
         raise ValueError(
             "only an open workload has a schedule; in a closed one a request is due when its user is ready"
         )
@@ -206,6 +213,12 @@ def open_stage(start: float, end: float, duration_ns: int) -> Stage:
     return Stage(_line(first, last, ""), duration_ns, start, end)
 
 
+def session_stage(start: float, end: float, duration_ns: int) -> Stage:
+    """A stage of the partly open model, named for its rate of sessions."""
+    first, last = (units.format_rate(rate).removesuffix("/s") for rate in (start, end))
+    return Stage(_line(first, last, "sessions/s"), duration_ns, start, end)
+
+
 def _line(first: str, last: str, noun: str) -> str:
     line = first if first == last else f"{first} → {last}"
     return f"{line} {noun}".strip()
@@ -219,6 +232,7 @@ def describe(workload: Workload) -> str:
         load = f"{high:.12g} user{'' if high == 1 else 's'}" if low == high else f"{low:.12g} to {high:.12g} users"
     else:
         load = units.format_rate(high) if low == high else f"{units.format_rate(low)} to {units.format_rate(high)}"
+        load += " of sessions" if workload.model == "partly-open" else ""
         load += f", {'Poisson' if workload.arrivals == 'poisson' else 'uniform'} arrivals"
     count = len(workload.stages)
     stages = "" if count == 1 else f" in {count} stages"
@@ -228,3 +242,126 @@ def describe(workload: Workload) -> str:
 def total_level(stages: Sequence[Stage]) -> float:
     """The highest level any of the stages reaches; 0 without stages."""
     return max((max(stage.start, stage.end) for stage in stages), default=0.0)
+
+
+# --- shapes with a name ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a preset: from one share of the peak to another, for a share of the whole time.
+
+    `start` and `end` are 0 to 1; a level of users is never below one. `name` is how a page calls the stage; "" names it
+    for its level.
+    """
+
+    start: float
+    end: float
+    parts: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A load that answers a question: its shape, how long it takes by default, and what to look at afterwards."""
+
+    question: str
+    answered_by: str
+    phases: tuple[Phase, ...]
+    duration_ns: int
+
+
+def _spikes(count: int) -> tuple[Phase, ...]:
+    phases = [Phase(0.1, 0.1, 6, "before")]
+    for number in range(1, count + 1):
+        phases += [
+            Phase(0.1, 1.0, 1),
+            Phase(1.0, 1.0, 4, f"spike {number}"),
+            Phase(1.0, 0.1, 1),
+            Phase(0.1, 0.1, 8, f"recovery {number}"),
+        ]
+    return tuple(phases)
+
+
+_MINUTE_NS = 60 * units.NS_PER_S
+
+PRESETS: dict[str, Preset] = {
+    "smoke": Preset(
+        "Does every request of the plan work at all?",
+        "errors, and the response times of a server that has nothing else to do",
+        (Phase(0.0, 0.0, 1),),
+        30 * units.NS_PER_S,
+    ),
+    "load": Preset(
+        "Does it hold the load it is meant for?",
+        "response times and errors at the peak, against the objectives",
+        (Phase(0.0, 1.0, 1, "ramp up"), Phase(1.0, 1.0, 4, "peak"), Phase(1.0, 0.0, 1, "ramp down")),
+        6 * _MINUTE_NS,
+    ),
+    "stress": Preset(
+        "What gives first when the load goes beyond what it is meant for, and does it come back?",
+        "the first step that misses, which errors appear there, and whether the last stage is like the first",
+        (*(Phase(share, share, 1) for share in (0.25, 0.5, 0.75, 1.0)), Phase(0.25, 0.25, 1, "after")),
+        5 * _MINUTE_NS,
+    ),
+    "spike": Preset(
+        "Does it get through sudden bursts, and how long does it take to recover from one?",
+        "errors in each spike, and when response times in each recovery are again as they were before",
+        _spikes(3),
+        4 * _MINUTE_NS,
+    ),
+    "soak": Preset(
+        "Does anything grow, leak or fill up over time?",
+        "the drift of response times, errors and memory from the beginning to the end",
+        (Phase(0.0, 1.0, 1, "ramp up"), Phase(1.0, 1.0, 59, "soak")),
+        60 * _MINUTE_NS,
+    ),
+    "breakpoint": Preset(
+        "At which load does it break?",
+        "the last step that holds, and the first that does not",
+        tuple(Phase(step / 20, step / 20, 1) for step in range(1, 21)),
+        10 * _MINUTE_NS,
+    ),
+    "volume": Preset(
+        "Is it as fast as before when its data has grown?",
+        "response times of the stage after, against those of the stage before, at the same load",
+        (Phase(0.2, 0.2, 1, "before"), Phase(1.0, 1.0, 8, "filling"), Phase(0.2, 0.2, 1, "after")),
+        10 * _MINUTE_NS,
+    ),
+}
+"""The questions that load tests are run for, under the names that most tools have for them. Shares, counts and times
+are taste; `peak` and `for` of a plan say the level and the whole time."""
+
+
+def from_preset(
+    name: str,
+    model: Model,
+    peak: float,
+    duration_ns: int | None = None,
+    arrivals: Arrivals = "poisson",
+    seed: int = DEFAULT_SEED,
+) -> Workload:
+    """The workload of a preset up to `peak` (arrivals per second or users), in `duration_ns` or the preset's own time.
+
+    Its stages fill the time to the nanosecond. Users are whole and at least one; so is the rate of `smoke`, one per
+    second, or the peak where that is less.
+    """
+    preset = PRESETS[name]
+    whole = duration_ns if duration_ns is not None else preset.duration_ns
+    total = sum(phase.parts for phase in preset.phases)
+    make = {"closed": closed_stage, "open": open_stage, "partly-open": session_stage}[model]
+    stages, done, begin = [], 0.0, 0
+    for phase in preset.phases:
+        done += phase.parts
+        end = round(whole * done / total)
+        levels = (_share_of(peak, phase.start, model, name), _share_of(peak, phase.end, model, name))
+        stage = make(*levels, end - begin)
+        stages.append(Stage(phase.name, stage.duration_ns, *levels) if phase.name else stage)
+        begin = end
+    return Workload(model, tuple(stages), arrivals, seed)
+
+
+def _share_of(peak: float, share: float, model: Model, name: str) -> float:
+    if model == "closed":
+        return float(max(1, round(peak * share)))
+    return min(1.0, peak) if name == "smoke" else peak * share

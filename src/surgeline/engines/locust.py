@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
-from surgeline.engines.native import compile_plan
+from surgeline.engines.native import compile_plan, per_iteration_of
 from surgeline.plan.model import Plan
 from surgeline.workload import Stage
 
@@ -79,6 +79,7 @@ class LocustEngine(Engine):
             arguments = _script_arguments(subject, settings)
             return LocustRunning(_orders(settings, sink), arguments, sink.directory.parent, subject.path)
         orders = _orders(settings, sink)
+        orders["per_iteration"] = per_iteration_of(subject, settings)
         orders |= {"plan": subject.model_dump(mode="json", by_alias=True), "compiled": compile_plan(subject, settings)}
         return LocustRunning(orders, _plan_arguments(subject, settings), sink.directory.parent, None)
 
@@ -175,6 +176,7 @@ class LocustRunning(Running):
 
     def __init__(self, orders: dict[str, Any], arguments: Sequence[str], place: Path, script: Path | None) -> None:
         self._script = script
+        self._per_iteration = float(orders.pop("per_iteration", 1.0))
         self._plan = orders["plan"] is not None
         self._lock = threading.Lock()
         self._stop_asked = False
@@ -266,7 +268,12 @@ class LocustRunning(Running):
         self._control(
             {
                 "do": "append_stage",
-                "stage": {"name": stage.name, "duration_ns": stage.duration_ns, "start": stage.start, "end": stage.end},
+                "stage": {
+                    "name": stage.name,
+                    "duration_ns": stage.duration_ns,
+                    "start": stage.start / self._per_iteration,
+                    "end": stage.end / self._per_iteration,
+                },
             }
         )
 

@@ -71,7 +71,7 @@ class NativeEngine(Engine):
             running = _module().start(text)
         except (ValueError, OSError, RuntimeError) as error:
             raise EngineError(f"the native engine did not start: {error}") from error
-        return NativeRunning(running, sink, settings.monotonic_ns, _per_iteration(subject, settings))
+        return NativeRunning(running, sink, settings.monotonic_ns, per_iteration_of(subject, settings))
 
 
 class NativeRunning(Running):
@@ -184,7 +184,7 @@ def _memory_and_descriptors() -> dict[str, float]:
     return found
 
 
-def _per_iteration(plan: Plan, settings: Settings) -> float:
+def per_iteration_of(plan: Plan, settings: Settings) -> float:
     """What a stage's level is divided by for the engine: an open load arrives in iterations, a closed one in users."""
     load = settings.workload or plan.load()
     return plan.requests_per_iteration if load.model == "open" else 1.0
@@ -197,7 +197,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
     """
     load = settings.workload or plan.load()
     endpoints = {name: index for index, name in enumerate(plan.endpoints)}
-    per_iteration = _per_iteration(plan, settings)
+    per_iteration = per_iteration_of(plan, settings)
     return {
         "version": 1,
         "run_id": settings.run_id,
@@ -219,7 +219,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "transactions": list(plan.transactions),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
         "workload": {
-            "model": load.model,
+            "model": "open" if load.arrives else "closed",
             "arrivals": load.arrivals,
             "stages": [
                 {"duration_ns": s.duration_ns, "from": s.start / per_iteration, "to": s.end / per_iteration}

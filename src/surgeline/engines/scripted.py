@@ -622,8 +622,8 @@ class Play:
             readings["lag_p50_ns"] = lags[(len(lags) - 1) // 2]
             readings["lag_p99_ns"] = lags[math.ceil(len(lags) * 0.99) - 1]
             readings["lag_max_ns"] = lags[-1]
-        if self._workload.model == "open":
-            readings["planned_rate"] = self._level()
+        if self._workload.arrives:
+            readings["planned_rate"] = self._level() / self._per_iteration * self._plan.requests_per_iteration
         else:
             readings["users"] = len(self._actors) - len(self._idle)
         count = len(readings)

@@ -258,8 +258,7 @@ class Lane:
                 self._change()
             case "append_stage":
                 stage = Stage(**order["stage"])
-                by = 1 / self.hosted.requests_per_iteration if self.open else 1.0
-                self.timeline.append(Stage(stage.name, stage.duration_ns, stage.start * by, stage.end * by))
+                self.timeline.append(stage)
                 self._change()
 
     def _change(self) -> None:

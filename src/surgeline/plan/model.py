@@ -18,9 +18,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    Tag,
     WithJsonSchema,
     field_validator,
     model_serializer,
@@ -30,7 +32,18 @@ from pydantic import (
 from surgeline import units
 from surgeline.plan.objective import parse_objectives
 from surgeline.plan.pause import PauseValue, parse_pause, pause_text
-from surgeline.workload import DEFAULT_SEED, Stage, Workload, closed_stage, default_steps, open_stage
+from surgeline.workload import (
+    DEFAULT_SEED,
+    PRESETS,
+    Model,
+    Stage,
+    Workload,
+    closed_stage,
+    default_steps,
+    from_preset,
+    open_stage,
+    session_stage,
+)
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 SAFE_METHODS = ("get", "head", "options")
@@ -567,7 +580,9 @@ class StagePart(_Part):
 
     model_config = ConfigDict(json_schema_extra=_one_of(("rate", "users")))
 
-    rate: Rate | None = Field(None, description="Requests due per second, flat or from one end to the other.")
+    rate: Rate | None = Field(
+        None, description="Requests (open) or sessions (partly open) due per second, flat or from one end to the other."
+    )
     users: Users | None = Field(None, description="Active users, flat or from one end to the other.")
     for_: Duration = Field(alias="for", description="How long.")
     name: Name | None = Field(None, description="What a page calls the stage.")
@@ -584,8 +599,9 @@ class StagePart(_Part):
 class WorkloadPart(_Part):
     """Which load: the model, and its stages one after the other."""
 
-    model: Literal["open", "closed"] = Field(
-        description="Open: requests arrive at a rate, whatever is answered. Closed: users who wait for their answers."
+    model: Literal["open", "closed", "partly-open"] = Field(
+        description="Open: requests arrive at a rate, whatever is answered. Closed: users who wait for their answers. "
+        "Partly open: sessions arrive at a rate, and each goes through a scenario."
     )
     stages: Annotated[tuple[StagePart, ...], Field(min_length=1)] = Field(
         description="One after the other, without gaps."
@@ -597,7 +613,7 @@ class WorkloadPart(_Part):
 
     @model_validator(mode="after")
     def _stages_fit_the_model(self) -> "WorkloadPart":
-        wanted = "rate" if self.model == "open" else "users"
+        wanted = "users" if self.model == "closed" else "rate"
         for index, stage in enumerate(self.stages):
             if getattr(stage, wanted) is None:
                 other = "users" if wanted == "rate" else "rate"
@@ -613,10 +629,10 @@ class WorkloadPart(_Part):
 
     def value(self) -> Workload:
         """The same as the value that knows when requests are due; a rate is still in requests per second."""
-        make = open_stage if self.model == "open" else closed_stage
+        make = {"open": open_stage, "closed": closed_stage, "partly-open": session_stage}[self.model]
         stages = []
         for part in self.stages:
-            start, end = (part.rate if self.model == "open" else part.users) or (0.0, 0.0)
+            start, end = (part.users if self.model == "closed" else part.rate) or (0.0, 0.0)
             stage = make(start, end, part.for_)
             stages.append(Stage(part.name, part.for_, start, end) if part.name else stage)
         return Workload(self.model, tuple(stages), self.arrivals, self.seed)
@@ -624,7 +640,7 @@ class WorkloadPart(_Part):
     @classmethod
     def of(cls, value: Workload) -> "WorkloadPart":
         """The part of a plan that describes `value`."""
-        key = "rate" if value.model == "open" else "users"
+        key = "users" if value.model == "closed" else "rate"
         stages = [
             {key: f"{_exact(s.start)} -> {_exact(s.end)}", "for": f"{s.duration_ns}ns", "name": s.name}
             for s in value.stages
@@ -678,6 +694,77 @@ class DataPart(_Part):
         return self.at_end != "stop" and self.order != "unique"
 
 
+def _peak(value: Any) -> tuple[str, float]:
+    if isinstance(value, tuple | list) and len(value) == 2 and value[0] in ("users", "rate"):
+        return value[0], float(value[1])
+    text = value.strip().removesuffix("users").strip() if isinstance(value, str) else value
+    if isinstance(text, str) and "/" in text:
+        rate = units.parse_rate_per_s(text)
+        if rate > 0:
+            return "rate", rate
+    elif (users := _users(text)) > 0:
+        return "users", users
+    raise ValueError(f"{str(value)[:60]!r} is no peak; write for example 200/s, or 50 for users")
+
+
+Peak = Annotated[
+    tuple[str, float],
+    BeforeValidator(_peak),
+    PlainSerializer(lambda peak: f"{_exact(peak[1])}/s" if peak[0] == "rate" else int(peak[1])),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["200/s", 50]}),
+]
+"""The highest level of a preset: requests per second, or users."""
+
+
+class PresetPart(_Part):
+    """A load with a name: a shape that answers a question, up to a peak."""
+
+    preset: Literal["smoke", "load", "stress", "spike", "soak", "breakpoint", "volume"] = Field(
+        description="Which question is asked."
+    )
+    peak: Peak | None = Field(None, description="The highest level, a rate or a number of users; smoke needs none.")
+    for_: Duration | None = Field(None, alias="for", description="The whole time; by default the preset's own.")
+    sessions: Switch = Field(False, description="Whether a peak that is a rate counts sessions: the partly open model.")
+    arrivals: Literal["poisson", "uniform"] = Field("poisson", description="How arrivals are spaced.")
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
+        DEFAULT_SEED, description="The same seed gives the same schedule."
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "PresetPart":
+        if self.peak is None and self.preset != "smoke":
+            raise ValueError(f"{self.preset} needs its peak, as in `{{preset: {self.preset}, peak: 200/s}}`")
+        if self.for_ is not None and self.for_ < len(PRESETS[self.preset].phases) * units.NS_PER_MS:
+            raise Misplaced("this is too short for the shape", "for")
+        if self.sessions and (self.peak is None or self.peak[0] != "rate"):
+            raise Misplaced("sessions arrive at a rate; write the peak as in 20/s", "sessions", at_key=True)
+        return self
+
+    @property
+    def model(self) -> Model:
+        """As its peak is written."""
+        if self.peak is None or self.peak[0] == "users":
+            return "closed"
+        return "partly-open" if self.sessions else "open"
+
+    def value(self) -> Workload:
+        """The same as the value that knows when requests are due."""
+        peak = self.peak[1] if self.peak is not None else 1.0
+        return from_preset(self.preset, self.model, peak, self.for_, self.arrivals, self.seed)
+
+
+def _kind_of_load(value: Any) -> str:
+    named = isinstance(value, PresetPart) or (isinstance(value, dict) and "preset" in value)
+    return "load by name" if named else "load by stages"
+
+
+Load = Annotated[
+    Annotated[WorkloadPart, Tag("load by stages")] | Annotated[PresetPart, Tag("load by name")],
+    Discriminator(_kind_of_load),
+]
+"""Stages, or a preset."""
+
+
 class Auth(_Part):
     """How requests prove who sends them. Values may be `{{env.NAME}}`; a secret never stands in a plan itself."""
 
@@ -720,9 +807,7 @@ class Plan(_Part):
     scenarios: Annotated[dict[Name, Scenario], Field(min_length=1)] = Field(
         description="Named flows; which one a user goes through next is drawn by weight."
     )
-    workload: WorkloadPart | None = Field(
-        None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each."
-    )
+    workload: Load | None = Field(None, description="Without one: closed steps of 1, 2, 4 … 64 users, 8 s each.")
     slo: Annotated[tuple[ObjectiveText, ...], WithJsonSchema(_TEXT_OR_TEXTS)] = Field(
         (), description="What would be good enough, of every endpoint together or of one."
     )

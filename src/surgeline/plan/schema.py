@@ -28,6 +28,7 @@ PARTS = {
     "Extract": "scenarios.NAME.steps[N].extract.VARIABLE",
     "WorkloadPart": "workload",
     "StagePart": "workload.stages[N]",
+    "PresetPart": "workload, as a preset",
 }
 """Each kind of part of a plan, and where it stands, in the order of the language."""
 
@@ -54,6 +55,9 @@ def _tidy(schema: Any) -> Any:
         for key, value in schema.items()
         if key != "title" and not (key == "default" and (isinstance(value, dict | list) or value is None))
     }
+    chosen = tidied.get("oneOf")
+    if isinstance(chosen, list) and all("$ref" in branch for branch in chosen):
+        tidied["anyOf"] = tidied.pop("oneOf")
     branches = tidied.get("anyOf")
     if isinstance(branches, list) and len(branches) == 1:
         del tidied["anyOf"]
