@@ -101,6 +101,28 @@ def test_a_stopped_series_keeps_what_it_has(tmp_path: Path):
     assert len(ended) == 1
 
 
+def test_a_run_that_was_stopped_belongs_to_no_block(tmp_path: Path):
+    """It is kept, and no comparison of the series takes it for a whole run."""
+    import contextlib
+
+    from surgeline.cli.live import Silent
+
+    stop = threading.Event()
+
+    class Stopping(Silent):
+        def started(self, run: Any, order: Any) -> None:
+            del run, order
+            stop.set()
+
+    turns = [Turn(order_of(tmp_path, 5, number), "a", number) for number in range(2)]
+    done = runner.carry_out_series(
+        turns, {"group": "g"}, Spacing(), lambda n, t: contextlib.nullcontext(Stopping()), stop
+    )
+    assert done == []
+    (entry,) = Index(tmp_path).runs()
+    assert entry.series is None
+
+
 def test_a_third_faster_is_improved_with_the_line_to_cite(root: Path, capsys: pytest.CaptureFixture[str]):
     """Five runs a side: improved, without a mark; the sentence, the page and the document say so."""
     code, out, _ = surgeline(capsys, "compare", "main", "quick-1", "--out", root)

@@ -499,6 +499,8 @@ def carry_out_series(
         finally:
             undo()
         if stop.is_set():
+            with RunDirectory.hold(made.run.path) as cut_short:
+                cut_short.update(series=None)
             break
         finished.append(made)
         done(made)
