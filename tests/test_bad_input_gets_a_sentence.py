@@ -158,3 +158,31 @@ def test_a_secret_that_is_not_set_is_named(surgeline: Command, tmp_path: Path) -
         'target: http://127.0.0.1:1\nauth: {bearer: "{{env.SHOP_TOKEN}}"}\nscenarios: {a: {steps: [{get: /}]}}\n'
     )
     _refused(surgeline("run", "plan.yaml"), 2, "SHOP_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "http://127.0.0.1:1", "--stages", ""), "--stages is empty"),
+        (("run", "http://127.0.0.1:1", "-r", ""), "-r is empty"),
+        (("run", "http://127.0.0.1:1", "--", "--foo"), "locustfiles"),
+    ],
+)
+def test_an_option_without_effect_is_refused(surgeline: Command, arguments: tuple[str, ...], said: str) -> None:
+    """An empty text where a load was meant, or options for another engine: nothing runs with what was not meant."""
+    _refused(surgeline(*arguments), 2, said)
+
+
+def test_whoever_reads_only_the_beginning_is_served(tmp_path: Path) -> None:
+    """`surgeline … | head` ends with 0: that the reader has gone is nobody's fault."""
+    command = f"{sys.executable} -m surgeline schema plan | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_ascii_is_ascii_on_both_streams(surgeline: Command, server: str) -> None:
+    """--ascii prints nothing else, neither in what is said beforehand nor in the result."""
+    done = surgeline("run", server, "--stages", "1 for 1s", "--ascii", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).isascii()

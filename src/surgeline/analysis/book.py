@@ -236,8 +236,8 @@ class Book:
         held = self.server.get(metric, {})
         return [sum(held[second].values()) for second in sorted(held) if first <= second < last]
 
-    def books(self, measurement: Measurement) -> tuple[str, ...]:
-        """The identities that do not hold."""
+    def books(self, measurement: Measurement, rowless: int = 0) -> tuple[str, ...]:
+        """The identities that do not hold. `rowless` requests are known to have no row."""
         tally = _sum(cell.tally for cell in self.cells.values())
         ended = tally.ok + tally.failure + tally.error + tally.timeout + tally.aborted
         broken = []
@@ -245,7 +245,9 @@ class Book:
             broken.append(f"{tally.due:,} due, but {tally.sent:,} sent and {tally.not_sent:,} not sent")
         if tally.sent != ended:
             broken.append(f"{tally.sent:,} sent, but {ended:,} with an outcome")
-        if measurement.rows and measurement.rows + measurement.rows_dropped != tally.due:
+        # What a killed run had in flight was counted as aborted when it was recovered, without a row.
+        rows = measurement.rows + measurement.rows_dropped + rowless
+        if measurement.rows and rows != tally.due:
             left = f" and {measurement.rows_dropped:,} left out" if measurement.rows_dropped else ""
             broken.append(f"{tally.due:,} due, but {measurement.rows:,} rows{left}")
         return tuple(broken)

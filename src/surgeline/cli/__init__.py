@@ -110,6 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         _leave(130)
+    except SystemExit as ending:
+        # Click ends with 1 when whoever reads our output has gone, as `head` does; that is nobody's fault.
+        gone = type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        _leave(EXIT_DONE if gone else ending.code if isinstance(ending.code, int) else EXIT_OURS)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; there is nobody left to tell.
         with contextlib.suppress(OSError):

@@ -33,8 +33,9 @@ def demo(faults: str, engine: str, stage: str | None, out: Path, ui: str, ascii_
     from surgeline.demo import plan_text, start_shop
     from surgeline.engines.native import available
 
+    style.ascii_only(ascii_only)
     missing = available()
-    engines = ["native", "locust"] if engine == "both" else [engine]
+    engines = ["locust", "native"] if engine == "both" else [engine]
     if missing and "native" in engines:
         style.warn(f"NO NATIVE ENGINE: {missing}. The demo runs on the Locust engine alone.")
         engines = ["locust"]
@@ -46,16 +47,16 @@ def demo(faults: str, engine: str, stage: str | None, out: Path, ui: str, ascii_
             # Each engine meets a shop of its own, so that neither inherits what the other has stirred up.
             with start_shop(faults, Path(place)) as shop:
                 plan = Path(place) / f"bookshop-{name}.yaml"
-                length = stage or (_NATIVE_STAGE if name == engines[0] else _LOCUST_STAGE)
+                length = stage or (_NATIVE_STAGE if name == engines[-1] else _LOCUST_STAGE)
                 plan.write_text(plan_text(shop.url, length), "utf-8")
                 style.say("Shop", f"{shop.url}, planted faults: {', '.join(shop.faults) or 'none'}")
                 order = order_from(str(plan), Wanted(engine=name, out=out, name=f"bookshop-{name}", source="demo"))
                 with live.observer(ui) as observer:
                     finished.append(runner.carry_out(order, observer, stop))
             index(out).record(finished[-1].run)
-    first = finished[0]
-    show(first.run.path, first.document, False, ascii_only)
-    for other in finished[1:]:
+    # The run to read is the newest, so that "last" names it in whatever the user does next.
+    show(finished[-1].run.path, finished[-1].document, False, ascii_only)
+    for other in finished[:-1]:
         click.echo(
             f" {'Locust':<9} the same shop, stressed by Locust: {style.shown_path(other.run.path) / 'summary.md'}"
         )

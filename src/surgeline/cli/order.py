@@ -84,6 +84,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     kind, content, where = _read(text)
     if kind == "script":
         return _script_order(Path(where), wanted)
+    if wanted.locust_arguments:
+        raise Refused(f"{' '.join(wanted.locust_arguments)}: options behind -- are for locustfiles", EXIT_USAGE)
     changes = _changes(wanted)
     found = _plan(kind, content, where, wanted)
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
@@ -290,7 +292,11 @@ def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
 
 def load_from(wanted: Wanted) -> workload.Workload | None:
     """The load that the options ask for; None where they ask for none. Raises Refused where they contradict."""
-    given = [name for name, value in (("-u", wanted.users), ("-r", wanted.rate), ("--stages", wanted.stages)) if value]
+    options = (("-u", wanted.users), ("-r", wanted.rate), ("--stages", wanted.stages))
+    for name, value in (*options, ("-t", wanted.duration), ("--ramp", wanted.ramp)):
+        if isinstance(value, str) and not value.strip():
+            raise Refused(f"{name} is empty; leave it out, or say what it is to be", EXIT_USAGE)
+    given = [name for name, value in options if value]
     if len(given) > 1:
         raise Refused(f"{' and '.join(given)} each say what the load is; give one of them", EXIT_USAGE)
     seed, arrivals = wanted.seed if wanted.seed is not None else workload.DEFAULT_SEED, wanted.arrivals or "poisson"

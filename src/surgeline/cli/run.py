@@ -65,6 +65,7 @@ def run(subject: str, **options: Any) -> int:
     on one page.
     """
     wanted = Wanted(**options)
+    style.ascii_only(wanted.ascii_only)
     if wanted.repeat > 1:
         from surgeline.cli.series import repeat
 

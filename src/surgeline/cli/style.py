@@ -1,5 +1,6 @@
 """How the command line speaks on standard error: labelled lines, notes, warnings; colour only where it is wanted."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -21,9 +22,18 @@ def takes_colour(stream: TextIO) -> bool:
     return stream.isatty()
 
 
+_ascii_only = False
+
+
+def ascii_only(wanted: bool) -> None:
+    """From here on nothing but ASCII is printed, whatever the streams could show."""
+    global _ascii_only  # one process prints in one way
+    _ascii_only = wanted
+
+
 def takes_unicode(stream: TextIO) -> bool:
-    """Whether the stream's encoding has the signs we use."""
-    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+    """Whether the stream's encoding has the signs we use, and they are wanted."""
+    return not _ascii_only and (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
 
 
 def say(label: str, text: str) -> None:
@@ -54,9 +64,12 @@ def warn(text: str) -> None:
 
 def _err(text: str) -> None:
     if not takes_unicode(sys.stderr):
-        text = text.replace("→", "->").replace("…", "...").replace("–", "-").replace("×", "x")
+        for sign, plain in (("→", "->"), ("…", "..."), ("–", "-"), ("×", "x"), ("·", "|"), ("µ", "u"), ("✗", "x")):
+            text = text.replace(sign, plain)
         text = text.encode("ascii", "replace").decode()
-    click.echo(text, err=True, color=takes_colour(sys.stderr))
+    # Whoever reads standard error may have gone, as `head` does; a run goes on without being watched.
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True, color=takes_colour(sys.stderr))
 
 
 def places(path: Path, plain: bool = False) -> str:

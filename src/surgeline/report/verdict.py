@@ -348,6 +348,14 @@ def _held_to_the_end(
     summary: Summary, order: list[StageFigures], held: StageFigures, within: str, slo: Slo | None
 ) -> Verdict:
     rate, at = _held_rate(held)
+    unknown = sum(objective_word(result) == "no data" for result in summary.objectives)
+    if unknown:
+        decided = f"{len(summary.objectives) - unknown} of {len(summary.objectives)} objectives"
+        sentence = _shortest_that_fits(
+            f"Holds {rate}{at} within {decided}; too little data for a verdict on the rest.",
+            f"Holds {rate} within {decided}; too little data on the rest.",
+        )
+        return Verdict(sentence, "objectives", slo, held.index)
     later = order[order.index(held) + 1 :]
     if any(stage.validity == "invalid" for stage in later):
         sentence = _shortest_that_fits(
