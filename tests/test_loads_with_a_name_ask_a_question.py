@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from surgeline import units
+from surgeline.cli import Refused
+from surgeline.cli.order import Wanted, _changes
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import PlanError
 from surgeline.plan.text import dump_plan, parse_plan, plan_from_data
@@ -103,3 +105,23 @@ def test_what_a_preset_lacks_is_said(load: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanError) as caught:
         plan(**load)
     assert said in str(caught.value)
+
+
+def test_the_command_line_names_a_load_too() -> None:
+    """-u or -r is its peak and -t its time; what contradicts it is refused."""
+    assert _changes(Wanted(profile="spike", rate="200/s", duration="2m", seed=3))["workload"] == {
+        "preset": "spike",
+        "peak": "200/s",
+        "for": "2m",
+        "seed": 3,
+    }
+    assert _changes(Wanted(profile="smoke"))["workload"] == {"preset": "smoke"}
+    assert _changes(Wanted(profile="load", users=9))["workload"]["peak"] == 9
+    for wanted in (
+        Wanted(profile="load"),
+        Wanted(profile="load", users=9, stages="9 for 1s"),
+        Wanted(profile="load", users=9, ramp="1s"),
+        Wanted(profile="load", users=9, rate="1/s"),
+    ):
+        with pytest.raises(Refused):
+            _changes(wanted)

@@ -24,7 +24,7 @@ from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style
 from surgeline.engines import Engine, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
 from surgeline.plan.feed import Feed
-from surgeline.plan.model import Plan, WorkloadPart
+from surgeline.plan.model import Plan, PresetPart, WorkloadPart
 from surgeline.samples import Outcome
 from surgeline.store.rundir import DEFAULT_ROOT
 
@@ -47,6 +47,7 @@ class Wanted:
     spawn_rate: float | None = None
     arrivals: str | None = None
     seed: int | None = None
+    profile: str | None = None
     slo: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     timeout: str | None = None
@@ -271,8 +272,9 @@ def _changes(wanted: Wanted) -> dict[str, Any]:
         changes["slo"] = list(wanted.slo)
     if wanted.headers:
         changes["headers"] = dict(_header(text) for text in wanted.headers)
-    load = load_from(wanted)
-    if load is not None:
+    if wanted.profile is not None:
+        changes["workload"] = _preset(wanted)
+    elif (load := load_from(wanted)) is not None:
         changes["workload"] = WorkloadPart.of(load).model_dump(mode="json", by_alias=True)
     return changes
 
@@ -288,6 +290,25 @@ def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
     headers = {**plan.headers, **changes.get("headers", {})}
     merged = {**data, **changes, **({"headers": headers} if headers else {})}
     return plan if merged == plan.dump() else plan_from_data(merged, "the command line")
+
+
+def _preset(wanted: Wanted) -> dict[str, Any]:
+    """The load that --profile names, in the plan language; -u or -r is its peak, -t its whole time."""
+    for name, value in (("--stages", wanted.stages), ("--ramp", wanted.ramp)):
+        if value:
+            raise Refused(f"--profile {wanted.profile} has its own stages; leave {name} out", EXIT_USAGE)
+    if wanted.users and wanted.rate:
+        raise Refused("-u and -r each say what the peak is; give one of them", EXIT_USAGE)
+    if not (wanted.users or wanted.rate) and wanted.profile != "smoke":
+        raise Refused(
+            f"--profile {wanted.profile} needs its peak, -u USERS or -r RATE, as in -r 200/s",
+            EXIT_USAGE,
+        )
+    peak: Any = wanted.users
+    if wanted.rate:
+        peak = f"{units.parse_rate_per_s(wanted.rate.strip()):.12g}/s"
+    given = {"peak": peak, "for": wanted.duration, "seed": wanted.seed, "arrivals": wanted.arrivals}
+    return {"preset": wanted.profile, **{key: value for key, value in given.items() if value is not None}}
 
 
 def load_from(wanted: Wanted) -> workload.Workload | None:
@@ -450,6 +471,10 @@ def _announce(order: runner.Order, plan: Plan, searching: bool) -> None:
         style.say("Limits", f"{limits}, ended early when the target is gone")
     else:
         style.say("Load", workload.describe(order.workload) if order.workload else "as the script says")
+        if isinstance(plan.workload, PresetPart):
+            preset = workload.PRESETS[plan.workload.preset]
+            style.say("Question", f"{preset.question} ({plan.workload.preset})")
+            style.say("Answer", f"in {preset.answered_by}")
         style.say("Limits", f"{limits}, {_abort_words(order.abort)}")
     if order.served is not None:
         style.say("Server", f"watched: {order.served.found}")
@@ -474,7 +499,10 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
             "for users started per second use --spawn-rate",
             EXIT_USAGE,
         )
-    for name, value in (("--stages", wanted.stages), ("--ramp", wanted.ramp), ("--arrivals", wanted.arrivals)):
+    for name, value in (
+        *(("--stages", wanted.stages), ("--ramp", wanted.ramp), ("--arrivals", wanted.arrivals)),
+        ("--profile", wanted.profile),
+    ):
         if value:
             raise Refused(f"{name} shapes plans; a locustfile has -u, -t, --spawn-rate or a LoadTestShape", EXIT_USAGE)
     if wanted.headers:

@@ -16,6 +16,7 @@ from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, 
 from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from, serving
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
+from surgeline.workload import PRESETS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +25,11 @@ from surgeline.store.rundir import DEFAULT_ROOT
 @click.option("-u", "--users", type=click.IntRange(min=1), help="Closed load: this many users who wait for answers.")
 @click.option("-r", "--rate", help="Open load: requests due per second, as in 200/s or '50/s -> 300/s'.")
 @click.option("-t", "--duration", help=f"How long, as in 90s or 5m; {DEFAULT_DURATION} with -u or -r.")
+@click.option(
+    "--profile",
+    type=click.Choice(list(PRESETS)),
+    help="A load with a name, which asks a question; -u or -r is its peak, -t its whole time.",
+)
 @click.option("--ramp", help="Time over which -u or -r is reached first, as in 30s.")
 @click.option("--stages", help="Several stages, as in '10 for 30s, 10 -> 100 for 2m' (users) or '50/s for 30s' (rate).")
 @click.option("--spawn-rate", type=float, help="Users started per second; for locustfiles.")
