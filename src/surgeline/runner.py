@@ -20,7 +20,7 @@ from surgeline.analysis.live import Live, abort_reason, gone_reason
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart
-from surgeline.samples import Frame
+from surgeline.samples import Frame, encode_object
 from surgeline.store.rundir import Run, RunDirectory
 from surgeline.workload import PRESETS, SplitMix64, Stage, Workload, open_stage
 
@@ -99,17 +99,21 @@ class Finished:
     document: Mapping[str, Any]
 
 
-def carry_out(order: Order, observer: Observer, stop: threading.Event) -> Finished:
+Keys = Callable[[], Sequence[str]]
+"""What was pressed since it was asked last."""
+
+
+def carry_out(order: Order, observer: Observer, stop: threading.Event, keys: Keys = tuple) -> Finished:
     """Runs the order. Setting `stop` ends it early; what was measured until then is kept and reported.
 
     Raises EngineError or Unsupported where the engine cannot start (the directory then says `failed`), StoreError where
     the directory cannot be written.
     """
-    run = measure(order, observer, stop)
+    run = measure(order, observer, stop, keys)
     return Finished(run, conclude(run))
 
 
-def measure(order: Order, observer: Observer, stop: threading.Event) -> Run:
+def measure(order: Order, observer: Observer, stop: threading.Event, keys: Keys = tuple) -> Run:
     """Like `carry_out`, but the run is closed and not judged."""
     directory = RunDirectory.create(order.root, order.name, _meta(order))
     observer.started(directory, order)
@@ -121,7 +125,7 @@ def measure(order: Order, observer: Observer, stop: threading.Event) -> Run:
         sink.close()
         directory.close("failed", str(error), 0)
         raise
-    ending, reason = _watch(order, directory, running, sink, settings.monotonic_ns, observer, stop)
+    ending, reason = _watch(order, directory, running, sink, settings.monotonic_ns, observer, stop, keys)
     at_ns = time.monotonic_ns() - settings.monotonic_ns
     sink.close()
     directory.close(*_state(ending, reason), at_ns)
@@ -138,10 +142,12 @@ def _watch(
     begin_ns: int,
     observer: Observer,
     stop: threading.Event,
+    keys: Keys,
 ) -> tuple[Ending, str]:
     """Follows the journal until the engine has ended; how it ended, and why it was stopped where it was."""
     live = Live(directory.meta.raw)
     meter = _meter(order, begin_ns)
+    wheel = Wheel(running, sink, begin_ns, stop)
     tail = directory.tail(Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH, Frame.EVENT)
     reason = ""
     while True:
@@ -156,6 +162,8 @@ def _watch(
         observer.tick(live, elapsed_ns)
         if ending is not None:
             return ending, reason
+        for key in keys():
+            wheel.turn(key)
         if order.pilot is not None and not reason:
             _obey(order.pilot, running, directory, live)
         if not reason:
@@ -168,6 +176,45 @@ def _watch(
                 reason = wanted
                 observer.ending(reason)
                 running.stop(min(GRACE_NS, 2 * units.NS_PER_S) / units.NS_PER_S)
+
+
+STEP = 1.1
+"""What one key press multiplies or divides the load by."""
+LARGEST_FACTOR = 100.0
+
+
+class Wheel:
+    """Steers a run by keys, and writes each act into the journal: q stop, p pause or go on, + and - a tenth, ] next."""
+
+    def __init__(self, running: Running, sink: Sink, begin_ns: int, stop: threading.Event) -> None:
+        self._running, self._sink, self._begin_ns, self._stop = running, sink, begin_ns, stop
+        self._factor = 1.0
+        self._paused = False
+
+    def turn(self, key: str) -> None:
+        """Does what a key stands for; other keys do nothing."""
+        match key:
+            case "q":
+                self._stop.set()
+            case "p":
+                self._paused = not self._paused
+                (self._running.pause if self._paused else self._running.resume)()
+                self._note("pause" if self._paused else "resume")
+            case "+" | "=" | "-":
+                wanted = self._factor / STEP if key == "-" else self._factor * STEP
+                # Up and down again is where it was, not a hair beside it.
+                wanted = 1.0 if abs(wanted - 1.0) < 1e-9 else wanted
+                if 1 / LARGEST_FACTOR <= wanted <= LARGEST_FACTOR:
+                    self._factor = wanted
+                    self._running.scale(wanted)
+                    self._note("scale", factor=wanted)
+            case "]":
+                self._running.next_stage()
+                self._note("next_stage")
+
+    def _note(self, do: str, **more: Any) -> None:
+        at_ns = max(time.monotonic_ns() - self._begin_ns, 0)
+        self._sink.append(Frame.EVENT, encode_object({"at_ns": at_ns, "kind": "control", "do": do, **more}))
 
 
 def _meter(order: Order, begin_ns: int) -> Callable[[int], bytes | None] | None:

@@ -16,6 +16,7 @@ from surgeline import units
 from surgeline.analysis.intervals import ratio_estimate
 from surgeline.analysis.model import EndpointFigures, Tally
 from surgeline.analysis.pooled import EMPTY, Columns
+from surgeline.analysis.steered import Act, acts
 from surgeline.samples import Histogram, Measurement, Outcome, Reading
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,6 +76,8 @@ class Book:
     """Metric → second → worker → last reading in that second; of the generator."""
     server: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     """The same of the served process, where it was seen."""
+    acts: tuple[Act, ...] = ()
+    """What an operator did to the load."""
 
     @classmethod
     def of(cls, run: Mapping[str, Any], measurement: Measurement) -> "Book":
@@ -112,7 +115,9 @@ class Book:
             )
             for key, cell in sorted(cells.items())
         }
-        return cls(run, arranged, _limits(run, measurement, arranged), dict(health), dict(server))
+        return cls(
+            run, arranged, _limits(run, measurement, arranged), dict(health), dict(server), acts(measurement.events)
+        )
 
     @cached_property
     def endpoints(self) -> list[str]:

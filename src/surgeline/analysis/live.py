@@ -111,6 +111,10 @@ class Live:
     """The newest moment that any frame told of."""
     totals: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     exceptions: int = 0
+    factor: float = 1.0
+    """What an operator multiplies the planned load by."""
+    paused: bool = False
+    """Whether an operator has paused the load."""
     ended: bool = False
     """Whether the last stage has ended; answers may still come."""
 
@@ -221,8 +225,17 @@ class Live:
         elif kind == "stage_ended" and isinstance(stage, int):
             self._passed[stage] = self._sum_up(at)
             self.ended = stage >= len(self._planned) - 1
+        elif kind == "control":
+            self._steer(event)
         elif kind == "exception":
             self.exceptions += int(event.get("count", 1))
+
+    def _steer(self, event: Mapping[str, Any]) -> None:
+        match event.get("do"):
+            case "pause" | "resume":
+                self.paused = event["do"] == "pause"
+            case "scale":
+                self.factor = float(event.get("factor", 1.0))
 
     def _enter(self, stage: int, at_ns: int) -> None:
         if stage != self._stage:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from surgeline.analysis.capacity_search import Capacity
+from surgeline.analysis.steered import Act
 from surgeline.analysis.traits import Traits
 from surgeline.plan.objective import Objective
 from surgeline.samples import Histogram, Outcome
@@ -344,6 +345,10 @@ class Summary:
     """None where fewer than two stages of different load are valid."""
     stalls: tuple[PeriodicStall, ...] = ()
     """Regular stalls found in the rows; empty also where no rows were looked at."""
+    acts: tuple[Act, ...] = ()
+    """What an operator did to the load while it ran."""
+    notes: tuple[str, ...] = ()
+    """What the engine had to say about the run, as clauses."""
     shares_machine: bool = False
     """Whether generator and server ran on one machine."""
     traits: Traits = field(default_factory=Traits)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis import capacity, limits, slo, steady_state, stress, validity
+from surgeline.analysis import capacity, limits, slo, steady_state, steered, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import (
@@ -83,6 +83,8 @@ def summarise(
         books=books,
         saturation=saturated,
         stalls=details.stalls if details is not None else (),
+        acts=book.acts,
+        notes=tuple(str(event.get("reason", "")) for event in measurement.events if event.get("kind") == "note"),
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),
         server=server,
@@ -105,8 +107,6 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
     mean_users = float(np.mean(level)) if level else None
     scripted = limits.start == limits.end == 0.0 and mean_users is not None
     seconds = (end - begin) / units.NS_PER_S
-    share = 1.0 if not limits.duration_ns else min(1.0, (end - begin) / limits.duration_ns)
-    reached = limits.start + (limits.end - limits.start) * share
     server_cpu = book.of_server("cpu_ratio", begin, end)
     machine_cpu = book.of_server("machine_cpu_ratio", begin, end)
     return StageFigures(
@@ -120,7 +120,7 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
         completed=limits.completed,
         total=replace(total, share_of_time=1.0 if total.tally.ok else None),
         endpoints=endpoints,
-        planned_due=(limits.start + reached) / 2.0 * seconds if limits.model == "open" else None,
+        planned_due=_planned_due(book, limits) if limits.model == "open" else None,
         in_flight=within(book.in_flight, begin, end) / seconds if seconds > 0 else None,
         users=mean_users,
         warm_up_s=None,
@@ -130,6 +130,13 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
         server_cpu=float(np.median(server_cpu)) if server_cpu else None,
         machine_cpu=float(np.median(machine_cpu)) if machine_cpu else None,
     )
+
+
+def _planned_due(book: Book, limits: Limits) -> float:
+    """How many requests the stage was meant to have until it ended, with whatever an operator changed meanwhile."""
+    still = book.run.get("engine") == "native"
+    line = (limits.start, limits.end, limits.duration_ns)
+    return steered.planned_arrivals(*line, limits.begin_ns, limits.end_ns, book.acts, still)
 
 
 def _with_shares(endpoints: list[EndpointFigures]) -> tuple[EndpointFigures, ...]:

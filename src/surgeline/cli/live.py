@@ -33,8 +33,11 @@ _WORD_STYLES = {
 
 
 @contextmanager
-def observer(ui: str) -> Iterator[runner.Observer]:
-    """The observer that `--ui` asks for: auto picks the live view on a terminal that is wide enough."""
+def observer(ui: str, steered: bool = False) -> Iterator[runner.Observer]:
+    """The observer that `--ui` asks for: auto picks the live view on a terminal that is wide enough.
+
+    `steered` says whether keys are heard, so that the view names them.
+    """
     if ui == "none":
         yield Silent()
         return
@@ -42,11 +45,45 @@ def observer(ui: str) -> Iterator[runner.Observer]:
     if ui == "plain" or (ui == "auto" and (not terminal or _columns() < _NARROWEST)):
         yield Lines()
         return
-    view = View()
+    view = View(steered)
     try:
         yield view
     finally:
         view.close()
+
+
+@contextmanager
+def keyboard(ui: str) -> Iterator[runner.Keys]:
+    """What is pressed while the live view is shown; nothing where standard input or error is no terminal."""
+    if ui not in ("auto", "live") or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        yield tuple
+        return
+    try:
+        import termios
+        import tty
+    except ImportError:
+        yield tuple
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor)
+        yield lambda: _pressed(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _pressed(descriptor: int) -> str:
+    """The keys that wait to be read; "" also where this process is in the background."""
+    import os
+    import select
+
+    try:
+        if os.getpgrp() != os.tcgetpgrp(descriptor) or not select.select([descriptor], [], [], 0)[0]:
+            return ""
+        return os.read(descriptor, 64).decode(errors="ignore")
+    except OSError:
+        return ""
 
 
 def _columns() -> int:
@@ -115,7 +152,8 @@ def _shown(times: LiveTimes) -> list[tuple[str, int | None]]:
 class View:
     """The live view: verdict word and progress, load, response times, endpoints worst first, errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, steered: bool = False) -> None:
+        self._steered = steered
         self._live: RichLive | None = None
         self._console: Console | None = None
         self._order: runner.Order | None = None
@@ -185,6 +223,10 @@ class View:
         yield head
         line = Text()
         line.append(f"{word:<11}", style=_WORD_STYLES.get(word, ""))
+        if live.paused:
+            line.append("PAUSED  ", style="bold yellow")
+        if live.factor != 1.0:
+            line.append(f"load × {live.factor:.3g}  ", style="bold")
         line.append(self._reason or live.health_line(), style="yellow" if self._reason else "dim")
         if word == "INVALID":
             line.append("   these numbers describe the generator, not your server", style="bold red")
@@ -240,7 +282,8 @@ class View:
         if worst:
             said = " · ".join(f"{outcome.word} {name} ×{count:,}" for name, outcome, count in worst)
             yield Text(said, style="red", no_wrap=True, overflow="ellipsis")
-        yield Text("Ctrl-C stops, keeps and reports", style="dim")
+        steering = "   p pause   + - load by a tenth   ] next stage" if self._steered else ""
+        yield Text(f"{'q' if self._steered else 'Ctrl-C'} stops, keeps and reports{steering}", style="dim")
 
 
 def _plain(text: str) -> Any:

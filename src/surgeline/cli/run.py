@@ -85,8 +85,8 @@ def run(subject: str, **options: Any) -> int:
 
 def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool) -> int:
     """Runs the order, shows it meanwhile, prints what came of it; the exit code."""
-    with stopping() as stop, live.observer(ui) as observer:
-        finished = runner.carry_out(order, observer, stop)
+    with stopping() as stop, live.keyboard(ui) as keys, live.observer(ui, keys is not tuple) as observer:
+        finished = runner.carry_out(order, observer, stop, keys)
     index(order.root).record(finished.run)
     show(finished.run.path, finished.document, as_json, ascii_only)
     return exit_code(finished.document)

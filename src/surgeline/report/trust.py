@@ -20,6 +20,9 @@ _RANK: dict[Level, int] = {"warning": 0, "note": 1, "good": 2}
 LONG_WARM_UP_RATIO = 0.1
 """A warm-up that takes more than this part of its stage is worth a sentence (taste)."""
 
+MOST_ACTS = 8
+"""As many acts of an operator are told; the others are counted."""
+
 
 class Trust(NamedTuple):
     """One statement. `about` is a stable word for what it is about."""
@@ -37,6 +40,8 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
         *_due(summary),
         *_books(summary),
         *_unsent(summary),
+        *_question(summary),
+        *_steered(summary),
         *_ending(summary),
         *_machine(summary),
         *_samples(summary),
@@ -79,6 +84,37 @@ def _server(summary: Summary) -> Iterator[Trust]:
         facts.append(plural(round(server.descriptors_max), "descriptor"))
     many = f" and its children, {server.processes} in all" if server.processes > 1 else ""
     yield Trust("server", "note", f"The served process{many} was watched: {', '.join(facts)}.")
+
+
+def _question(summary: Summary) -> Iterator[Trust]:
+    """What a load with a name asks."""
+    preset = (summary.run.get("settings") or {}).get("preset")
+    if isinstance(preset, dict) and all(isinstance(preset.get(key), str) for key in ("question", "answered_by")):
+        asked, answered = shown(preset["question"]), shown(preset["answered_by"])
+        yield Trust(
+            "question", "note", f"The load ({shown(str(preset.get('name')))}) asks: {asked} Look at {answered}."
+        )
+
+
+_ACTS = {"pause": "paused", "resume": "went on", "next_stage": "next stage", "append_stage": "a stage added"}
+
+
+def _steered(summary: Summary) -> Iterator[Trust]:
+    """What an operator did to the load, and what the engine had to say about it."""
+    if summary.acts:
+        told = [
+            f"{f'{act.factor:.3g} times the plan' if act.do == 'scale' else _ACTS.get(act.do, shown(act.do))}"
+            f" from {units.format_duration(act.at_ns)} on"
+            for act in summary.acts[:MOST_ACTS]
+        ]
+        more = f", and {len(summary.acts) - MOST_ACTS} more" if len(summary.acts) > MOST_ACTS else ""
+        yield Trust(
+            "steered",
+            "note",
+            f"The load was steered by hand: {', '.join(told)}{more}. Planned rates follow; the names of stages do not.",
+        )
+    for note in summary.notes[:MOST_ACTS]:
+        yield Trust("note", "note", f"The engine notes: {shown(note)}.")
 
 
 def _generator(summary: Summary) -> Iterator[Trust]:
