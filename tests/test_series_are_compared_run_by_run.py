@@ -186,6 +186,10 @@ def test_too_few_samples_for_a_percentile_are_said():
     assert _row(found, "p99").word is None
     assert "too few samples" in _row(found, "p99").reason
     assert _row(found, "p50").word is not None
+    # What was not measured does not pass a gate that looks at it.
+    gated = compare_runs(a_side("a", count=100), a_side("b", 5, 40, count=100), budgets=Budgets.parse("p99:5%"))
+    assert gated.gate == "inconclusive"
+    assert {c.gate for c in gated.changes if c.metric == "p99" and c.endpoint != ALL} == {"inconclusive"}
 
 
 def test_errors_are_compared_in_points_and_no_error_passes_the_gate():

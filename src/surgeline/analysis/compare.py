@@ -503,19 +503,21 @@ def _tabled(changes: Sequence[Change], sides: _Sides) -> list[Change]:
 
 
 def _gated(changes: Sequence[Change], budgets: Budgets, endpoints: int) -> list[Change]:
-    """What the gate looks at: each endpoint's gated metrics and the whole's capacity, adjusted together (Holm)."""
-    looked = [
+    """What the gate looks at: each endpoint's gated metrics and the whole's capacity, adjusted together (Holm).
+
+    A figure that it should look at and that was not measured does not pass: it is inconclusive.
+    """
+    wanted = {
         i
         for i, c in enumerate(changes)
-        if c.p_gate is not None
-        and c.metric in budgets.gated
-        and (c.endpoint != ALL or c.metric in ("capacity", "goodput") or endpoints == 0)
-    ]
+        if c.metric in budgets.gated and (c.endpoint != ALL or c.metric in ("capacity", "goodput") or endpoints == 0)
+    }
+    looked = [i for i in sorted(wanted) if changes[i].p_gate is not None]
     adjusted = dict(zip(looked, effects.holm([changes[i].p_gate or 0.0 for i in looked]), strict=True))
     found = []
     for i, change in enumerate(changes):
         if i not in adjusted:
-            found.append(replace(change, p_gate=None, gate=""))
+            found.append(replace(change, p_gate=None, gate="inconclusive" if i in wanted else ""))
             continue
         sure = adjusted[i] < effects.GATE_LEVEL
         word = {"over": "failed" if sure else "inconclusive", "within": "passed"}.get(change.gate, "inconclusive")
