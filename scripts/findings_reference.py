@@ -4,9 +4,11 @@ The examples are what the rules say of runs against pretend servers, so they are
 compares the pages with the rules; after a change of a rule, run this and read the difference.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,9 @@ def _of_single_requests() -> Iterator[Finding]:
     limited = scripted.failing_share(scripted.lognormal(3 * MS), 0.2, 429)
     yield from judge(_summary(_open(50, 100, 200), limited, None))
     yield from judge(_summary(_open(60, 120, 240), _thrashing(), None))
+    entries = json.loads((resources.files("surgeline") / "reference_times.json").read_text("utf-8"))["entries"]
+    slow = _summary(_open(20), scripted.lognormal(900 * MS), None)
+    yield from judge(replace(slow, run={**slow.run, "reference_times": entries}))
     cold = scripted.until(3 * S, scripted.lognormal(400 * MS), scripted.lognormal(3 * MS))
     yield from judge(_summary(_open(50), cold, None))
     for server in (scripted.ramping(scripted.lognormal(20 * MS), MS // 5), scripted.lognormal(20 * MS)):

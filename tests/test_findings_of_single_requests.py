@@ -1,8 +1,10 @@
 """Findings that single requests, exchanges and the look beforehand support: each speaks up, each can be quiet."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -330,3 +332,23 @@ def test_nothing_is_said_without_rows():
     """No row, no exchange: no traits, and no finding that rests on them."""
     assert traits.look([], [], {}) == Traits()
     assert math.isfinite(seen(rows([1.0])).mean_bytes)
+
+
+def test_reference_times_speak_only_where_nobody_has_set_an_objective():
+    """900 ms for a search is slow by convention, with source and year; an objective of the user's own silences that."""
+    entries = json.loads((resources.files("surgeline") / "reference_times.json").read_text("utf-8"))["entries"]
+    assert all(entry["source"] and entry["year"] and entry["good_ms"] < entry["acceptable_ms"] for entry in entries)
+    for slo, path, median, expected in (
+        ((), "/search", 1500, 1),
+        (("p95 < 3s",), "/search", 1500, 0),
+        ((), "/search", 100, 0),
+        ((), "/health", 300, 1),
+    ):
+        plan = open_plan((20,), "15s", path, slo=list(slo))
+        recording = scripted.play(plan, scripted.lognormal(median * MS))
+        found = judge(summary_from(recording, run_json(plan, reference_times=entries)))
+        assert len(said(found, "reference.slow", "explore")) == expected
+    assert (
+        said(judge(summary_from(recording, run_json(plan, reference_times=["?", {"path": "("}]))), "reference.slow")
+        == []
+    )

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,7 @@ LOOK_EVERY_S = 0.2
 MOST_ROWS_AS_CSV = 1_000_000
 """Above this, `requests.csv` is written by `surgeline export` alone: a spreadsheet takes no more."""
 GRACE_NS = 10 * units.NS_PER_S
+_OUR_REFERENCE_TIMES = resources.files("surgeline") / "reference_times.json"
 HEAD_START_NS = 50 * units.NS_PER_MS
 """What an engine in this process needs to compile a plan and start its threads; ten times what was measured."""
 
@@ -306,6 +308,7 @@ def _meta(order: Order) -> dict[str, Any]:
         "versions": environment.versions(),
         "command": list(order.command),
         "notes": list(order.notes),
+        "reference_times": _reference_times(order.root),
         "looked": [dict(seen) for seen in order.looked],
         "series": dict(order.series) if order.series else None,
     }
@@ -334,6 +337,18 @@ def _data(order: Order) -> list[dict[str, Any]]:
         }
         for name, feed in order.data.items()
     ]
+
+
+def _reference_times(root: Path) -> list[Any]:
+    """What to expect of endpoints of a kind: the user's own file beside the runs, else ours; kept with the run."""
+    own = root / "reference-times.json"
+    try:
+        text = own.read_text("utf-8") if own.exists() else _OUR_REFERENCE_TIMES.read_text("utf-8")
+        found = json.loads(text)
+    except (OSError, ValueError):
+        return []
+    entries = found.get("entries") if isinstance(found, dict) else None
+    return entries[:100] if isinstance(entries, list) else []
 
 
 def _search(pilot: "Pilot") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from surgeline.findings import (
     latency_rising,
     payload_size_latency,
     recovery_time,
+    reference_slow,
     samples_too_few,
     saturation_plateau,
     saturation_retrograde,
@@ -72,6 +73,7 @@ RULES: tuple[Rule, ...] = (
     errors_none.RULE,
     latency_flat.RULE,
     generator_saturated.RULE,
+    reference_slow.RULE,
     samples_too_few.RULE,
 )
 """Every judgement; its id is unique, and is the id of every finding it makes."""
