@@ -41,6 +41,7 @@ class _Silent:
 
 @pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_freeze_is_felt_by_everyone_who_was_due_during_it(freezing: tuple[str, Path], tmp_path: Path) -> None:
     """
     200 arrivals per second for 20 s, and the server freezes for one second in five. What each request would have waited

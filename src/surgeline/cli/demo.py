@@ -37,7 +37,7 @@ def demo(faults: str, engine: str, stage: str | None, out: Path, ui: str, ascii_
     missing = available()
     engines = ["locust", "native"] if engine == "both" else [engine]
     if missing and "native" in engines:
-        style.warn(f"NO NATIVE ENGINE: {missing}. The demo runs on the Locust engine alone.")
+        style.note(f"Locust alone sends: {missing}")
         engines = ["locust"]
     finished: list[runner.Finished] = []
     with tempfile.TemporaryDirectory(prefix="surgeline-shop-") as place, stopping() as stop:
