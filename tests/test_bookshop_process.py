@@ -117,6 +117,7 @@ def test_the_access_log_has_a_line_for_every_request_with_its_run(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_stall_is_felt_by_whoever_asks_and_is_in_the_log(tmp_path: Path) -> None:
     """Somebody who asks again and again waits about 250 ms once in 4 s, when the log says the shop stood still."""
     log = tmp_path / "access.jsonl"

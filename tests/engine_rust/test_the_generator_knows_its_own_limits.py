@@ -105,6 +105,7 @@ print(json.dumps([outcomes, books]))
 """
 
 
+@pytest.mark.alone
 def test_descriptors_that_run_out_are_the_generators_fault(port: int) -> None:
     """
     Fifty users and descriptors for about fifteen: the others' requests are not sent, by kind; those who have a
