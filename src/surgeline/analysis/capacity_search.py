@@ -52,7 +52,9 @@ PILED = 0.93
 """With fewer answers than this share of what was due, requests pile up."""
 FULL_WIDTH_REQUESTS = 4000
 """Requests in a probe at which the interval is as wide as simulation found necessary; more of them make it narrower."""
-LEAST_BELOW, LEAST_ABOVE = 0.05, 0.03
+LEAST_BELOW, LEAST_ABOVE = 0.06, 0.04
+RESERVE_S = 4.0
+"""Of the budget is kept for the last answers, so that the whole run ends within it."""
 MOST_HICCUPS = 3
 """Steps that the generator may spoil; each is tried once more."""
 SCARCE_PER_S = 100.0
@@ -134,7 +136,7 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
     A function of the history alone. Settle steps, one after each other step, are `settle_after`'s to name.
     """
     steps = [tried for tried in history if tried.role != "settle"]
-    left = search.budget_s - sum(tried.duration_s for tried in history)
+    left = search.budget_s - RESERVE_S - sum(tried.duration_s for tried in history)
     if not steps:
         return Move("floor", search.lowest, FLOOR_S)
     if _over(steps, left):
@@ -389,7 +391,10 @@ def crossing(steps: Sequence[Tried]) -> float | None:
     rate = math.exp(found)
     overrun = [t for t in used if t.role in ("probe", "hold") and not t.passed and t.completed_per_s < t.rate_per_s]
     if overrun:
-        rate = min(rate, float(np.median([tried.completed_per_s for tried in overrun])))
+        # A server that collapses does less when overrun than it held before: what held in a long step stays held.
+        held = [t.rate_per_s for t in used if t.role in ("probe", "hold") and (t.score or 0.0) + t.score_se < 0.0]
+        most = float(np.median([tried.completed_per_s for tried in overrun]))
+        rate = min(rate, max([most, *(r for r in held if r <= rate)]))
     return rate
 
 
@@ -414,7 +419,7 @@ def _interval(sound: Sequence[Tried], rate: float | None, failed: bool) -> tuple
         return rate, None
     long = [tried for tried in sound if tried.role in ("probe", "hold")]
     requests = rate * PROBE_S
-    scale = min(max(math.sqrt(FULL_WIDTH_REQUESTS / max(requests, 1.0)), 0.6), 6.0)
+    scale = min(max(math.sqrt(FULL_WIDTH_REQUESTS / max(requests, 1.0)), 0.7), 6.0)
     sure = [(t.rate_per_s, t.score or 0.0, t.score_se) for t in long]
     below = [r for r, score, se in sure if score + se < 0 and r <= rate]
     above = [r for r, score, se in sure if score - se > 0 and r >= rate]

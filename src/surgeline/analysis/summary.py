@@ -57,9 +57,11 @@ def summarise(
     begin, end = book.begin_ns, book.end_ns
     total = book.figures("", None, None, begin, end)
     whole = _with_shares([book.figures(name, None, name, begin, end) for name in book.endpoints])
-    objectives = slo.judge(slo.objectives_of(run), book, stages)
+    # What a search puts between its steps is there to drain them: its requests wait for those before.
+    steps = [stage for stage in stages if stage.role != "settle"]
+    objectives = slo.judge(slo.objectives_of(run), book, steps)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
-    saturated = capacity.saturation(stages)
+    saturated = capacity.saturation(steps)
     server = _server_health(run, book)
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
@@ -76,7 +78,7 @@ def summarise(
         errors=errors,
         health=_generator_health(run, book),
         objectives=objectives,
-        holds=slo.holds(objectives, stages),
+        holds=slo.holds(objectives, steps),
         validity=word,
         validity_reasons=reasons,
         response_is_service=not run.get("due_known", True),

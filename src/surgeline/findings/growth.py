@@ -72,8 +72,8 @@ class Growth:
 
 
 def usable(summary: Summary) -> list[StageFigures]:
-    """Stages that say something about the server, by load."""
-    return [stage for stage in by_load(summary.stages) if stage.validity != "invalid"]
+    """Stages that say something about the server, by load; what a search only drains queues with does not."""
+    return [stage for stage in by_load(summary.stages) if stage.validity != "invalid" and stage.role != "settle"]
 
 
 def of(stage: StageFigures, endpoint: str | None) -> EndpointFigures | None:

@@ -19,7 +19,8 @@ LEAST_NS = 5e6
 def judge(summary: Summary) -> list[Finding]:
     """For the first stage after the peak whose load is again like one before it; nothing where there is none."""
     stages = [stage for stage in summary.stages if stage.validity != "invalid"]
-    if len(stages) < 3:
+    if len(stages) < 3 or summary.capacity is not None:
+        # A search measures recovery after each failure, and says so beside its capacity.
         return []
     peak = max(range(len(stages)), key=lambda i: (load_of(stages[i]), -i))
     if peak + 1 >= len(stages) or not peak:
