@@ -1,5 +1,7 @@
 //! The request engine as the Python module `surgeline._engine`: converts, releases the GIL, maps errors; nothing else.
 
+mod client;
+
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -130,6 +132,12 @@ fn version() -> &'static str {
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Running>()?;
+    module.add_class::<client::Answer>()?;
+    module.add_class::<client::Client>()?;
+    module.add_class::<client::Samples>()?;
+    module.add_class::<client::Tally>()?;
+    module.add_function(wrap_pyfunction!(client::kind_word, module)?)?;
+    module.add_function(wrap_pyfunction!(client::locust_bucket, module)?)?;
     module.add_function(wrap_pyfunction!(start, module)?)?;
     module.add_function(wrap_pyfunction!(schedule, module)?)?;
     module.add_function(wrap_pyfunction!(histogram_index, module)?)?;

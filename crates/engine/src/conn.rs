@@ -65,6 +65,9 @@ impl ConnId {
     }
 }
 
+/// Reads from a socket, and tells when the kernel received the last of the bytes: wall clock, ns; 0 where it does not say.
+pub type Receive = fn(&TcpStream, &mut [u8]) -> io::Result<(usize, Ns)>;
+
 /// What an exchange needs to know beside its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
@@ -126,6 +129,10 @@ pub struct Completion {
     pub open: bool,
     /// Whether the head has a `Set-Cookie`.
     pub sets_cookie: bool,
+    /// Whether the head has a `Content-Encoding`.
+    pub encoded: bool,
+    /// Whether the connection was reset, not closed.
+    pub reset: bool,
     /// Bytes sent: of the request; plaintext under TLS.
     pub bytes_out: u64,
     /// Bytes received: head and body as framed; plaintext under TLS.
@@ -167,6 +174,15 @@ struct Conn {
     generation: u32,
     stream: Option<TcpStream>,
     tls: Option<Box<ClientConnection>>,
+    /// What its TLS begins from; None for a connection in the clear.
+    setup: Option<Arc<Tls>>,
+    receive: Receive,
+    /// The last receive time stamp, wall clock, ns; 0 for none.
+    stamp: Ns,
+    /// It was reset.
+    reset: bool,
+    /// A pause of the target that ends the exchange, ns; 0 where only the deadline does.
+    silence: Ns,
     /// Exchanges that have ended on it.
     served: u32,
     exchange: Exchange,
@@ -220,7 +236,10 @@ pub struct Connections {
     now: Ns,
     addresses: Vec<SocketAddr>,
     next_address: usize,
-    tls: Option<Tls>,
+    tls: Option<Arc<Tls>>,
+    receive: Receive,
+    /// Wall clock minus clock; None where receive time stamps are not to be used.
+    offset: Option<Ns>,
     max_body: u64,
     slots: Vec<Conn>,
     free: Vec<u32>,
@@ -260,7 +279,9 @@ impl Connections {
             now: clock.now(),
             addresses: addresses.to_vec(),
             next_address: first_address,
-            tls,
+            tls: tls.map(Arc::new),
+            receive: socket_read,
+            offset: None,
             max_body,
             slots: Vec::new(),
             free: Vec::new(),
@@ -274,6 +295,28 @@ impl Connections {
     /// Becomes readable when there is something to do; for a loop of somebody else's.
     pub fn fd(&self) -> RawFd {
         self.poll.as_raw_fd()
+    }
+
+    /// Has sockets read by `receive`, which knows receive time stamps. Holds for connections that begin later.
+    pub fn read_with(&mut self, receive: Receive) {
+        self.receive = receive;
+    }
+
+    /// What the wall clock is ahead of the clock, for receive time stamps; None discards them.
+    pub fn set_offset(&mut self, offset: Option<Ns>) {
+        self.offset = offset;
+    }
+
+    /// Has the poll become readable when `next_deadline` comes, for who watches `fd`.
+    pub fn arm(&mut self) -> io::Result<()> {
+        let next = self.next_deadline();
+        self.timer.arm(self.clock, next).map(|_| ())
+    }
+
+    /// From now on the exchange on this connection ends when the target is silent for so long, instead of at its
+    /// deadline, which then only limits how long a new connection may take.
+    pub fn set_silence(&mut self, id: ConnId, silence: Ns) {
+        self.slots[id.slot as usize].silence = silence;
     }
 
     /// Ends a `wait` from another thread.
@@ -361,9 +404,20 @@ impl Connections {
     pub fn acquire_new(&mut self) -> Result<ConnId, Kind> {
         let address = self.addresses[self.next_address % self.addresses.len()];
         self.next_address = self.next_address.wrapping_add(1);
+        self.acquire_to(address, self.tls.clone(), |_| {})
+    }
+
+    /// Begins a new connection to an address of the caller's, over TLS if that is given. `prepare` sees the socket.
+    pub fn acquire_to(
+        &mut self,
+        address: SocketAddr,
+        tls: Option<Arc<Tls>>,
+        prepare: impl FnOnce(&TcpStream),
+    ) -> Result<ConnId, Kind> {
         let mut stream = TcpStream::connect(address).map_err(|error| connect_kind(&error))?;
         // A socket that does not take the option still works, only later.
         let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Conn::new());
             self.slots.len() as u32 - 1
@@ -377,6 +431,8 @@ impl Connections {
         }
         conn.state = State::Connecting;
         conn.stream = Some(stream);
+        conn.setup = tls;
+        conn.receive = self.receive;
         (conn.connected, conn.secured, conn.served) = (-1, -1, 0);
         (conn.drained, conn.hung_up) = (false, false);
         self.open += 1;
@@ -546,7 +602,7 @@ impl Connections {
         }
         conn.connected = self.clock.now();
         self.now = conn.connected;
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = &conn.setup {
             conn.state = State::Handshaking;
             match tls.connect() {
                 Ok(mut session) => {
@@ -578,6 +634,14 @@ impl Connections {
         let conn = &mut self.slots[slot];
         conn.state = State::Busy;
         conn.first_write(Payload::Own, self.clock);
+        if conn.silence > 0 {
+            conn.exchange.deadline = self.clock.now() + conn.silence;
+            if conn.exchange.deadline < conn.queued {
+                conn.queued = conn.exchange.deadline;
+                let entry = (conn.queued, slot as u32, conn.generation);
+                self.deadlines.push(Reverse(entry));
+            }
+        }
         self.read_answer(slot)
     }
 
@@ -593,9 +657,14 @@ impl Connections {
             match self.slots[slot].fill(&mut self.buffer) {
                 Fill::Data(size) => {
                     self.now = self.clock.now();
-                    match self.slots[slot].feed(&self.buffer[..size], self.now, self.max_body) {
+                    let conn = &mut self.slots[slot];
+                    if conn.silence > 0 {
+                        conn.exchange.deadline = self.now + conn.silence;
+                    }
+                    let arrived = conn.arrived(self.now, self.offset);
+                    match conn.feed(&self.buffer[..size], arrived, self.max_body) {
                         Ok(None) => {}
-                        Ok(Some(ending)) => return Some(self.complete(slot, ending)),
+                        Ok(Some(ending)) => return Some(self.complete(slot, ending, arrived)),
                         Err(kind) => return Some(self.fail(slot, kind)),
                     }
                 }
@@ -609,6 +678,7 @@ impl Connections {
                     return Some(self.end_of_stream(slot, clean));
                 }
                 Fill::Broken => {
+                    self.slots[slot].reset = true;
                     self.now = self.clock.now();
                     return Some(self.fail_broken(slot));
                 }
@@ -619,13 +689,13 @@ impl Connections {
         None
     }
 
-    fn complete(&mut self, slot: usize, ending: Ending) -> Completion {
+    fn complete(&mut self, slot: usize, ending: Ending, end: Ns) -> Completion {
         let id = self.id(slot);
         let conn = &mut self.slots[slot];
         conn.bytes_in -= ending.extra as u64;
         let keep_alive = conn.head.as_ref().is_some_and(|head| head.keep_alive);
         let whole = !conn.unsent && !conn.write_failed && !conn.hung_up && ending.extra == 0;
-        let mut completion = conn.completion(id, self.now, None, ending.head, ending.body);
+        let mut completion = conn.completion(id, end, None, ending.head, ending.body);
         if keep_alive && whole && conn.is_silent() {
             conn.state = State::Idle;
             conn.served = conn.served.saturating_add(1);
@@ -646,7 +716,7 @@ impl Connections {
             Receiving::ToTheEnd => {
                 let ending = Ending { head: Place::Connection, body: Place::Connection, extra: 0 };
                 conn.hung_up = true;
-                self.complete(slot, ending)
+                self.complete(slot, ending, self.now)
             }
         }
     }
@@ -682,6 +752,7 @@ impl Connections {
         // Dropping the socket takes it out of the poll.
         conn.stream = None;
         conn.tls = None;
+        conn.setup = None;
         conn.queued = Ns::MAX;
         self.open -= 1;
         self.free.push(slot as u32);
@@ -707,6 +778,11 @@ impl Conn {
             generation: 0,
             stream: None,
             tls: None,
+            setup: None,
+            receive: socket_read,
+            stamp: 0,
+            reset: false,
+            silence: 0,
             served: 0,
             exchange: Exchange { owner: 0, begin: 0, deadline: Ns::MAX, keep: 0, bodyless: false },
             out: Vec::new(),
@@ -737,12 +813,25 @@ impl Conn {
         self.head = None;
         (self.out_at, self.unsent, self.write_failed) = (0, false, false);
         (self.interim, self.body_length) = (0, 0);
+        (self.stamp, self.silence, self.reset) = (0, 0, false);
         (self.sent, self.first, self.bytes_in, self.bytes_out) = (-1, -1, 0, 0);
         for bytes in [&mut self.head_bytes, &mut self.body_bytes] {
             bytes.clear();
             if bytes.capacity() > KEPT_CAPACITY {
                 *bytes = Vec::new();
             }
+        }
+    }
+
+    /// When what was read last came in: by the kernel's stamp where there is one, within what is possible.
+    #[inline]
+    fn arrived(&self, now: Ns, offset: Option<Ns>) -> Ns {
+        match offset {
+            Some(offset) if self.stamp != 0 => {
+                let earliest = self.exchange.begin.max(self.sent).max(self.first).min(now);
+                (self.stamp - offset).clamp(earliest, now)
+            }
+            _ => now,
         }
     }
 
@@ -817,15 +906,17 @@ impl Conn {
     fn fill(&mut self, buffer: &mut [u8]) -> Fill {
         let Some(stream) = &mut self.stream else { return Fill::Broken };
         if let Some(session) = &mut self.tls {
-            return fill_tls(session, stream, buffer, &mut self.drained, self.hung_up);
+            let hung_up = self.hung_up;
+            return fill_tls(session, stream, self.receive, &mut self.stamp, buffer, &mut self.drained, hung_up);
         }
         if self.drained {
             return Fill::Drained;
         }
         loop {
-            match socket_read(stream, buffer) {
-                Ok(0) => return Fill::Eof { clean: true },
-                Ok(size) => {
+            match (self.receive)(stream, buffer) {
+                Ok((0, _)) => return Fill::Eof { clean: true },
+                Ok((size, stamp)) => {
+                    self.stamp = stamp;
                     self.drained = size < buffer.len() && !self.hung_up;
                     return Fill::Data(size);
                 }
@@ -993,9 +1084,13 @@ impl Conn {
     }
 
     fn completion(&mut self, conn: ConnId, end: Ns, error: Option<Kind>, head: Place, body: Place) -> Completion {
-        let (status, minor, sets_cookie, location, server_timing) = match &mut self.head {
-            Some(head) => (head.status, head.minor, head.sets_cookie, head.location.take(), head.server_timing.take()),
-            None => (0, 0, false, None, None),
+        let (status, minor, sets_cookie, encoded) = match &self.head {
+            Some(head) => (head.status, head.minor, head.sets_cookie, head.encoded),
+            None => (0, 0, false, false),
+        };
+        let (location, server_timing) = match &mut self.head {
+            Some(head) => (head.location.take(), head.server_timing.take()),
+            None => (None, None),
         };
         Completion {
             owner: self.exchange.owner,
@@ -1008,6 +1103,8 @@ impl Conn {
             reused: self.served > 0,
             open: true,
             sets_cookie,
+            encoded,
+            reset: self.reset,
             bytes_out: self.bytes_out,
             bytes_in: self.bytes_in,
             body_length: self.body_length,
@@ -1062,6 +1159,8 @@ impl Conn {
 fn fill_tls(
     session: &mut ClientConnection,
     stream: &TcpStream,
+    receive: Receive,
+    stamp: &mut Ns,
     buffer: &mut [u8],
     drained: &mut bool,
     hung_up: bool,
@@ -1077,9 +1176,12 @@ fn fill_tls(
         if *drained {
             return Fill::Drained;
         }
-        let mut wire = Wire::new(stream);
+        let mut wire = Wire { stream, receive, stamp: 0, short: false };
         match session.read_tls(&mut wire) {
-            Ok(_) => *drained = wire.short && !hung_up,
+            Ok(_) => {
+                *drained = wire.short && !hung_up;
+                *stamp = wire.stamp;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 *drained = true;
@@ -1101,18 +1203,21 @@ fn fill_tls(
 /// The socket as TLS sees it; notices whether a read has emptied it.
 struct Wire<'a> {
     stream: &'a TcpStream,
+    receive: Receive,
+    stamp: Ns,
     short: bool,
 }
 
 impl<'a> Wire<'a> {
     fn new(stream: &'a TcpStream) -> Self {
-        Self { stream, short: false }
+        Self { stream, receive: socket_read, stamp: 0, short: false }
     }
 }
 
 impl Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let size = socket_read(self.stream, buffer)?;
+        let (size, stamp) = (self.receive)(self.stream, buffer)?;
+        self.stamp = stamp;
         self.short = 0 < size && size < buffer.len();
         Ok(size)
     }
@@ -1136,8 +1241,8 @@ fn socket_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 
 /// `recv`, likewise.
 #[cfg(target_os = "linux")]
-fn socket_read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::net::recv(stream, buffer, rustix::net::RecvFlags::empty())?.0)
+fn socket_read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Ns)> {
+    Ok((rustix::net::recv(stream, buffer, rustix::net::RecvFlags::empty())?.0, 0))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -1146,8 +1251,8 @@ fn socket_write(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn socket_read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    stream.read(buffer)
+fn socket_read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Ns)> {
+    Ok((stream.read(buffer)?, 0))
 }
 
 fn has_empty_line(bytes: &[u8]) -> bool {

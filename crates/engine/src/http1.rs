@@ -52,6 +52,8 @@ pub struct Head {
     pub keep_alive: bool,
     /// Whether there is a `Set-Cookie`.
     pub sets_cookie: bool,
+    /// Whether there is a `Content-Encoding`.
+    pub encoded: bool,
     /// Where the value of `Location` lies in the head.
     pub location: Option<Range<usize>>,
     /// Where the value of `Server-Timing` lies in the head.
@@ -103,6 +105,7 @@ fn meaning(bytes: &[u8], length: usize, response: &httparse::Response<'_, '_>, b
         framing: Framing::Close,
         keep_alive: minor == 1,
         sets_cookie: false,
+        encoded: false,
         location: None,
         server_timing: None,
     };
@@ -132,6 +135,7 @@ fn meaning(bytes: &[u8], length: usize, response: &httparse::Response<'_, '_>, b
                 }
             }
             10 if header.name.eq_ignore_ascii_case("set-cookie") => head.sets_cookie = true,
+            16 if header.name.eq_ignore_ascii_case("content-encoding") => head.encoded = true,
             8 if header.name.eq_ignore_ascii_case("location") => head.location = Some(place(header.value)),
             13 if header.name.eq_ignore_ascii_case("server-timing") => {
                 head.server_timing = Some(place(header.value));

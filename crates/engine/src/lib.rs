@@ -12,11 +12,14 @@
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
 //! 5. `run` holds the threads of one run and passes on what its operator wants.
 //!
+//! `client` stands beside that way: exchanges over `conn` that somebody else's event loop asks for, one at a time.
+//!
 //! Times are integer nanoseconds since the run's anchor on the monotonic clock.
 
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod client;
 pub mod clock;
 pub mod conn;
 pub mod exchange;

@@ -20,18 +20,24 @@ pub struct Tls {
 impl Tls {
     /// Reads the certificates to trust. The error is a sentence.
     pub fn new(target: &Target) -> Result<Self, String> {
+        let name = target.sni.as_ref().unwrap_or(&target.host);
+        Self::with(name, target.insecure, target.ca_file.as_deref())
+    }
+
+    /// For a server of this name, with the certificates of a file or of the system, or without asking for any.
+    pub fn with(name: &str, insecure: bool, ca_file: Option<&str>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        let builder = if target.insecure {
+        let builder = if insecure {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
         } else {
-            builder.with_root_certificates(roots(target.ca_file.as_deref())?)
+            builder.with_root_certificates(roots(ca_file)?)
         };
         let mut config = builder.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = target.sni.as_ref().unwrap_or(&target.host).trim_matches(['[', ']']).to_owned();
+        let name = name.trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(name.clone())
             .map_err(|_| format!("'{name}' is neither a host name nor an address, TLS cannot ask for it"))?;
         Ok(Self { config: Arc::new(config), name })

@@ -1,0 +1,742 @@
+"""`FastHttpUser` on the native engine: the surface of Locust's own, over connections of ours.
+
+A request without anything unusual is put together from what the last one like it consisted of, sent, and its answer is
+wrapped without being looked into. Everything else goes the stock client's way down to the socket, and only there over the
+native connections: redirects, retries, cookies and exceptions are then its own code's. What the native connections do
+not do (streams, proxies, SSL contexts and pools of the user's own) goes over the stock client's sockets.
+"""
+
+import re
+import time
+from http.cookiejar import Cookie, CookieJar
+from json import dumps
+from typing import Any
+
+import gevent
+from geventhttpclient.client import HTTPClient
+from geventhttpclient.header import Headers
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
+from geventhttpclient.useragent import CompatRequest
+from locust.contrib import fasthttp as stock
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastRequest, FastResponse, LocustUserAgent
+from locust.user import User
+
+from surgeline.locust.native import BEFORE_SENDING, UNANSWERED, Ended, Origin, nanoseconds, transport_error
+from surgeline.locust.report import Told, reporter
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_TLS = frozenset({"tls_handshake", "tls_certificate"})
+_PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]*)?", re.ASCII)
+"""Paths that are sent as they are given."""
+_MOST_KEPT = 5_000
+"""Of anything that is kept by what users ask for."""
+_FINE = frozenset({200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 304})
+"""Statuses that are neither failures nor redirects."""
+_ABSOLUTE = stock.absolute_http_url_regexp
+
+
+class Jar(CookieJar):
+    """A cookie jar that knows when it has changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = 0
+        self._made: dict[tuple[str, int, str], bytes] = {}
+        self._made_at = -1
+        self._until = 0.0
+        self._rooted = True
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """As in the base class."""
+        self.changes += 1
+        super().set_cookie(cookie)
+
+    def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
+        """As in the base class."""
+        self.changes += 1
+        super().clear(domain, path, name)
+
+    def line(self, origin: tuple[str, int], url: str) -> bytes:
+        """The `Cookie` line for a URL, with its end; empty without cookies."""
+        if not self._cookies:  # type: ignore[attr-defined]  # the dict of all cookies
+            return b""
+        if self._made_at != self.changes or time.time() >= self._until:
+            self.clear_expired_cookies()
+            self._made.clear()
+            cookies = list(self)
+            self._until = min((c.expires for c in cookies if c.expires is not None), default=float("inf"))
+            self._rooted = all(cookie.path == "/" for cookie in cookies)
+            self._made_at = self.changes
+        key = (*origin, "" if self._rooted else url.partition("?")[0])
+        found = self._made.get(key)
+        if found is None:
+            request = stock.FastRequest(url, headers=Headers())
+            self.add_cookie_header(request)
+            value = request.headers.get("Cookie")
+            found = f"Cookie: {value}\r\n".encode("latin-1") if value else b""
+            if len(self._made) >= _MOST_KEPT:
+                self._made.clear()
+            self._made[key] = found
+        return found
+
+
+class Message:
+    """An answer in the form of geventhttpclient's response objects, read whole before it is shown."""
+
+    __slots__ = ("_headers", "_left", "_sent_request", "answer", "begin", "message_complete", "method")
+
+    def __init__(self, answer: Ended, begin: int, method: str, sent: str | None = None) -> None:
+        self.answer = answer
+        self.begin = begin
+        """When the request was begun, on whichever connection."""
+        self.method = method
+        self._sent_request = sent
+        self._headers: Headers | None = None
+        self._left: bytes | None = None
+        self.message_complete = True
+
+    @property
+    def _headers_index(self) -> Headers:
+        if self._headers is None:
+            self._headers = headers = Headers()
+            for name, value in self.answer.headers():
+                headers.add(name, value)
+        return self._headers
+
+    def get_code(self) -> int:
+        """The status."""
+        return self.answer.status
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+        return self.answer.status
+
+    @property
+    def status_message(self) -> str:
+        """What follows the status."""
+        return reason_of(self.answer.head)
+
+    @property
+    def version(self) -> str:
+        """The protocol's."""
+        return f"HTTP/1.{self.answer.minor}"
+
+    @property
+    def content_length(self) -> int | None:
+        """As announced."""
+        length = self._headers_index.get("content-length")
+        return int(length) if isinstance(length, str) else None
+
+    length = content_length
+
+    def read(self, length: int | None = None) -> bytes:
+        """What is left of the body, or as much of it."""
+        if self.answer.error is not None and self._left is None:
+            self._left = self.answer.body
+            raise body_error(self.answer.error)
+        left = self.answer.body if self._left is None else self._left
+        if length is None:
+            self._left = b""
+            return left
+        self._left = left[length:]
+        return left[:length]
+
+    def readline(self, sep: bytes = b"\r\n") -> bytes:
+        """The next line of the body, with its end."""
+        left = self.answer.body if self._left is None else self._left
+        at = left.find(sep)
+        if at < 0:
+            return b""
+        self._left = left[at + len(sep) :]
+        return left[: at + len(sep)]
+
+    def __iter__(self) -> "Message":
+        return self
+
+    def __next__(self) -> bytes:
+        data = self.read(4096)
+        if not data:
+            raise StopIteration
+        return data
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def info(self) -> Headers:
+        """The headers."""
+        return self._headers_index
+
+    @property
+    def headers(self) -> Any:
+        """The headers' items."""
+        return self._headers_index.items()
+
+    def items(self) -> Any:
+        """The headers' items."""
+        return self._headers_index.items()
+
+    def get(self, key: str, default: str | None = None) -> Any:
+        """A header."""
+        return self._headers_index.get(key, default)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str) -> Any:
+        return self._headers_index[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._headers_index
+
+    def should_keep_alive(self) -> bool:
+        """Whether the answer allows for another on its connection."""
+        return True
+
+    def should_close(self) -> bool:
+        """The opposite."""
+        return False
+
+
+def reason_of(head: bytes) -> str:
+    """The words behind the status in a head."""
+    return head.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2].partition(" ")[2]
+
+
+class _Lazy:
+    """What is worked out of an answer when somebody asks for it."""
+
+    __dict__: dict[str, Any]
+
+    @property
+    def headers(self) -> Any:
+        """The answer's."""
+        return self.__dict__["_response"]._headers_index
+
+    @headers.setter
+    def headers(self, value: Any) -> None:
+        if value is not None and "_response" in self.__dict__:
+            self.__dict__["_response"]._headers = value
+
+    @property
+    def request(self) -> Any:
+        """What was asked."""
+        request = self.__dict__.get("_made_request")
+        if request is None and (asked := self.__dict__.get("_asked")) is not None:
+            agent, method, url, headers, payload = asked
+            sent = agent.default_headers.copy()
+            sent.update(headers)
+            request = agent._make_request(url, method=method, headers=sent, payload=payload)
+            if (cookies := agent.cookie_line(url)) is not None:
+                request.headers.add("Cookie", cookies)
+            self.__dict__["_made_request"] = request
+        return request
+
+    @request.setter
+    def request(self, value: Any) -> None:
+        self.__dict__["_made_request"] = value
+
+
+class Response(_Lazy, FastResponse):
+    """A `FastResponse` whose headers, request and body are worked out when they are asked for."""
+
+
+class CatchingResponse(_Lazy, stock.ResponseContextManager):
+    """A `ResponseContextManager`, likewise."""
+
+    _told: Told | None = None
+
+    def _report_request(self) -> None:  # type: ignore[override]
+        if self._told is None:
+            super()._report_request()  # type: ignore[no-untyped-call]
+        else:
+            reporter(self._request_event).fire(self._told)
+
+
+for _class, _name in ((Response, "FastResponse"), (CatchingResponse, "ResponseContextManager")):
+    # Under the names by which locustfiles and their logs know them.
+    _class.__name__ = _class.__qualname__ = _name
+
+
+class StockCatchingResponse(stock.ResponseContextManager):
+    """For answers that are no answers."""
+
+    _told: Told | None = None
+
+    def _report_request(self) -> None:  # type: ignore[override]
+        if self._told is None:
+            super()._report_request()  # type: ignore[no-untyped-call]
+        else:
+            reporter(self._request_event).fire(self._told)
+
+
+StockCatchingResponse.__name__ = StockCatchingResponse.__qualname__ = "ResponseContextManager"
+
+
+def body_error(kind: str) -> Exception:
+    """What geventhttpclient raises when the body cannot be read to its end."""
+    match kind:
+        case "body_timeout":
+            return TimeoutError("timed out")
+        case "reset_mid_body":
+            return transport_error(kind)
+        case "short_body":
+            return HTTPParseError("Incomplete response.")
+        case "bad_chunk":
+            return HTTPParseError("Invalid character in chunk size", 12)
+    return HTTPParseError(kind)
+
+
+def _head_error(answer: Ended) -> BaseException:
+    """What it raises when there is no whole head."""
+    kind = answer.error or ""
+    if kind in UNANSWERED:
+        if answer.bytes_in == 0:
+            return HTTPConnectionClosed("connection closed.")
+        return HTTPParseError("Invalid EOF state", 14)
+    if kind in BEFORE_SENDING or kind.endswith("_timeout"):
+        return transport_error(kind)
+    if kind == "bad_chunk":
+        return body_error(kind)
+    if kind == "invalid_http":
+        return HTTPParseError("Expected HTTP/, RTSP/ or ICE/", 8)
+    return HTTPParseError(kind.replace("_", " "))
+
+
+class Agent(LocustUserAgent):
+    """The stock client's user agent; answers come over the native connections where those can."""
+
+    response_type = Response
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.given: Message | None = None
+        """An answer that has come already, for the request that is made next."""
+        self._origins: dict[int, tuple[HTTPClient, Origin]] = {}
+        self.insecure = bool(kwargs.get("insecure"))
+
+    def origin_of(self, client: HTTPClient) -> Origin:
+        """The native connections of one of the stock clients by host and port."""
+        found = self._origins.get(id(client))
+        if found is None:
+            tls = (self.insecure, None) if client.ssl else None
+            pool = client._connection_pool
+            origin = Origin(client.host, int(client.port or 80), tls)
+            origin.connect_ns = nanoseconds(pool.connection_timeout)
+            origin.silence_ns = nanoseconds(pool.network_timeout)
+            found = self._origins[id(client)] = (client, origin)
+        return found[1]
+
+    def cookie_line(self, url: str) -> str | None:
+        """The value of the `Cookie` header for a URL, as of now."""
+        if not isinstance(self.cookiejar, Jar):
+            return None
+        line = self.cookiejar.line(("", 0), url)
+        return line[8:-2].decode("latin-1") if line else None
+
+    def ask(self, client: HTTPClient, method: str, wire: bytes) -> Message:
+        """Sends bytes, again where the stock client would, and gives what came back, whatever it is."""
+        origin = self.origin_of(client)
+        semaphore = client._connection_pool._semaphore
+        semaphore.acquire()
+        try:
+            answer = origin.exchange(wire, method == "HEAD", origin.connect_ns, origin.silence_ns)
+            begin = answer.begin
+            left = client._connection_pool.size + 1
+            while answer.error in UNANSWERED and answer.bytes_in == 0 and method in _IDEMPOTENT and left > 0:
+                left -= 1
+                answer = origin.exchange(wire, method == "HEAD", origin.connect_ns, origin.silence_ns)
+        finally:
+            semaphore.release()
+        return Message(answer, begin, method)
+
+    def _urlopen(self, request: CompatRequest) -> FastResponse:
+        given, self.given = self.given, None
+        client = self.clientpool.get_client(request.url_split)
+        body = request.payload
+        if isinstance(body, str):
+            body = body.encode()
+        elif isinstance(body, bytearray):
+            body = bytes(body)
+        headers = request.headers
+        unusual = "expect" in headers or "transfer-encoding" in headers or not isinstance(body, bytes | None)
+        if given is None and (unusual or client.use_proxy):
+            return stock_urlopen(self, request)
+        if given is None:
+            text = client._build_request(
+                request.method.upper(), request.url_split.quoted_uri, body=body or b"", headers=headers, chunked=False
+            )
+            given = self.ask(client, request.method, text.encode("latin-1") + (body or b""))
+            given._sent_request = text
+        elif given._sent_request is None:
+            given._sent_request = client._build_request(
+                request.method.upper(), request.url_split.quoted_uri, body=body or b"", headers=headers, chunked=False  # type: ignore[arg-type]
+            )
+        if given.answer.error in _TLS:
+            # Nothing was sent. OpenSSL may trust or speak what rustls does not, and says why where it does not either.
+            return stock_urlopen(self, request)
+        answer = given.answer
+        # Broken chunks are found while the head is read, where they come with it.
+        headless = not answer.status or answer.error in BEFORE_SENDING or (answer.error == "bad_chunk" and not answer.body)
+        if answer.error is not None and headless:
+            error = _head_error(given.answer)
+            error.surgeline_message = given  # type: ignore[attr-defined]
+            raise error
+        return self.response_type(given, request=request, sent_request=given._sent_request)  # type: ignore[arg-type]
+
+
+def stock_urlopen(agent: Agent, request: CompatRequest) -> FastResponse:
+    """As the stock client does it, over its own sockets."""
+    client = agent.clientpool.get_client(request.url_split)
+    response = client.request(
+        request.method, request.url_split.quoted_uri, body=request.payload, headers=request.headers  # type: ignore[arg-type]
+    )
+    return FastResponse(response, request=request, sent_request=response._sent_request)  # type: ignore[arg-type]
+
+
+class Session(FastHttpSession):
+    """`FastHttpSession` on the native engine."""
+
+    client: Agent
+
+    def __init__(
+        self,
+        base_url: str | None,
+        request_event: Any,
+        user: User | None,
+        insecure: bool = True,
+        client_pool: Any = None,
+        ssl_context_factory: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(base_url, request_event, user, insecure, client_pool, ssl_context_factory, **kwargs)
+        self._stock_client = self.client
+        self._reporter = reporter(request_event) if request_event is not None else None
+        self._context = user is not None and type(user).context is not User.context
+        if self._reporter is not None:
+            self._reporter.look()
+        self._native = client_pool is None and ssl_context_factory is None and kwargs.get("proxy_host") is None
+        if not self._native:
+            return
+        factory = stock.insecure_ssl_context_factory if insecure else gevent.ssl.create_default_context
+        self.cookiejar = Jar()
+        self._stock_client.cookiejar = self.cookiejar
+        self.client = Agent(cookiejar=self.cookiejar, ssl_context_factory=factory, insecure=insecure, **kwargs)
+        self._stock_client.default_headers = self.client.default_headers
+        self._heads: dict[Any, tuple[bytes, bytes, bytes, bool] | None] = {}
+        self._heads_of: dict[str, Any] = {}
+        self._home: tuple[HTTPClient, tuple[str, int]] | None = None
+        self._home_of: str | None = None
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        name: str | None = None,
+        data: Any = None,
+        catch_response: bool = False,
+        stream: bool = False,
+        headers: dict[str, str] | None = None,
+        auth: tuple[str | bytes, str | bytes] | None = None,
+        json: Any = None,
+        allow_redirects: bool = True,
+        context: dict[str, Any] = {},  # noqa: B006  # as in the stock client; it is copied
+        **kwargs: Any,
+    ) -> Any:
+        """As `FastHttpSession.request`."""
+        if stream or not self._native or type(self.client) is not Agent:
+            return self._as_stock(
+                method, url, name, data, catch_response, stream, headers, auth, json, allow_redirects, context, kwargs
+            )
+        if self.request_name and not name:
+            name = self.request_name
+        built_url = url if _ABSOLUTE.match(url) else f"{self.base_url}{url}"
+        start_time = time.time()
+        if self._context:
+            context = {**self.user.context(), **context}  # type: ignore[union-attr]
+
+        simple = not headers
+        headers = dict(headers) if headers else {}
+        if auth:
+            headers["Authorization"] = stock._construct_basic_auth_str(auth[0], auth[1])  # type: ignore[no-untyped-call]
+            simple = False
+        elif self.auth_header:
+            headers["Authorization"] = self.auth_header
+            simple = False
+        if simple or ("Accept-Encoding" not in headers and "accept-encoding" not in headers):
+            headers["Accept-Encoding"] = "gzip, deflate, br"
+        if not data and json is not None:
+            data = dumps(json)
+            if simple:
+                headers["Content-Type"] = headers["Accept"] = "application/json"
+            else:
+                if "Content-Type" not in headers and "content-type" not in headers:
+                    headers["Content-Type"] = "application/json"
+                if "Accept" not in headers and "accept" not in headers:
+                    headers["Accept"] = "application/json"
+
+        agent = self.client
+        agent.given = None
+        message: Message | None = None
+        if not kwargs and (data is None or type(data) is str):
+            message = self._quickly(method, url, built_url, headers, data)
+        if message is not None:
+            answer = message.answer
+            if answer.status in _FINE and not answer.sets_cookie and answer.error is None and not answer.encoded:
+                response = Response.__new__(Response)
+                held = response.__dict__
+                held["_response"] = message
+                held["_asked"] = (agent, method, built_url, headers, data)
+                response._history = []
+                response._elapsed = answer.first_byte_s
+                body = response._cached_content = answer.body
+                message._left = b""
+                length = len(body)
+                if not catch_response and self._reporter is not None and self._reporter.look():
+                    milliseconds = (answer.end - message.begin) / 1e6
+                    self._reporter.quietly(method, name or url, milliseconds, length, built_url, response, answer)  # type: ignore[arg-type]
+                    return response
+                request_meta = {
+                    "request_type": method,
+                    "name": name or url,
+                    "context": context if self._context else dict(context),
+                    "response": response,
+                    "exception": None,
+                    "start_time": start_time,
+                    "url": built_url,
+                    "response_length": length,
+                    "response_time": (answer.end - message.begin) / 1e6,
+                }
+                return self._tell(request_meta, response, catch_response, message, 0)
+            agent.given = message
+        if not allow_redirects:
+            before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
+        perf = time.perf_counter()
+        try:
+            response = self._send_request_safe_mode(method, built_url, payload=data, headers=headers, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            if not allow_redirects:
+                agent.redirect_response_codes = before  # type: ignore[misc]
+        return self._conclude(
+            method, url, built_url, name, catch_response, dict(context), start_time, perf, response
+        )
+
+    def _conclude(
+        self,
+        method: str,
+        url: str,
+        built_url: str,
+        name: str | None,
+        catch_response: bool,
+        context: dict[str, Any],
+        start_time: float,
+        perf: float,
+        response: Any,
+    ) -> Any:
+        """What the stock client does with an answer; the times are the engine's."""
+        request_meta: dict[str, Any] = {
+            "request_type": method,
+            "name": name or url,
+            "context": context,
+            "response": response,
+            "exception": None,
+            "start_time": start_time,
+            "url": built_url,
+            "response_length": 0,
+        }
+        first, last, hops = _messages(response)
+        try:
+            request_meta["response_length"] = len(response.content) if response.content else 0
+        except FAILURE_EXCEPTIONS as error:
+            request_meta["response_time"] = _took(first, last, perf)
+            request_meta["exception"] = error
+            return self._tell(request_meta, response, catch_response, last, hops, first)
+        request_meta["response_time"] = _took(first, last, perf)
+        try:
+            response.raise_for_status()
+        except FAILURE_EXCEPTIONS as error:
+            request_meta["exception"] = error
+        return self._tell(request_meta, response, catch_response, last, hops, first)
+
+    def _tell(
+        self,
+        meta: dict[str, Any],
+        response: Any,
+        catch_response: bool,
+        message: Message | None,
+        hops: int,
+        first: Message | None = None,
+    ) -> Any:
+        begin = first.begin if first is not None else message.begin if message is not None else 0
+        told = Told(meta, message.answer if message is not None else None, begin, hops)
+        if catch_response:
+            kind = CatchingResponse if isinstance(response, Response) else StockCatchingResponse
+            catching: Any = kind(response, self.request_event, meta, catch_response)
+            catching._told = told
+            if kind is CatchingResponse and isinstance(response, Response):
+                catching._elapsed, catching._history = response._elapsed, response._history
+            return catching
+        if self._reporter is not None:
+            self._reporter.fire(told)
+        else:
+            self.request_event.fire(**meta)
+        return response
+
+    def _quickly(self, method: str, url: str, built_url: str, headers: dict[str, str], data: str | None) -> Message | None:
+        """Sends the request if it is of the usual kind; None where it is not, and nothing was done."""
+        agent = self.client
+        if self._home_of != self.base_url or self._home is None:
+            self._find_home()
+        home = self._home
+        if home is None or built_url is url or not _PLAIN_PATH.fullmatch(url) or "/." in url:
+            return None
+        if agent.cookiejar is not self.cookiejar or type(self.cookiejar) is not Jar:
+            return None
+        if not dict.__eq__(self._heads_of, agent.default_headers):
+            self._heads.clear()
+            self._heads_of = dict(dict.items(agent.default_headers))
+        body = data.encode() if data else None
+        try:
+            key = (method, body is not None, *headers.items())
+            head = self._heads.get(key, self)
+        except TypeError:
+            return None
+        if head is self:
+            head = self._head(home[0], method, headers, body is not None)
+            if len(self._heads) >= _MOST_KEPT:
+                self._heads.clear()
+            self._heads[key] = head
+        if head is None:
+            return None
+        before, middle, after, length_first = head  # type: ignore[misc]
+        cookies = self.cookiejar.line(home[1], built_url) if self.cookiejar._cookies else b""
+        line = f"{method} {url} HTTP/1.1\r\n".encode()
+        if body is None:
+            wire = line + before + cookies + after
+        elif length_first:
+            wire = b"%b%b%d%b%b%b%b" % (line, before, len(body), middle, cookies, after, body)
+        else:
+            wire = b"%b%b%b%b%d%b%b" % (line, before, cookies, middle, len(body), after, body)
+        return agent.ask(home[0], method, wire)
+
+    def _find_home(self) -> None:
+        """The client of the base URL; none where that has a path of its own that must be looked at."""
+        self._heads.clear()
+        self._home_of, self._home = self.base_url, None
+        found = re.fullmatch(r"(https?)://([\w\-.]+|\[[0-9a-fA-F:]+\])(?::(\d+))?", self.base_url or "", re.ASCII)
+        if found is None:
+            return
+        url = stock.FastRequest(self.base_url + "/", headers=Headers()).url_split  # type: ignore[operator]
+        client = self.client.clientpool.get_client(url)
+        try:
+            self.client.origin_of(client)
+        except OSError:
+            return
+        if not client.use_proxy:
+            self._home = (client, (client.host, int(client.port or 0)))
+
+    def _head(
+        self, client: HTTPClient, method: str, headers: dict[str, str], with_body: bool
+    ) -> tuple[bytes, bytes, bytes, bool] | None:
+        """The lines behind the request line, cut where cookies and the body's length belong, and which comes first."""
+        lower = {name.lower() for name in headers}
+        if not method.isupper() or lower & {"host", "cookie", "content-length", "transfer-encoding", "expect"}:
+            return None
+        sent = self.client.default_headers.copy()
+        sent.update(headers)
+        if "host" in sent or "cookie" in sent:
+            return None
+        if with_body and "content-type" not in sent:
+            # As for all texts.
+            sent["content-type"] = "text/plain; charset=utf-8"
+            sent["content-length"] = "7"
+        text = client._build_request(method, "/", body=b"x" * 7 if with_body else b"", headers=sent, chunked=False)
+        head = text.partition("\r\n")[2].encode("latin-1")
+        at = head.find(b"Host: ")
+        if not with_body:
+            return head[:at], b"", head[at:], False
+        length = head.lower().find(b"content-length: 7\r\n") + len(b"content-length: ")
+        if length < at:
+            return head[:length], head[length + 1 : at], head[at:], True
+        return head[:at], head[at:length], head[length + 1 :], False
+
+    def _as_stock(
+        self,
+        method: str,
+        url: str,
+        name: str | None,
+        data: Any,
+        catch_response: bool,
+        stream: bool,
+        headers: Any,
+        auth: Any,
+        json: Any,
+        allow_redirects: bool,
+        context: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The request over the stock client's sockets, with the same cookies and headers."""
+        session = self
+        if self._native:
+            session = FastHttpSession.__new__(FastHttpSession)  # type: ignore[assignment]
+            session.__dict__.update(self.__dict__)
+            session.client = self._stock_client  # type: ignore[assignment]
+            session.client.cookiejar = self.cookiejar
+        return FastHttpSession.request(
+            session,
+            method,
+            url,
+            name,
+            data,
+            catch_response,
+            stream,
+            headers,
+            auth,
+            json,
+            allow_redirects,
+            context,
+            **kwargs,
+        )
+
+
+def _messages(response: Any) -> tuple[Message | None, Message | None, int]:
+    """The first and the last answer of a chain, and how many redirects were followed in between."""
+    error = getattr(response, "error", None)
+    last = response.__dict__.get("_response") if isinstance(response, FastResponse) else None
+    if not isinstance(last, Message):
+        last = getattr(error, "surgeline_message", None)
+    try:
+        history = response._history
+    except AttributeError:
+        history = []
+    first = history[0].__dict__.get("_response") if history else last
+    return (first if isinstance(first, Message) else last), last, len(history)
+
+
+def _took(first: Message | None, last: Message | None, perf: float) -> float:
+    if last is None:
+        return (time.perf_counter() - perf) * 1000
+    return (last.answer.end - (first or last).begin) / 1e6
+
+
+class FastHttpUser(stock.FastHttpUser):
+    """Locust's `FastHttpUser` on the native engine's connections."""
+
+    abstract = True
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.client = Session(
+            base_url=self.host,
+            request_event=self.environment.events.request,
+            network_timeout=self.network_timeout,
+            connection_timeout=self.connection_timeout,
+            max_redirects=self.max_redirects,
+            max_retries=self.max_retries,
+            insecure=self.insecure,
+            concurrency=self.concurrency,
+            user=self,
+            client_pool=self.client_pool,
+            ssl_context_factory=self.ssl_context_factory,
+            headers=self.default_headers,
+            proxy_host=self.proxy_host,
+            proxy_port=self.proxy_port,
+        )
+

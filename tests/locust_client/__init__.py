@@ -1,0 +1,1 @@
+"""The server and the cases of the differential suite of Locust's clients."""
