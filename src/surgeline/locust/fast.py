@@ -8,6 +8,7 @@ not do (streams, proxies, SSL contexts and pools of the user's own) goes over th
 
 import re
 import time
+from datetime import timedelta
 from http.cookiejar import Cookie, CookieJar
 from json import dumps
 from typing import Any
@@ -43,7 +44,7 @@ class Jar(CookieJar):
         self.changes = 0
         self._made: dict[tuple[str, int, str], bytes] = {}
         self._made_at = -1
-        self._until = 0.0
+        self.until = 0.0
         self._rooted = True
 
     def set_cookie(self, cookie: Cookie) -> None:
@@ -60,11 +61,11 @@ class Jar(CookieJar):
         """The `Cookie` line for a URL, with its end; empty without cookies."""
         if not self._cookies:  # type: ignore[attr-defined]  # the dict of all cookies
             return b""
-        if self._made_at != self.changes or time.time() >= self._until:
+        if self._made_at != self.changes or time.time() >= self.until:
             self.clear_expired_cookies()
             self._made.clear()
             cookies = list(self)
-            self._until = min((c.expires for c in cookies if c.expires is not None), default=float("inf"))
+            self.until = min((c.expires for c in cookies if c.expires is not None), default=float("inf"))
             self._rooted = all(cookie.path == "/" for cookie in cookies)
             self._made_at = self.changes
         key = (*origin, "" if self._rooted else url.partition("?")[0])
@@ -204,6 +205,24 @@ class _Lazy:
     """What is worked out of an answer when somebody asks for it."""
 
     __dict__: dict[str, Any]
+
+    @property
+    def elapsed(self) -> timedelta | None:
+        """Until the first byte."""
+        try:
+            took = self._elapsed
+        except AttributeError:
+            took = self.__dict__["_response"].answer.first_byte_s
+        return None if took is None else timedelta(seconds=took)
+
+    @property
+    def history(self) -> list[Any]:
+        """The answers that redirected here."""
+        try:
+            return self._history
+        except AttributeError:
+            self._history: list[Any] = []
+            return self._history
 
     @property
     def headers(self) -> Any:
@@ -391,6 +410,31 @@ def stock_urlopen(agent: Agent, request: CompatRequest) -> FastResponse:
     return FastResponse(response, request=request, sent_request=response._sent_request)  # type: ignore[arg-type]
 
 
+class _Ready:
+    """A request without body and headers of its own, put together, and what it depends on."""
+
+    __slots__ = (
+        *("asked", "auth", "base_url", "bodyless", "built_url", "changes", "client", "origin", "semaphore", "until"),
+        "wire",
+    )
+
+    def __init__(
+        self, session: "Session", client: HTTPClient, wire: bytes, method: str, built_url: str, headers: dict[str, str]
+    ) -> None:
+        jar = session.cookiejar
+        self.asked = (session.client, method, built_url, headers, None)
+        self.auth = session.auth_header
+        self.base_url = session.base_url
+        self.bodyless = method == "HEAD"
+        self.built_url = built_url
+        self.changes = jar.changes  # type: ignore[attr-defined]  # a Jar
+        self.client = client
+        self.origin = session.client.origin_of(client)
+        self.semaphore = client._connection_pool._semaphore
+        self.until = jar.until if jar._cookies else None  # type: ignore[attr-defined]
+        self.wire = wire
+
+
 class Session(FastHttpSession):
     """`FastHttpSession` on the native engine."""
 
@@ -412,6 +456,7 @@ class Session(FastHttpSession):
         self._context = user is not None and type(user).context is not User.context
         if self._reporter is not None:
             self._reporter.look()
+        self._ready = {}
         self._native = client_pool is None and ssl_context_factory is None and kwargs.get("proxy_host") is None
         if not self._native:
             return
@@ -424,6 +469,104 @@ class Session(FastHttpSession):
         self._heads_of: dict[str, Any] = {}
         self._home: tuple[HTTPClient, tuple[str, int]] | None = None
         self._home_of: str | None = None
+        self._ready: dict[tuple[str, str], _Ready] = {}
+        self._plain = False
+
+    def _is_still(self, ready: "_Ready") -> bool:
+        """Whether a request would be what it was."""
+        agent = self.client
+        jar = self.cookiejar
+        return (
+            ready.base_url == self.base_url
+            and ready.auth == self.auth_header
+            and dict.__eq__(self._heads_of, agent.default_headers)
+            and agent.cookiejar is jar
+            and ready.changes == jar.changes  # type: ignore[attr-defined]  # a Jar
+            and (ready.until is None or time.time() < ready.until)
+        )
+
+    def _again(
+        self,
+        ready: "_Ready",
+        method: str,
+        url: str,
+        name: str | None,
+        catch_response: bool,
+        allow_redirects: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        """A request that has been sent before."""
+        if self.request_name and not name:
+            name = self.request_name
+        built_url = ready.built_url
+        if self._context:
+            context = {**self.user.context(), **context}  # type: ignore[union-attr]
+        semaphore = ready.semaphore
+        origin = ready.origin
+        semaphore.acquire()
+        try:
+            answer = origin.lane.exchange(
+                origin.pool, ready.wire, ready.bodyless, origin.connect_ns, origin.silence_ns
+            )
+        finally:
+            semaphore.release()
+        if answer.status not in _FINE or answer.error is not None or answer.sets_cookie or answer.encoded:
+            return self._with_care(ready, answer, method, url, name, catch_response, allow_redirects, context)
+        response = Response.__new__(Response)
+        message = Message(answer, answer.begin, method)
+        held = response.__dict__
+        held["_response"] = message
+        held["_asked"] = ready.asked
+        body = response._cached_content = answer.body
+        message._left = b""
+        reporter = self._reporter
+        if not catch_response and reporter is not None and reporter.look():
+            reporter.quietly(method, name or url, answer.milliseconds, len(body), built_url, response, answer)  # type: ignore[arg-type]
+            return response
+        meta = {
+            "request_type": method,
+            "name": name or url,
+            "context": context if self._context else dict(context),
+            "response": response,
+            "exception": None,
+            "start_time": time.time() - (time.monotonic_ns() - answer.begin) / 1e9,
+            "url": built_url,
+            "response_length": len(body),
+            "response_time": answer.milliseconds,
+        }
+        return self._tell(meta, response, catch_response, message, 0)
+
+    def _with_care(
+        self,
+        ready: "_Ready",
+        answer: Ended,
+        method: str,
+        url: str,
+        name: str | None,
+        catch_response: bool,
+        allow_redirects: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        """What becomes of an answer that is not a plain success: the stock client's code decides."""
+        agent, perf = self.client, time.perf_counter()
+        start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
+        message = Message(answer, answer.begin, method)
+        if answer.error in UNANSWERED and answer.bytes_in == 0 and method in _IDEMPOTENT:
+            message = agent.ask(ready.client, method, ready.wire)
+            message.begin = answer.begin
+        agent.given = message
+        if not allow_redirects:
+            before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
+        try:
+            response = self._send_request_safe_mode(  # type: ignore[no-untyped-call]
+                method, ready.built_url, payload=None, headers=dict(ready.asked[3])
+            )
+        finally:
+            if not allow_redirects:
+                agent.redirect_response_codes = before  # type: ignore[misc]
+        return self._conclude(
+            method, url, ready.built_url, name, catch_response, dict(context), start_time, perf, response
+        )
 
     def request(  # type: ignore[override]
         self,
@@ -441,6 +584,10 @@ class Session(FastHttpSession):
         **kwargs: Any,
     ) -> Any:
         """As `FastHttpSession.request`."""
+        if data is None and json is None and headers is None and auth is None and not (kwargs or stream):
+            ready = self._ready.get((method, url))
+            if ready is not None and self._is_still(ready):
+                return self._again(ready, method, url, name, catch_response, allow_redirects, context)
         if stream or not self._native or type(self.client) is not Agent:
             return self._as_stock(
                 method, url, name, data, catch_response, stream, headers, auth, json, allow_redirects, context, kwargs
@@ -452,7 +599,8 @@ class Session(FastHttpSession):
         if self._context:
             context = {**self.user.context(), **context}  # type: ignore[union-attr]
 
-        simple = not headers
+        given_headers = bool(headers)
+        simple = not given_headers
         headers = dict(headers) if headers else {}
         if auth:
             headers["Authorization"] = stock._construct_basic_auth_str(auth[0], auth[1])  # type: ignore[no-untyped-call]
@@ -475,6 +623,7 @@ class Session(FastHttpSession):
         agent = self.client
         agent.given = None
         message: Message | None = None
+        self._plain = simple or (not given_headers and not auth)
         if not kwargs and (data is None or type(data) is str):
             message = self._quickly(method, url, built_url, headers, data)
         if message is not None:
@@ -484,8 +633,6 @@ class Session(FastHttpSession):
                 held = response.__dict__
                 held["_response"] = message
                 held["_asked"] = (agent, method, built_url, headers, data)
-                response._history = []
-                response._elapsed = answer.first_byte_s
                 body = response._cached_content = answer.body
                 message._left = b""
                 length = len(body)
@@ -571,7 +718,8 @@ class Session(FastHttpSession):
             catching: Any = kind(response, self.request_event, meta, catch_response)
             catching._told = told
             if kind is CatchingResponse and isinstance(response, Response):
-                catching._elapsed, catching._history = response._elapsed, response._history
+                catching._history = response.history
+                catching._elapsed = getattr(response, "_elapsed", message.answer.first_byte_s if message else None)
             return catching
         if self._reporter is not None:
             self._reporter.fire(told)
@@ -614,6 +762,10 @@ class Session(FastHttpSession):
             wire = b"%b%b%d%b%b%b%b" % (line, before, len(body), middle, cookies, after, body)
         else:
             wire = b"%b%b%b%b%d%b%b" % (line, before, cookies, middle, len(body), after, body)
+        if body is None and self._plain:
+            if len(self._ready) >= _MOST_KEPT:
+                self._ready.clear()
+            self._ready[(method, url)] = _Ready(self, home[0], wire, method, built_url, headers)
         return agent.ask(home[0], method, wire)
 
     def _find_home(self) -> None:
@@ -703,7 +855,7 @@ def _messages(response: Any) -> tuple[Message | None, Message | None, int]:
     if not isinstance(last, Message):
         last = getattr(error, "surgeline_message", None)
     try:
-        history = response._history
+        history = response.history
     except AttributeError:
         history = []
     first = history[0].__dict__.get("_response") if history else last

@@ -40,6 +40,7 @@ from urllib3.exceptions import (
 
 from surgeline.locust.native import (
     BEFORE_SENDING,
+    NEVER_NS,
     UNANSWERED,
     Ended,
     Origin,
@@ -236,7 +237,11 @@ _PARTS: dict[str, Any] = {
     "cookies": lambda held: RequestsCookieJar(),
     "elapsed": lambda held: timedelta(seconds=held["_answered"].answer.first_byte_s),
     "request": _request_of,
-    "connection": lambda held: held["_adapter"],
+    "connection": lambda held: held["_session"]._adapter,
+    "_entered": lambda held: False,
+    "_catch_response": lambda held: False,
+    "_request_event": lambda held: held["_session"].request_event,
+    "request_meta": lambda held: {},
 }
 
 
@@ -404,6 +409,23 @@ def _latin(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode("latin-1")
 
 
+class _Ready:
+    """A request without body and headers of its own, put together, and what it depends on."""
+
+    __slots__ = ("base_url", "bodyless", "changes", "complete_url", "method", "origin", "until", "wire")
+
+    def __init__(self, session: "Session", origin: Origin, wire: bytes, verb: bytes, complete_url: str) -> None:
+        cookies: Any = session.cookies
+        self.base_url = session.base_url
+        self.bodyless = verb == b"HEAD"
+        self.changes = cookies.changes
+        self.complete_url = complete_url
+        self.method = verb.decode()
+        self.origin = origin
+        self.until = cookies.until if cookies._cookies else None
+        self.wire = wire
+
+
 class Session(HttpSession):
     """`HttpSession` on the native engine."""
 
@@ -423,6 +445,115 @@ class Session(HttpSession):
         self._heads_of: Any = None
         self._home_of: str | None = None
         self._home: tuple[Origin, str] | None = None
+        self._auth_of: Any = None
+        self._ready: dict[tuple[str, str], _Ready] = {}
+
+    def _is_still(self, ready: "_Ready") -> bool:
+        """Whether a request would be what it was."""
+        cookies = self.cookies
+        return (
+            ready.base_url == self.base_url
+            and self.headers._store == self._heads_of  # type: ignore[attr-defined]
+            and self.auth is self._auth_of
+            and type(cookies) is Cookies
+            and ready.changes == cookies.changes
+            and (ready.until is None or time.time() < ready.until)
+            and self._is_usual()
+        )
+
+    def _is_usual(self) -> bool:
+        """Whether nothing is set that every request would have to heed."""
+        adapters = self.adapters
+        return not (
+            self.params
+            or self.proxies
+            or self.verify is not True
+            or self.cert
+            or self.trust_env
+            or self.stream
+            or len(adapters) != 2
+            or adapters["http://"] is not self._adapter
+            or adapters["https://"] is not self._adapter
+            or self.hooks != _NO_HOOKS
+        )
+
+    def _again(
+        self,
+        ready: "_Ready",
+        method: str,
+        url: str,
+        name: str | None,
+        catch_response: bool,
+        context: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A request that has been sent before."""
+        if self.request_name and not name:
+            name = self.request_name
+        self.explicit_name = name
+        self._adapter.given = None
+        origin = ready.origin
+        answer = origin.lane.exchange(origin.pool, ready.wire, ready.bodyless, NEVER_NS, NEVER_NS)
+        given = Answered(answer, ready.wire)
+        status = answer.status
+        if answer.error is not None or answer.sets_cookie or answer.encoded or status in _REDIRECTS:
+            perf = time.perf_counter()
+            start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
+            self._adapter.given = given
+            response = self._send_request_safe_mode(method, ready.complete_url, data=None, json=None, **kwargs)  # type: ignore[no-untyped-call]
+            self._adapter.given = None
+            return self._conclude(
+                method, url, ready.complete_url, name, catch_response, context, start_time, perf, response, kwargs
+            )
+        response = Response.__new__(Response)
+        held = response.__dict__
+        held["status_code"] = status
+        held["_answered"] = given
+        held["_asked"] = (ready.method, ready.complete_url, None, self.cookies, name)
+        held["_session"] = self
+        if not catch_response and status < 400 and self._reporter is not None and self._reporter.look():
+            if self._context:
+                self.user.context()
+            self._reporter.quietly(  # type: ignore[arg-type]
+                method, name or url, answer.milliseconds, len(answer.body), ready.complete_url, response, answer
+            )
+            return response
+        start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
+        return self._tell(method, url, ready.complete_url, name, catch_response, context, start_time, given, response)
+
+    def _tell(
+        self,
+        method: str,
+        url: str,
+        complete_url: str,
+        name: str | None,
+        catch_response: bool,
+        context: dict[str, Any],
+        start_time: float,
+        given: Answered,
+        response: Any,
+    ) -> Any:
+        """Reports an answer that nothing unusual was with, or leaves that to the with block."""
+        answer = given.answer
+        held = response.__dict__
+        held["request_meta"] = meta = {
+            "request_type": method,
+            "response_time": (answer.end - given.begin) / 1e6,
+            "name": name or url,
+            "context": {**self.user.context(), **context} if self._context else dict(context),
+            "response": response,
+            "exception": None,
+            "start_time": start_time,
+            "url": complete_url,
+            "response_length": len(answer.body),
+        }
+        held["_entered"] = False
+        held["_request_event"] = self.request_event
+        held["_catch_response"] = catch_response
+        held["_told"] = Told(meta, answer, given.begin, 0)
+        if not catch_response:
+            response.__exit__(None, None, None)
+        return response
 
     def request(  # type: ignore[override]
         self,
@@ -437,6 +568,10 @@ class Session(HttpSession):
         **kwargs: Any,
     ) -> Any:
         """As `HttpSession.request`."""
+        if data is None and json is None and (not kwargs or (len(kwargs) == 1 and "allow_redirects" in kwargs)):
+            ready = self._ready.get((method, url))
+            if ready is not None and self._is_still(ready):
+                return self._again(ready, method, url, name, catch_response, context, kwargs)
         if self.request_name and not name:
             name = self.request_name
         self.explicit_name = name
@@ -457,33 +592,8 @@ class Session(HttpSession):
                 held["status_code"] = status
                 held["_answered"] = given
                 held["_asked"] = (method.upper(), complete_url, body, self.cookies, name)
-                held["_adapter"] = adapter
-                held["_entered"] = False
-                held["_request_event"] = self.request_event
-                held["_catch_response"] = catch_response
-                milliseconds = (answer.end - given.begin) / 1e6
-                length = len(answer.body)
-                if self._context:
-                    context = {**self.user.context(), **context}
-                meta = {
-                    "request_type": method,
-                    "response_time": milliseconds,
-                    "name": name or url,
-                    "context": context if self._context else dict(context),
-                    "response": response,
-                    "exception": None,
-                    "start_time": start_time,
-                    "url": complete_url,
-                    "response_length": length,
-                }
-                held["request_meta"] = meta
-                if not catch_response and status < 400 and self._reporter is not None and self._reporter.look():
-                    self._reporter.quietly(method, name or url, milliseconds, length, complete_url, response, answer)  # type: ignore[arg-type]
-                    return response
-                held["_told"] = Told(meta, answer, given.begin, 0)
-                if not catch_response:
-                    response.__exit__(None, None, None)
-                return response
+                held["_session"] = self
+                return self._tell(method, url, complete_url, name, catch_response, context, start_time, given, response)
             adapter.given = given
         perf = time.perf_counter()
         response = self._send_request_safe_mode(method, complete_url, data=data, json=json, **kwargs)  # type: ignore[no-untyped-call]
@@ -555,15 +665,14 @@ class Session(HttpSession):
         home = self._home
         if home is None or type(method) is not str or not _PLAIN_PATH.fullmatch(url) or "/." in url:
             return None
-        if type(self.cookies) is not Cookies or self.get_adapter(complete_url) is not self._adapter:
+        if type(self.cookies) is not Cookies or not self._is_usual():
             return None
-        settings = (tuple(self.headers.items()), self.auth)
-        if settings != self._heads_of:
+        if self.headers._store != self._heads_of or self.auth is not self._auth_of:  # type: ignore[attr-defined]
             self._heads.clear()
-            self._heads_of = settings
-        if self.params or self.proxies or self.verify is not True or self.cert or self.trust_env or self.stream:
-            return None
-        if self.hooks != _NO_HOOKS or not (self.auth is None or type(self.auth) is HTTPBasicAuth):
+            self._ready.clear()
+            self._heads_of = self.headers._store.copy()  # type: ignore[attr-defined]
+            self._auth_of = self.auth
+        if not (self.auth is None or type(self.auth) is HTTPBasicAuth):
             return None
         body: bytes | str | None = None
         kind = ""
@@ -601,8 +710,12 @@ class Session(HttpSession):
             wire = b"%b%b%b%b%d%b%b" % (line, before, cookies, b"Content-Length: ", len(data_bytes), after, data_bytes)
         else:
             wire = line + before + cookies + after
+            if not headers:
+                if len(self._ready) >= _MOST_KEPT:
+                    self._ready.clear()
+                self._ready[(method, url)] = _Ready(self, home[0], wire, verb, complete_url)
         try:
-            answer = home[0].exchange(wire, verb == b"HEAD", 1 << 61, 1 << 61)
+            answer = home[0].exchange(wire, verb == b"HEAD", NEVER_NS, NEVER_NS)
         except (OSError, ValueError):
             return None
         return Answered(answer, wire), body
