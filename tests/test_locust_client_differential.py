@@ -22,7 +22,10 @@ pytest.importorskip("surgeline._engine", reason="the native engine is not built"
 ROOT = Path(__file__).parent.parent
 
 ODDITIES: dict[tuple[str, str], str] = {
-    ("fast", r"returned.*\.(history|elapsed)"): "stock answers inside a with block have lost history and elapsed; ours have them",
+    (
+        "fast",
+        r"returned.*\.(history|elapsed)",
+    ): "stock answers in a with block have lost history and elapsed",
     ("http", r"broken badchunk.*(text|\[2\])$"): "the chunk's own text is not in ours",
     ("http", r"broken garbage.*(text|\[2\])$"): "the status line's own text is not in ours",
     ("http", r"broken halfhead.*"): "http.client takes half a head for a whole one, and the request for a success",

@@ -4,7 +4,7 @@ CLIENT is one of stock-http, native-http, stock-fast, native-fast. Each case get
 client; shown are what it returned, the answers it looked at, every field of every event, and Locust's statistics.
 """
 
-# ruff: noqa: E731  # a table of calls
+# ruff: noqa: D103
 import io
 import json
 import re
@@ -79,7 +79,11 @@ def look(response: Any) -> dict[str, Any]:
 def show(value: Any) -> Any:
     """A value in a form that can be compared: exceptions by type and text."""
     if isinstance(value, BaseException):
-        return {"exception": type(value).__name__, "text": str(value), "bases": [c.__name__ for c in type(value).__mro__]}
+        return {
+            "exception": type(value).__name__,
+            "text": str(value),
+            "bases": [c.__name__ for c in type(value).__mro__],
+        }
     if isinstance(value, bytes):
         return "bytes:" + value.decode("latin-1")
     if isinstance(value, dict):
@@ -156,7 +160,11 @@ def upload(user: Any) -> Any:
 
 @case_of("both")
 def positional_arguments(user: Any) -> Any:
-    return [look(user.client.post("/echo", "text")), look(user.client.put("/echo", "text")), look(user.client.patch("/echo", "t"))]
+    return [
+        look(user.client.post("/echo", "text")),
+        look(user.client.put("/echo", "text")),
+        look(user.client.patch("/echo", "t")),
+    ]
 
 
 @case_of("both")
@@ -170,11 +178,13 @@ def headers_of_the_session(user: Any) -> Any:
 
 
 # --- answers
-for path in (
-    "gzip deflate rawdeflate br badgzip unknownencoding chunked toend old close latin utf8 nocharset notype binary "
-    "complextype json badjson lines twice oddheaders noreason interim timing status/204 status/304 status/400 status/401 "
-    "status/404 status/500 status/503 status/299 status/226 big/100000 big/3000000 headlength redirect/302?to=/json"
-).split():
+ANSWERS = """
+    gzip deflate rawdeflate br badgzip unknownencoding chunked toend old close latin utf8 nocharset notype binary
+    complextype json badjson lines twice oddheaders noreason interim timing status/204 status/304 status/400
+    status/401 status/404 status/500 status/503 status/299 status/226 big/100000 big/3000000 headlength
+    redirect/302?to=/json
+"""
+for path in ANSWERS.split():
     request("both", f"answer {path}", "GET", f"/{path}")
 request("both", "answer headlength HEAD", "HEAD", "/headlength")
 request("both", "answer 404 HEAD", "HEAD", "/nowhere")
@@ -205,7 +215,11 @@ def redirect_time_is_that_of_the_chain(user: Any) -> Any:
 # --- names, context, groups
 request("both", "name", "GET", "/echo?id=1", name="echo by id")
 request("both", "context", "GET", "/echo", context={"a": 1})
-case("both", "request_name", lambda user: (setattr(user.client, "request_name", "group"), look(user.client.get("/json")))[1])
+case(
+    "both",
+    "request_name",
+    lambda user: (setattr(user.client, "request_name", "group"), look(user.client.get("/json")))[1],
+)
 
 
 @case_of("both")
@@ -219,7 +233,19 @@ def rename_request(user: Any) -> Any:
 # --- state
 @case_of("both")
 def cookies_are_kept(user: Any) -> Any:
-    return [look(user.client.get(path)) for path in ("/cookie/a/1", "/echo", "/cookie/a/2", "/cookies", "/echo/x", "/cookie/b/3?Path=/json", "/echo", "/json")]
+    return [
+        look(user.client.get(path))
+        for path in (
+            "/cookie/a/1",
+            "/echo",
+            "/cookie/a/2",
+            "/cookies",
+            "/echo/x",
+            "/cookie/b/3?Path=/json",
+            "/echo",
+            "/json",
+        )
+    ]
 
 
 @case_of("both")
@@ -429,7 +455,14 @@ def stream_after_the_body_was_read(user: Any) -> Any:
 def geventhttpclient_surface(user: Any) -> Any:
     response = user.client.get("/twice")
     raw = response._response
-    return [raw.version, raw.status_code, response.info()["x-twice"], len(response), response.status, response.isclosed()]
+    return [
+        raw.version,
+        raw.status_code,
+        response.info()["x-twice"],
+        len(response),
+        response.status,
+        response.isclosed(),
+    ]
 
 
 # --- rest
@@ -577,7 +610,15 @@ def proxy(user: Any) -> Any:
 
 @case_of("fast")
 def proxy_of_the_user(user: Any) -> Any:
-    kind = type("Behind", (type(user),), {"proxy_host": "127.0.0.1", "proxy_port": int(user.host.rpartition(":")[2]), "host": "http://somewhere.invalid"})
+    kind = type(
+        "Behind",
+        (type(user),),
+        {
+            "proxy_host": "127.0.0.1",
+            "proxy_port": int(user.host.rpartition(":")[2]),
+            "host": "http://somewhere.invalid",
+        },
+    )
     response = kind(user.environment).client.get("/echo")
     return [response.status_code, response.json()["target"]]
 
@@ -680,7 +721,9 @@ def run(name: str, port: int) -> dict[str, Any]:
         seen: list[dict[str, Any]] = []
         environment.create_local_runner()
         environment.events.request.add_listener(lambda seen=seen, **meta: seen.append(meta))
-        kind: Any = type("User", (base,), {"host": f"http://127.0.0.1:{port}", "abstract": True, "wait_time": constant(0)})
+        kind: Any = type(
+            "User", (base,), {"host": f"http://127.0.0.1:{port}", "abstract": True, "wait_time": constant(0)}
+        )
         user = kind(environment)
         user.seen = seen
         shown: dict[str, Any] = {}
@@ -692,8 +735,14 @@ def run(name: str, port: int) -> dict[str, Any]:
         total = environment.stats.total
         shown["statistics"] = {
             "total": [total.num_requests, total.num_failures, total.total_content_length],
-            "entries": sorted((*key, e.num_requests, e.num_failures, e.total_content_length) for key, e in environment.stats.entries.items() if e.num_requests),
-            "errors": sorted((e.method, e.name, str(e.error), e.occurrences) for e in environment.stats.errors.values()),
+            "entries": sorted(
+                (*key, e.num_requests, e.num_failures, e.total_content_length)
+                for key, e in environment.stats.entries.items()
+                if e.num_requests
+            ),
+            "errors": sorted(
+                (e.method, e.name, str(e.error), e.occurrences) for e in environment.stats.errors.values()
+            ),
         }
         told[label] = shown
     return told
@@ -701,7 +750,9 @@ def run(name: str, port: int) -> dict[str, Any]:
 
 def event(meta: dict[str, Any]) -> dict[str, Any]:
     """Every field of an event; times by what can be said of them."""
-    shown = {name: show(value) for name, value in meta.items() if name not in ("response", "response_time", "start_time")}
+    shown = {
+        name: show(value) for name, value in meta.items() if name not in ("response", "response_time", "start_time")
+    }
     shown["response_time"] = [type(meta["response_time"]).__name__, 0 < meta["response_time"] < 20_000]
     shown["start_time"] = [type(meta["start_time"]).__name__, abs(time.time() - meta["start_time"]) < 60]
     response = meta["response"]

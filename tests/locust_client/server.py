@@ -43,13 +43,20 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
             told = {"method": method, "target": target, "headers": headers, "body": body.decode("latin-1")}
             return answer("200 OK", JSON, json.dumps(told).encode())
         case ["status", code]:
-            return answer(f"{code} Word", TEXT, b"" if code in ("204", "304") else b"body " + code.encode(), code not in ("204", "304"))
+            return answer(
+                f"{code} Word",
+                TEXT,
+                b"" if code in ("204", "304") else b"body " + code.encode(),
+                code not in ("204", "304"),
+            )
         case ["redirect", code]:
             return answer(f"{code} Moved", [("Location", asked["to"])], b"over there")
         case ["chain", "0"]:
             return answer("200 OK", TEXT, b"the end")
         case ["chain", left]:
-            return answer("302 Found", [("Location", f"/chain/{int(left) - 1}"), ("Set-Cookie", f"hop{left}=1; Path=/")])
+            return answer(
+                "302 Found", [("Location", f"/chain/{int(left) - 1}"), ("Set-Cookie", f"hop{left}=1; Path=/")]
+            )
         case ["loop"]:
             return answer("302 Found", [("Location", "/loop")])
         case ["cookie", name, value]:
@@ -58,7 +65,11 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
         case ["cookies"]:
             return answer("200 OK", [*TEXT, ("Set-Cookie", "one=1; Path=/"), ("Set-Cookie", "two=2; Path=/")], b"set")
         case ["gzip"]:
-            return answer("200 OK", [*JSON, ("Content-Encoding", "gzip")], gzip.compress(b'{"a": "gzipped gzipped gzipped"}', mtime=0))
+            return answer(
+                "200 OK",
+                [*JSON, ("Content-Encoding", "gzip")],
+                gzip.compress(b'{"a": "gzipped gzipped gzipped"}', mtime=0),
+            )
         case ["deflate"]:
             return answer("200 OK", [*TEXT, ("Content-Encoding", "deflate")], zlib.compress(b"deflated"))
         case ["rawdeflate"]:
@@ -71,7 +82,9 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
         case ["unknownencoding"]:
             return answer("200 OK", [*TEXT, ("Content-Encoding", "x-strange")], b"as it is")
         case ["chunked"]:
-            return answer("200 OK", [*TEXT, ("Transfer-Encoding", "chunked")], b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", False)
+            return answer(
+                "200 OK", [*TEXT, ("Transfer-Encoding", "chunked")], b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", False
+            )
         case ["toend"]:
             said["close"] = 1
             return answer("200 OK", TEXT, b"until the end", False)
@@ -123,7 +136,9 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
         case ["binary"]:
             return answer("200 OK", [("Content-Type", "application/octet-stream")], bytes(range(256)))
         case ["complextype"]:
-            return answer("200 OK", [("Content-Type", 'application/json; charset="utf-8"; version=1')], '{"å": 1}'.encode())
+            return answer(
+                "200 OK", [("Content-Type", 'application/json; charset="utf-8"; version=1')], '{"å": 1}'.encode()
+            )
         case ["json"]:
             return answer("200 OK", JSON, b'{"items": [1, 2], "name": "x"}')
         case ["badjson"]:
@@ -151,7 +166,9 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
             challenge = 'Digest realm="x", nonce="abc", qop="auth", algorithm=MD5'
             return answer("401 Unauthorized", [("WWW-Authenticate", challenge)], b"who are you")
         case ["headlength"]:
-            return answer("200 OK", [*TEXT, ("Content-Length", "1234")], b"" if method == "HEAD" else b"x" * 1234, False)
+            return answer(
+                "200 OK", [*TEXT, ("Content-Length", "1234")], b"" if method == "HEAD" else b"x" * 1234, False
+            )
         case _:
             return answer("404 Not Found", TEXT, f"nothing at {unquote(parts.path)}".encode())
 

@@ -40,6 +40,11 @@ from surgeline.workload import PRESETS
 @click.option("--timeout", help="From start to last byte; 30s by default.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")
 @click.option("--engine", type=click.Choice(["auto", "native", "locust"]), default="auto", show_default=True)
+@click.option(
+    "--client",
+    type=click.Choice(["stock", "native"]),
+    help="For locustfiles: Locust's HTTP clients, or ours in their place. stock by default.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that send.")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Requests in flight at once; 10,000 by default.")
 @click.option("--name", help="What the run is called; by default the target's host.")
@@ -70,6 +75,13 @@ def run(subject: str, **options: Any) -> int:
     reveal, in closed steps of 1, 2, 4 … 64 users, 8 s each. Results are kept in a directory of their own and summed up
     on one page.
     """
+    client = options.pop("client")
+    if client is not None:
+        from surgeline.locust.swap import CLIENT
+
+        if Path(subject).suffix != ".py":
+            raise Refused("--client chooses the HTTP client of a locustfile; plans are sent by --engine", EXIT_USAGE)
+        os.environ[CLIENT] = client
     wanted = Wanted(**options)
     style.ascii_only(wanted.ascii_only)
     if wanted.repeat > 1:

@@ -1,10 +1,12 @@
 """What lives inside Locust's own process: the only room that imports Locust.
 
 `plugin` listens to what Locust's users do and writes each request into the run's journal; `lane` hosts a plan in stock
-Locust users; `launch` starts stock Locust with either; `door` is `surgeline locust`. `HttpUser` and `FastHttpUser` stand
-in for Locust's own, on the native engine (`plain`, `fast`; `native` is the engine's part, `report` tells of their
-requests). Importing this package imports no Locust: that patches a process, and is left to processes that were started
-for it; the two classes import it when they are asked for.
+Locust users; `launch` starts stock Locust with either; `door` is `surgeline locust`. `HttpUser` and `FastHttpUser`
+stand in for Locust's own, on the native engine: `plain` and `fast` are their surfaces, `native` is the engine's part,
+`report` tells of their requests, `swap` puts them where locustfiles import them from.
+
+Importing this package imports no Locust: that patches a process, and is left to processes that were started for it. The
+two classes import it when they are asked for.
 """
 
 from typing import TYPE_CHECKING, Any

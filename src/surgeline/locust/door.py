@@ -4,6 +4,7 @@ Locust runs in a child process, in the terminal's own process group: its keys, i
 without us. The child closes and reports its runs itself (`finish`), one for each test that was started in it.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,17 +13,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from surgeline.locust.swap import CLIENT, CLIENTS
+
 COMMAND = (sys.executable, "-P", "-m", "surgeline.locust.launch")
 """Stock Locust with the plugin. `-P`: Locust itself decides what is on the path, as its own command does."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs Locust with these arguments and returns its exit code; 128 and the number where a signal ended it."""
+    try:
+        rest, client = _client(list(arguments))
+    except ValueError as error:
+        sys.stderr.write(f"surgeline: {error}\n")
+        return 2
+    environment = {**os.environ, CLIENT: client} if client else None
     with _signals_go_to_the_child() as children:
-        child = subprocess.Popen([*COMMAND, *arguments])
+        child = subprocess.Popen([*COMMAND, *rest], env=environment)
         children.append(child)
         code = child.wait()
     return code if code >= 0 else 128 - code
+
+
+def _client(arguments: list[str]) -> tuple[list[str], str]:
+    """Takes `--client NAME`, the one option of ours, out of Locust's; empty where it is not there."""
+    client = ""
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--client" or word.startswith("--client="):
+            client = word.partition("=")[2] if "=" in word else next(words, "")
+            if client not in CLIENTS:
+                raise ValueError(f"--client is stock or native, not {client!r}")
+        else:
+            rest.append(word)
+    return rest, client
 
 
 @contextmanager

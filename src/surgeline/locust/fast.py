@@ -1,9 +1,9 @@
 """`FastHttpUser` on the native engine: the surface of Locust's own, over connections of ours.
 
 A request without anything unusual is put together from what the last one like it consisted of, sent, and its answer is
-wrapped without being looked into. Everything else goes the stock client's way down to the socket, and only there over the
-native connections: redirects, retries, cookies and exceptions are then its own code's. What the native connections do
-not do (streams, proxies, SSL contexts and pools of the user's own) goes over the stock client's sockets.
+wrapped without being looked into. Everything else goes the stock client's way down to the socket, and only there over
+the native connections: redirects, retries, cookies and exceptions are then its own code's. What the native connections
+do not do (streams, proxies, SSL contexts and pools of the user's own) goes over the stock client's sockets.
 """
 
 import re
@@ -19,11 +19,12 @@ from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 from geventhttpclient.useragent import CompatRequest
 from locust.contrib import fasthttp as stock
-from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastRequest, FastResponse, LocustUserAgent
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastResponse, LocustUserAgent
 from locust.user import User
 
 from surgeline.locust.native import BEFORE_SENDING, UNANSWERED, Ended, Origin, nanoseconds, transport_error
 from surgeline.locust.report import Told, reporter
+from surgeline.locust.watched import sends
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _TLS = frozenset({"tls_handshake", "tls_certificate"})
@@ -106,12 +107,12 @@ class Message:
 
     def get_code(self) -> int:
         """The status."""
-        return self.answer.status
+        return int(self.answer.status)
 
     @property
     def status_code(self) -> int:
         """The status."""
-        return self.answer.status
+        return int(self.answer.status)
 
     @property
     def status_message(self) -> str:
@@ -205,6 +206,8 @@ class _Lazy:
     """What is worked out of an answer when somebody asks for it."""
 
     __dict__: dict[str, Any]
+    _elapsed: float | None
+    _history: list[Any]
 
     @property
     def elapsed(self) -> timedelta | None:
@@ -221,7 +224,7 @@ class _Lazy:
         try:
             return self._history
         except AttributeError:
-            self._history: list[Any] = []
+            self._history = []
             return self._history
 
     @property
@@ -262,7 +265,7 @@ class CatchingResponse(_Lazy, stock.ResponseContextManager):
 
     _told: Told | None = None
 
-    def _report_request(self) -> None:  # type: ignore[override]
+    def _report_request(self) -> None:
         if self._told is None:
             super()._report_request()  # type: ignore[no-untyped-call]
         else:
@@ -279,7 +282,7 @@ class StockCatchingResponse(stock.ResponseContextManager):
 
     _told: Told | None = None
 
-    def _report_request(self) -> None:  # type: ignore[override]
+    def _report_request(self) -> None:
         if self._told is None:
             super()._report_request()  # type: ignore[no-untyped-call]
         else:
@@ -369,7 +372,7 @@ class Agent(LocustUserAgent):
     def _urlopen(self, request: CompatRequest) -> FastResponse:
         given, self.given = self.given, None
         client = self.clientpool.get_client(request.url_split)
-        body = request.payload
+        body: Any = request.payload
         if isinstance(body, str):
             body = body.encode()
         elif isinstance(body, bytearray):
@@ -386,14 +389,20 @@ class Agent(LocustUserAgent):
             given._sent_request = text
         elif given._sent_request is None:
             given._sent_request = client._build_request(
-                request.method.upper(), request.url_split.quoted_uri, body=body or b"", headers=headers, chunked=False  # type: ignore[arg-type]
+                request.method.upper(),
+                request.url_split.quoted_uri,
+                body=body or b"",
+                headers=headers,
+                chunked=False,
             )
         if given.answer.error in _TLS:
             # Nothing was sent. OpenSSL may trust or speak what rustls does not, and says why where it does not either.
             return stock_urlopen(self, request)
         answer = given.answer
         # Broken chunks are found while the head is read, where they come with it.
-        headless = not answer.status or answer.error in BEFORE_SENDING or (answer.error == "bad_chunk" and not answer.body)
+        headless = (
+            not answer.status or answer.error in BEFORE_SENDING or (answer.error == "bad_chunk" and not answer.body)
+        )
         if answer.error is not None and headless:
             error = _head_error(given.answer)
             error.surgeline_message = given  # type: ignore[attr-defined]
@@ -403,9 +412,13 @@ class Agent(LocustUserAgent):
 
 def stock_urlopen(agent: Agent, request: CompatRequest) -> FastResponse:
     """As the stock client does it, over its own sockets."""
+    body: Any = request.payload
     client = agent.clientpool.get_client(request.url_split)
     response = client.request(
-        request.method, request.url_split.quoted_uri, body=request.payload, headers=request.headers  # type: ignore[arg-type]
+        request.method,
+        request.url_split.quoted_uri,
+        body=body,
+        headers=request.headers,
     )
     return FastResponse(response, request=request, sent_request=response._sent_request)  # type: ignore[arg-type]
 
@@ -456,7 +469,7 @@ class Session(FastHttpSession):
         self._context = user is not None and type(user).context is not User.context
         if self._reporter is not None:
             self._reporter.look()
-        self._ready = {}
+        self._ready: dict[tuple[str, str], _Ready] = {}
         self._native = client_pool is None and ssl_context_factory is None and kwargs.get("proxy_host") is None
         if not self._native:
             return
@@ -469,7 +482,6 @@ class Session(FastHttpSession):
         self._heads_of: dict[str, Any] = {}
         self._home: tuple[HTTPClient, tuple[str, int]] | None = None
         self._home_of: str | None = None
-        self._ready: dict[tuple[str, str], _Ready] = {}
         self._plain = False
 
     def _is_still(self, ready: "_Ready") -> bool:
@@ -501,13 +513,12 @@ class Session(FastHttpSession):
         built_url = ready.built_url
         if self._context:
             context = {**self.user.context(), **context}  # type: ignore[union-attr]
+        start_time = time.time()
         semaphore = ready.semaphore
         origin = ready.origin
         semaphore.acquire()
         try:
-            answer = origin.lane.exchange(
-                origin.pool, ready.wire, ready.bodyless, origin.connect_ns, origin.silence_ns
-            )
+            answer = origin.lane.exchange(origin.pool, ready.wire, ready.bodyless, origin.connect_ns, origin.silence_ns)
         finally:
             semaphore.release()
         if answer.status not in _FINE or answer.error is not None or answer.sets_cookie or answer.encoded:
@@ -521,20 +532,20 @@ class Session(FastHttpSession):
         message._left = b""
         reporter = self._reporter
         if not catch_response and reporter is not None and reporter.look():
-            reporter.quietly(method, name or url, answer.milliseconds, len(body), built_url, response, answer)  # type: ignore[arg-type]
+            reporter.quietly(method, name or url, answer.milliseconds, len(body), built_url, response, answer)
             return response
-        meta = {
+        request_meta = {
             "request_type": method,
             "name": name or url,
             "context": context if self._context else dict(context),
             "response": response,
             "exception": None,
-            "start_time": time.time() - (time.monotonic_ns() - answer.begin) / 1e9,
+            "start_time": start_time,
             "url": built_url,
             "response_length": len(body),
             "response_time": answer.milliseconds,
         }
-        return self._tell(meta, response, catch_response, message, 0)
+        return self._tell(request_meta, response, catch_response, message, 0)
 
     def _with_care(
         self,
@@ -558,9 +569,7 @@ class Session(FastHttpSession):
         if not allow_redirects:
             before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
         try:
-            response = self._send_request_safe_mode(  # type: ignore[no-untyped-call]
-                method, ready.built_url, payload=None, headers=dict(ready.asked[3])
-            )
+            response = self._send_request_safe_mode(method, ready.built_url, payload=None, headers=dict(ready.asked[3]))
         finally:
             if not allow_redirects:
                 agent.redirect_response_codes = before  # type: ignore[misc]
@@ -568,7 +577,7 @@ class Session(FastHttpSession):
             method, url, ready.built_url, name, catch_response, dict(context), start_time, perf, response
         )
 
-    def request(  # type: ignore[override]
+    def request(
         self,
         method: str,
         url: str,
@@ -629,7 +638,7 @@ class Session(FastHttpSession):
         if message is not None:
             answer = message.answer
             if answer.status in _FINE and not answer.sets_cookie and answer.error is None and not answer.encoded:
-                response = Response.__new__(Response)
+                response: Any = Response.__new__(Response)
                 held = response.__dict__
                 held["_response"] = message
                 held["_asked"] = (agent, method, built_url, headers, data)
@@ -638,7 +647,7 @@ class Session(FastHttpSession):
                 length = len(body)
                 if not catch_response and self._reporter is not None and self._reporter.look():
                     milliseconds = (answer.end - message.begin) / 1e6
-                    self._reporter.quietly(method, name or url, milliseconds, length, built_url, response, answer)  # type: ignore[arg-type]
+                    self._reporter.quietly(method, name or url, milliseconds, length, built_url, response, answer)
                     return response
                 request_meta = {
                     "request_type": method,
@@ -657,13 +666,11 @@ class Session(FastHttpSession):
             before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
         perf = time.perf_counter()
         try:
-            response = self._send_request_safe_mode(method, built_url, payload=data, headers=headers, **kwargs)  # type: ignore[no-untyped-call]
+            response = self._send_request_safe_mode(method, built_url, payload=data, headers=headers, **kwargs)
         finally:
             if not allow_redirects:
                 agent.redirect_response_codes = before  # type: ignore[misc]
-        return self._conclude(
-            method, url, built_url, name, catch_response, dict(context), start_time, perf, response
-        )
+        return self._conclude(method, url, built_url, name, catch_response, dict(context), start_time, perf, response)
 
     def _conclude(
         self,
@@ -727,7 +734,9 @@ class Session(FastHttpSession):
             self.request_event.fire(**meta)
         return response
 
-    def _quickly(self, method: str, url: str, built_url: str, headers: dict[str, str], data: str | None) -> Message | None:
+    def _quickly(
+        self, method: str, url: str, built_url: str, headers: dict[str, str], data: str | None
+    ) -> Message | None:
         """Sends the request if it is of the usual kind; None where it is not, and nothing was done."""
         agent = self.client
         if self._home_of != self.base_url or self._home is None:
@@ -754,7 +763,7 @@ class Session(FastHttpSession):
         if head is None:
             return None
         before, middle, after, length_first = head  # type: ignore[misc]
-        cookies = self.cookiejar.line(home[1], built_url) if self.cookiejar._cookies else b""
+        cookies = self.cookiejar.line(home[1], built_url)
         line = f"{method} {url} HTTP/1.1\r\n".encode()
         if body is None:
             wire = line + before + cookies + after
@@ -829,7 +838,7 @@ class Session(FastHttpSession):
         if self._native:
             session = FastHttpSession.__new__(FastHttpSession)  # type: ignore[assignment]
             session.__dict__.update(self.__dict__)
-            session.client = self._stock_client  # type: ignore[assignment]
+            session.client = self._stock_client
             session.client.cookiejar = self.cookiejar
         return FastHttpSession.request(
             session,
@@ -865,7 +874,11 @@ def _messages(response: Any) -> tuple[Message | None, Message | None, int]:
 def _took(first: Message | None, last: Message | None, perf: float) -> float:
     if last is None:
         return (time.perf_counter() - perf) * 1000
-    return (last.answer.end - (first or last).begin) / 1e6
+    return float(last.answer.end - (first or last).begin) / 1e6
+
+
+for _function in (Session.request, Session._again):
+    sends(_function, "geventhttpclient")
 
 
 class FastHttpUser(stock.FastHttpUser):
@@ -891,4 +904,3 @@ class FastHttpUser(stock.FastHttpUser):
             proxy_host=self.proxy_host,
             proxy_port=self.proxy_port,
         )
-

@@ -31,6 +31,7 @@ def main() -> NoReturn:
 
     from surgeline.locust.orders import Orders
     from surgeline.locust.plugin import install
+    from surgeline.locust.swap import swap, wanted
 
     orders = Orders.receive()
     plugin = install(orders)
@@ -38,6 +39,15 @@ def main() -> NoReturn:
         from surgeline.locust import lane
 
         lane.install(orders, plugin)
+    try:
+        if wanted() == "native":
+            swap()
+    except ValueError as error:
+        sys.stderr.write(f"surgeline: {error}\n")
+        sys.exit(2)
+    except ImportError as error:
+        sys.stderr.write(f"surgeline: --client native needs the native engine, which is not built here: {error}\n")
+        sys.exit(MISSING)
     locust.main.main()  # type: ignore[no-untyped-call]  # Locust's own entry point is not annotated
     sys.exit(0)
 

@@ -10,7 +10,7 @@ import os
 import ssl
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import gevent
 import gevent.socket
@@ -68,7 +68,7 @@ class Unanswered(NamedTuple):
         return None
 
 
-Ended = Answer | Unanswered
+Ended: TypeAlias = Answer | Unanswered
 
 
 class Lane:

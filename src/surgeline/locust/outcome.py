@@ -73,6 +73,17 @@ def outcome_of(exception: object, status: int) -> tuple[Outcome, str]:
     return (Outcome.FAILURE if status else Outcome.ERROR), text_of(exception)
 
 
+def native_outcome_of(exception: object, status: int, kind: str | None) -> tuple[Outcome, str]:
+    """The same for a request of the native client: what went wrong on the way is known by its kind, unless the user's
+    code has called it a failure."""
+    outcome, error = outcome_of(exception, status)
+    if kind is None or outcome in (Outcome.OK, Outcome.FAILURE):
+        return outcome, error
+    if kind in _NOT_SENT:
+        return Outcome.NOT_SENT, kind
+    return (Outcome.TIMEOUT if kind.endswith("_timeout") else Outcome.ERROR), kind
+
+
 def text_of(value: object) -> str:
     """A text of somebody else's, on one line and bounded; the type's name where it says nothing."""
     try:

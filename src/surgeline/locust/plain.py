@@ -1,9 +1,10 @@
 """`HttpUser` on the native engine: the surface of Locust's own, over connections of ours.
 
 A request without anything unusual is put together from what the last one like it consisted of, sent, and its answer is
-wrapped without being looked into. Everything else goes the way of requests, down to the adapter, which sends it over the
-native connections: redirects, cookies, hooks, authentication and their exceptions are then requests' own. What the native
-connections do not do (streams, proxies, client certificates, pools of the user's own) goes over the stock adapter.
+wrapped without being looked into. Everything else goes the way of requests, down to the adapter, which sends it over
+the native connections: redirects, cookies, hooks, authentication and their exceptions are then requests' own. What the
+native connections do not do (streams, proxies, client certificates, pools of the user's own) goes over the stock
+adapter.
 """
 
 import http.client
@@ -22,12 +23,12 @@ from locust.clients import HttpSession, LocustHttpAdapter, ResponseContextManage
 from locust.user import HttpUser as StockHttpUser
 from locust.user import User
 from requests.auth import HTTPBasicAuth
-from requests.compat import json as complexjson
+from requests.compat import json as complexjson  # type: ignore[attr-defined]  # as requests itself does
 from requests.cookies import RequestsCookieJar, get_cookie_header
 from requests.exceptions import ChunkedEncodingError, ConnectionError, ConnectTimeout, ReadTimeout, SSLError
 from requests.models import PreparedRequest, RequestEncodingMixin
 from requests.structures import CaseInsensitiveDict
-from requests.utils import get_encoding_from_headers
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, extract_zipped_paths, get_encoding_from_headers
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -48,6 +49,7 @@ from surgeline.locust.native import (
     transport_error,
 )
 from surgeline.locust.report import Told, reporter
+from surgeline.locust.watched import sends
 
 _PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]+)?", re.ASCII)
 """Paths that are sent as they are given."""
@@ -88,7 +90,7 @@ class Cookies(RequestsCookieJar):
         if self.made_at != self.changes or time.time() >= self.until:
             self.clear_expired_cookies()
             self.made.clear()
-            cookies = list(self)
+            cookies: list[Cookie] = list(self)  # type: ignore[arg-type]  # a jar of cookies, whatever its base says
             self.until = min((c.expires for c in cookies if c.expires is not None), default=float("inf"))
             self.rooted = all(cookie.path == "/" for cookie in cookies)
             self.made_at = self.changes
@@ -260,12 +262,12 @@ class Adapter(LocustHttpAdapter):
         key = (scheme, host, port, verify)
         found = self._origins.get(key)
         if found is None:
-            trust = stock.extract_zipped_paths(stock.DEFAULT_CA_BUNDLE_PATH) if verify is True else verify or None
+            trust = extract_zipped_paths(DEFAULT_CA_BUNDLE_PATH) if verify is True else verify or None
             tls = (not verify, trust) if scheme == "https" else None
             found = self._origins[key] = Origin(host, port, tls)
         return found
 
-    def send(  # type: ignore[override]
+    def send(
         self,
         request: PreparedRequest,
         stream: bool = False,
@@ -294,7 +296,8 @@ class Adapter(LocustHttpAdapter):
                 connect, read = timeout
             else:
                 connect = read = timeout
-            wire = wire_of(request, body.encode() if isinstance(body, str) else body)
+            data: Any = body.encode() if isinstance(body, str) else body
+            wire = wire_of(request, data)
             parts = urlsplit(str(request.url))
             try:
                 origin = self.origin(
@@ -339,7 +342,7 @@ class Adapter(LocustHttpAdapter):
                 raise ReadTimeout(error, request=request)  # noqa: B904  # as requests raises it
         if kind == "body_timeout":
             try:
-                raise ReadTimeoutError(pool, None, "Read timed out.")  # type: ignore[arg-type]  # as urllib3 raises it
+                raise ReadTimeoutError(pool, None, "Read timed out.")
             except ReadTimeoutError as error:
                 raise ConnectionError(error)  # noqa: B904
         if kind in UNANSWERED or kind in ("invalid_http", "header_too_large"):
@@ -432,7 +435,7 @@ class Session(HttpSession):
     def __init__(
         self, base_url: Any, request_event: Any, user: User | None, *args: Any, pool_manager: Any = None, **kwargs: Any
     ) -> None:
-        super().__init__(base_url, request_event, user, *args, pool_manager=pool_manager, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(base_url, request_event, user, *args, pool_manager=pool_manager, **kwargs)
         self._reporter = reporter(request_event) if request_event is not None else None
         self._context = user is not None and type(user).context is not User.context
         if self._reporter is not None:
@@ -453,7 +456,7 @@ class Session(HttpSession):
         cookies = self.cookies
         return (
             ready.base_url == self.base_url
-            and self.headers._store == self._heads_of  # type: ignore[attr-defined]
+            and self.headers._store == self._heads_of
             and self.auth is self._auth_of
             and type(cookies) is Cookies
             and ready.changes == cookies.changes
@@ -492,15 +495,16 @@ class Session(HttpSession):
             name = self.request_name
         self.explicit_name = name
         self._adapter.given = None
+        complete_url = ready.complete_url
+        start_time = time.time()
         origin = ready.origin
         answer = origin.lane.exchange(origin.pool, ready.wire, ready.bodyless, NEVER_NS, NEVER_NS)
         given = Answered(answer, ready.wire)
         status = answer.status
         if answer.error is not None or answer.sets_cookie or answer.encoded or status in _REDIRECTS:
             perf = time.perf_counter()
-            start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
             self._adapter.given = given
-            response = self._send_request_safe_mode(method, ready.complete_url, data=None, json=None, **kwargs)  # type: ignore[no-untyped-call]
+            response = self._send_request_safe_mode(method, ready.complete_url, data=None, json=None, **kwargs)
             self._adapter.given = None
             return self._conclude(
                 method, url, ready.complete_url, name, catch_response, context, start_time, perf, response, kwargs
@@ -514,12 +518,11 @@ class Session(HttpSession):
         if not catch_response and status < 400 and self._reporter is not None and self._reporter.look():
             if self._context:
                 self.user.context()
-            self._reporter.quietly(  # type: ignore[arg-type]
+            self._reporter.quietly(
                 method, name or url, answer.milliseconds, len(answer.body), ready.complete_url, response, answer
             )
             return response
-        start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
-        return self._tell(method, url, ready.complete_url, name, catch_response, context, start_time, given, response)
+        return self._tell(method, url, complete_url, name, catch_response, context, start_time, given, response)
 
     def _tell(
         self,
@@ -596,7 +599,7 @@ class Session(HttpSession):
                 return self._tell(method, url, complete_url, name, catch_response, context, start_time, given, response)
             adapter.given = given
         perf = time.perf_counter()
-        response = self._send_request_safe_mode(method, complete_url, data=data, json=json, **kwargs)  # type: ignore[no-untyped-call]
+        response = self._send_request_safe_mode(method, complete_url, data=data, json=json, **kwargs)
         adapter.given = None
         return self._conclude(
             method, url, complete_url, name, catch_response, context, start_time, perf, response, kwargs
@@ -667,10 +670,10 @@ class Session(HttpSession):
             return None
         if type(self.cookies) is not Cookies or not self._is_usual():
             return None
-        if self.headers._store != self._heads_of or self.auth is not self._auth_of:  # type: ignore[attr-defined]
+        if self.headers._store != self._heads_of or self.auth is not self._auth_of:
             self._heads.clear()
             self._ready.clear()
-            self._heads_of = self.headers._store.copy()  # type: ignore[attr-defined]
+            self._heads_of = self.headers._store.copy()
             self._auth_of = self.auth
         if not (self.auth is None or type(self.auth) is HTTPBasicAuth):
             return None
@@ -680,7 +683,7 @@ class Session(HttpSession):
             if type(data) is str or type(data) is bytes:
                 kind, body = "text", data
             elif type(data) is dict:
-                kind, body = "form", RequestEncodingMixin._encode_params(data)  # type: ignore[assignment]
+                kind, body = "form", RequestEncodingMixin._encode_params(data)
             else:
                 return None
         elif json is not None:
@@ -744,7 +747,7 @@ class Session(HttpSession):
         asked = requests.Request(method, f"{self.base_url}/", headers=headers, data=data, json=json)
         kept, self.cookies = self.cookies, Cookies()
         try:
-            prepared = self.prepare_request(asked)  # type: ignore[no-untyped-call]
+            prepared = self.prepare_request(asked)
         except (requests.RequestException, ValueError):
             return None
         finally:
@@ -775,6 +778,8 @@ class Wrapped(ResponseContextManager):
             reporter(self._request_event).fire(self._told)
 
 
+for _function in (Session.request, Session._again):
+    sends(_function, "requests")
 Wrapped.__name__ = Wrapped.__qualname__ = "ResponseContextManager"
 
 

@@ -36,7 +36,7 @@ from locust.user import HttpUser, User
 
 from surgeline.locust.exchanges import Exchanges, sides_of
 from surgeline.locust.orders import Orders, die_with_parent
-from surgeline.locust.outcome import outcome_of, text_of
+from surgeline.locust.outcome import native_outcome_of, outcome_of, text_of
 from surgeline.locust.recorder import NS_PER_S, Recorder, Row
 from surgeline.locust.watched import InFlight, Watch, WatchedUser, current_user, monotonic_of
 from surgeline.samples import Outcome
@@ -74,6 +74,8 @@ class Plugin:
         self.watch = Watch(self._welcome, self._cut_off)
         self.more_readings: Callable[[], dict[str, float]] | None = None
         """The health readings of whoever hosts a plan, instead of those of Locust's users."""
+        self._samples: Any = None
+        """Requests of the native client that have not been flushed."""
         self._run_id = orders.run_id if orders else ""
         self._directory: RunDirectory | None = None
         self._handing_over: gevent.Greenlet | None = None
@@ -261,6 +263,57 @@ class Plugin:
                 log.warning("a request was not recorded:\n%s", traceback.format_exc())
             self._complained = True
 
+    def on_answer(
+        self,
+        method: str,
+        name: str,
+        url: str,
+        answer: Any,
+        start_ns: int,
+        exception: object,
+        hops: int,
+        response: Any,
+    ) -> None:
+        """A request of the native client has ended: as `on_request`, with the engine's own times and phases."""
+        recorder = self.recorder
+        if recorder is None:
+            return
+        try:
+            if self._samples is None:
+                from surgeline._engine import Samples
+
+                self._samples = Samples()
+            status = _whole(getattr(response, "status_code", 0))
+            outcome, error = (Outcome.OK, "") if not exception else native_outcome_of(exception, status, answer.error)
+            endpoint = endpoint_of(str(method), str(name))
+            user = current_user()
+            head = answer.head
+            timing = answer.header("server-timing") if b"erver-" in head else None
+            self._samples.add(
+                self.anchor_ns,
+                endpoint,
+                user.scenario if user else "",
+                user.number if user else -1,
+                str(method),
+                str(url),
+                start_ns,
+                answer,
+                status,
+                int(outcome),
+                error,
+                hops,
+                text_of(timing) if timing else "",
+            )
+            if self.exchanges is not None:
+                start = start_ns - self.anchor_ns
+                wrong = error if outcome is not Outcome.OK else ""
+                asked = (str(method), str(url), response)
+                self.exchanges.offer(endpoint, start, answer.end - start_ns, wrong, lambda: sides_of(*asked))
+        except Exception:
+            if not self._complained:
+                log.warning("a request was not recorded:\n%s", traceback.format_exc())
+            self._complained = True
+
     def _times(self, now: int, response_time: float | None, start_time: float | None) -> tuple[int, int]:
         """Start and end in ns since the run began; the end is -1 where no time was measured.
 
@@ -337,6 +390,8 @@ class Plugin:
         for (message, formatted), count in errors.items():
             self.recorder.event(now, "exception", message=message, traceback=formatted, count=count)
         self.recorder.flush(now, self._health())
+        if self._samples is not None and len(self._samples):
+            self.recorder.frames(len(self._samples), self._samples.take)
 
     def _health(self) -> dict[str, float]:
         """This process since the last reading; nothing when that was a moment ago, as it is at the end."""
@@ -351,6 +406,8 @@ class Plugin:
         lags, self._lags = sorted(self._lags), []
         if lags:
             readings.update(lag_readings(lags))
+        for metric, value in _lateness().items():
+            readings[metric] = max(value, readings.get(metric, 0.0))
         if self.more_readings is not None:
             for metric, value in self.more_readings().items():
                 readings[metric] = max(value, readings.get(metric, 0.0))
@@ -421,6 +478,16 @@ def lag_readings(lags: list[int]) -> dict[str, float]:
         "lag_p99_ns": float(lags[-(-len(lags) * 99 // 100) - 1]),
         "lag_max_ns": float(lags[-1]),
     }
+
+
+def _lateness() -> dict[str, float]:
+    """How late the native client's answers were seen since the last reading: its times do not contain it."""
+    native = sys.modules.get("surgeline.locust.native")
+    lane = native.opened() if native is not None else None
+    told = lane.client.take_lag() if lane is not None else None
+    if told is None:
+        return {}
+    return dict(zip(("lag_p50_ns", "lag_p99_ns", "lag_max_ns"), map(float, told), strict=True))
 
 
 def _whole(value: object) -> int:

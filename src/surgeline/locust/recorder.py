@@ -132,6 +132,15 @@ class Recorder:
             self._dropped = 0
         self._flush_segment()
 
+    def frames(self, rows: int, take: Callable[[int, str], list[tuple[int, bytes]]]) -> None:
+        """Appends frames that were put together elsewhere, with so many rows; `take` gets the first row's number and
+        the worker."""
+        first, self.recorded = self.recorded, self.recorded + rows
+        for kind, payload in take(first, self.worker):
+            if not self._append(Frame(kind), lambda payload=payload: payload) and kind == Frame.ROWS:  # type: ignore[misc]
+                self._dropped += rows
+        self._flush_segment()
+
     def close(self) -> None:
         """Closes the segment; what was not flushed is lost. Twice is fine."""
         try:

@@ -203,7 +203,7 @@ class Reporter:
         """Reports a request to everybody."""
         meta = told.meta
         if self._stock:
-            self._event.fire(**meta)
+            self._event.fire(**meta)  # type: ignore[no-untyped-call]
             return
         self.look()
         for handler, waiting, plugin in self._sorted.copy():

@@ -25,6 +25,12 @@ _SENDING = {
 }
 """The functions of the two stock clients inside of which a request is in flight."""
 
+
+def sends(function: Any, client: str) -> None:
+    """A function of a client of ours inside of which a request is in flight, and the stock client it stands in for."""
+    _SENDING[function.__code__] = client
+
+
 _DEEPEST = 60
 """Frames looked through for one of them; user code that calls a client from deeper down is not recognised."""
 
