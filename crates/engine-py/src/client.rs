@@ -133,14 +133,7 @@ impl Client {
     #[new]
     fn new(wake: Py<PyAny>) -> PyResult<Self> {
         let inner = client::Client::new(Clock::anchored(0), stamps::prepare, stamps::receive).map_err(failed)?;
-        Ok(Self {
-            inner,
-            ready: VecDeque::new(),
-            wake,
-            woken: false,
-            lag: Histogram::default(),
-            trust: HashMap::new(),
-        })
+        Ok(Self { inner, ready: VecDeque::new(), wake, woken: false, lag: Histogram::default(), trust: HashMap::new() })
     }
 
     /// Readable when `collect` has something to do.
@@ -280,8 +273,7 @@ impl Client {
 
     /// How late answers were seen since the last call: median, p99, greatest, ns; None where there were none.
     fn take_lag(&mut self) -> Option<(i64, i64, i64)> {
-        let told =
-            (self.lag.quantile(0.5)?, self.lag.quantile(0.99)?, self.lag.max);
+        let told = (self.lag.quantile(0.5)?, self.lag.quantile(0.99)?, self.lag.max);
         self.lag.clear();
         Some(told)
     }

@@ -209,9 +209,9 @@ impl<W> Client<W> {
             }
             // Stamps become moments of the client's clock, which counts from its anchor.
             let offset = told - before - (after - before) / 2 + self.clock.absolute(0);
-            let moved = self.offset.is_some_and(|(last, at)| {
-                (offset - last).abs() > UNSURE + (after - at) / (SECOND / SLEW_PER_S)
-            });
+            let moved = self
+                .offset
+                .is_some_and(|(last, at)| (offset - last).abs() > UNSURE + (after - at) / (SECOND / SLEW_PER_S));
             self.moved += u64::from(moved);
             self.offset = Some((offset, after));
             return self.conns.set_offset((!moved).then_some(offset));
@@ -393,7 +393,11 @@ impl Samples {
             1 => "HTTP/1.1",
             _ => "",
         });
-        table.free_texts("server_timing", &Secrets::default(), rows().map(|row| text(row.texts[5] as usize).as_bytes()));
+        table.free_texts(
+            "server_timing",
+            &Secrets::default(),
+            rows().map(|row| text(row.texts[5] as usize).as_bytes()),
+        );
         table.finish()
     }
 

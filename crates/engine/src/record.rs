@@ -493,7 +493,11 @@ impl Recorder {
 }
 
 /// The five columns of one side of the windows.
-pub(crate) fn add_histograms<'h>(table: &mut Table, side: &str, histograms: impl Iterator<Item = &'h Histogram> + Clone) {
+pub(crate) fn add_histograms<'h>(
+    table: &mut Table,
+    side: &str,
+    histograms: impl Iterator<Item = &'h Histogram> + Clone,
+) {
     table.i64(&format!("{side}_sum_ns"), histograms.clone().map(|histogram| histogram.sum));
     table.i64(&format!("{side}_min_ns"), histograms.clone().map(|histogram| histogram.min));
     table.i64(&format!("{side}_max_ns"), histograms.clone().map(|histogram| histogram.max));
