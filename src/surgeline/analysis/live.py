@@ -361,7 +361,10 @@ class Live:
         )
 
     def health_line(self) -> str:
-        """One clause on the generator: `generator ok: CPU 38 % of a core, start lag p99 0.3 ms`."""
+        """A clause on the generator, and one on the served process where it is seen.
+
+        `generator ok: CPU 38 % of a core, start lag p99 0.3 ms · server CPU 0.97 cores, 81 MB`.
+        """
         health = self.health
         parts = []
         if health.cpu_ratio is not None:
@@ -370,9 +373,12 @@ class Live:
             parts.append(f"start lag p99 {units.format_duration(health.lag_p99_ns, 2)}")
         if health.rows_dropped:
             parts.append(f"{health.rows_dropped:,} rows left out")
+        server = "" if health.server_cpu_ratio is None else f" · server CPU {health.server_cpu_ratio:.2f} cores"
+        if server and health.server_rss_bytes is not None:
+            server += f", {units.format_size(round(health.server_rss_bytes))}"
         if not parts:
-            return "generator: no reading yet"
-        return f"generator {'at its limit' if self._invalid() else 'ok'}: {', '.join(parts)}"
+            return f"generator: no reading yet{server}"
+        return f"generator {'at its limit' if self._invalid() else 'ok'}: {', '.join(parts)}{server}"
 
     def word(self) -> Word:
         """The state of the run in one word; thin, for a glance: the page after the run judges carefully."""
