@@ -828,7 +828,9 @@ impl Conn {
     fn arrived(&self, now: Ns, offset: Option<Ns>) -> Ns {
         match offset {
             Some(offset) if self.stamp != 0 => {
-                let earliest = self.exchange.begin.max(self.sent).max(self.first).min(now);
+                // Not `sent`: that is read when the call returns, which may be after the answer has come.
+                let ready = if self.served == 0 { self.connected.max(self.secured) } else { 0 };
+                let earliest = self.exchange.begin.max(ready).max(self.first).min(now);
                 (self.stamp - offset).clamp(earliest, now)
             }
             _ => now,
