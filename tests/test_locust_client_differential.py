@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("locust", reason="Locust is not installed")
 pytest.importorskip("surgeline._engine", reason="the native engine is not built")
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("locust", reason="Locust is not installed")
 pytest.importorskip("surgeline._engine", reason="the native engine is not built")
 
 ROOT = Path(__file__).parent.parent
