@@ -245,10 +245,11 @@ def measured(root: Path, name: str, seed: int) -> dict[str, Any] | None:
     }
 
 
-def page(root: Path) -> str:
+def page(root: Path, note: str) -> str:
     """The page."""
     found = {name: measured(root, name, seed) for seed, name in enumerate(SERVERS, 1)}
     rows = [(name, held) for name, held in found.items() if held is not None]
+    counts = " and ".join(sorted({str(len(runs_of(root, name))) for name in SERVERS}))
     lines = [
         "# Equal runs of real servers",
         "",
@@ -258,6 +259,8 @@ def page(root: Path) -> str:
         f"against five others is false. {SPLITS} random splits a server. They share runs, so they are *dependent*:",
         "the intervals (Clopper and Pearson, as if each split were new) are too narrow, and forty runs hold only four",
         "splits without a common run.",
+        "",
+        f"So far {counts} of {RUNS} runs a server. {note}".rstrip(),
         "",
         "Made by `python -m scripts.campaigns.compare_real DIRECTORY`, which goes on where it was interrupted.",
         "",
@@ -299,9 +302,10 @@ if __name__ == "__main__":
     options.add_argument("directory", type=Path)
     options.add_argument("--page", action="store_true", help="only the page")
     options.add_argument("--minutes", type=float, default=1e9, help="stop making runs after that time")
+    options.add_argument("--note", default="", help="what else is to be known of how the runs were made")
     given = options.parse_args()
     if not given.page:
         campaign(given.directory.resolve(), given.minutes)
-    text = page(given.directory.resolve())
+    text = page(given.directory.resolve(), given.note)
     PAGE.write_text(text, "utf-8")
     sys.stdout.write(text)

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 WIDTHS_S = (1, 2, 3, 4, 5, 6, 10, 20)
 FEWEST_BINS = 10
 """A width of which fewer groups fit into the run says too little about their spread."""
-TAIL_FROM, TAIL_WIDENING = 0.985, 1.12
+TAIL_FROM, TAIL_WIDENING = 0.985, 1.18
 """Far in the tail few seconds hold all that lies beyond, and their spread is known worse than any width shows. Without
 the widening the campaign (docs/reference/error-rates/intervals.md) found p99 wrong in up to 11.4 % of all runs."""
 FEWEST_EFFECTIVE_S = 8
