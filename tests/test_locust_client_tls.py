@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-pytest.importorskip("locust", reason="Locust is not installed")
 pytest.importorskip("surgeline._engine", reason="the native engine is not built")
 
 
