@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ NOISE = (1.0, 1.012, 0.991, 1.006, 0.987)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def as_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place with a slow and a quick series of five runs each, the slow one kept as main."""
     place = tmp_path_factory.mktemp("series") / "runs"
     slow = series(place, [30 * noise for noise in NOISE], "slow-1")
@@ -35,6 +36,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "main", [run.id for run in slow], note="before", figures=[runner.figures(run).as_dict() for run in slow]
     )
     return place
+
+
+@pytest.fixture
+def root(as_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That place, copied: what one test adds, no other one sees."""
+    return Path(shutil.copytree(as_made, tmp_path_factory.mktemp("series") / "runs"))
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 8])

@@ -35,10 +35,12 @@ def test_a_stored_run_of_every_format_is_read(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_every_format_is_read() -> None:
-    """The segment of format 1 is whole, and has every kind of frame in it."""
+    """The segment of format 1 is whole, and has every kind of frame in it that there was when it was written."""
     journal = read_all(GOLDEN / "journal-1")
     assert journal.bytes_left_out == 0
-    assert [state.frames for state in journal.segments] == [dict.fromkeys(Frame, 3)]
+    assert [state.frames for state in journal.segments] == [
+        dict.fromkeys([kind for kind in Frame if kind is not Frame.TRANSACTIONS], 3)
+    ]
 
 
 def test_every_column_is_documented() -> None:
