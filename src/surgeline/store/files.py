@@ -5,11 +5,12 @@ one. What a killed writer leaves behind begins with a dot and ends in `.tmp`, an
 the directory.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from surgeline.store.errors import from_os
@@ -19,6 +20,21 @@ DIRECTORY_MODE = 0o700
 """What was measured may carry what was sent: nobody but its owner reads it."""
 TEMPORARY_SUFFIX = ".tmp"
 _BUFFER_BYTES = 1 << 20
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One process at a time holds a directory: what is read in here is what is written over."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_os(error, directory, "locking") from error
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def temporary(path: Path) -> Path:

@@ -14,7 +14,6 @@ Baselines are files, not lines of the index, because they say what somebody deci
 
 # ruff: noqa: S608 - what is put into a query is a column or table name of ours; values are bound
 
-import fcntl
 import hashlib
 import json
 import os
@@ -292,7 +291,7 @@ class Index:
             raise InUse(f"the run {entry.id} cannot be read ({entry.problem}); remove it with --force")
         if is_running(entry.path):
             RunDirectory.hold(entry.path).release()  # says who holds it
-        with self._alone():
+        with files.alone(self._root):
             for name in entry.baselines:
                 kept = self._read_baseline(name)
                 rest = tuple(run for run in kept.runs if run != entry.path.name)
@@ -365,7 +364,7 @@ class Index:
         path = self._baseline_path(name) if _BASELINE_NAME.fullmatch(name) else None
         if path is None or not path.exists():
             raise NoSuchRun(f"there is no baseline {name}{_did_you_mean(name, names)}")
-        with self._alone():
+        with files.alone(self._root):
             try:
                 path.unlink(missing_ok=True)
                 path.with_suffix(FIGURES_SUFFIX).unlink(missing_ok=True)
@@ -450,7 +449,7 @@ class Index:
 
     def _put_in_place(self, made: Baseline, figures: Sequence[Any] | None, reason: str | None) -> Baseline:
         """Writes a baseline and the figures of its runs; an older one of the name goes into its history."""
-        with self._alone():
+        with files.alone(self._root):
             path = self._baseline_path(made.name)
             if path.exists():
                 old = self._read_baseline(made.name)
@@ -675,7 +674,7 @@ class Index:
             ) from error
         except (apsw.CorruptError, apsw.NotADBError) as error:
             connection.close()
-            with self._alone():
+            with files.alone(self._root):
                 self._set_aside()
             raise Damaged(f"{self.notices[-1]}; please repeat the command") from error
         except apsw.Error as error:
@@ -697,7 +696,7 @@ class Index:
         """An index that works, where the one on disk does not: a new one in its place, or one in memory."""
         path = self._root / INDEX_FILE
         if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.SQLError):
-            with suppress(StoreError, apsw.Error), self._alone():
+            with suppress(StoreError, apsw.Error), files.alone(self._root):
                 with suppress(apsw.NotADBError, apsw.CorruptError, apsw.SQLError):
                     return self._open(check=True, alone=True)  # another process was quicker
                 self._set_aside()
@@ -740,7 +739,7 @@ class Index:
                     raise apsw.CorruptError("it is damaged")
                 connection.execute("SELECT problem FROM runs LIMIT 0; SELECT document FROM baselines LIMIT 0")
             if held < len(MIGRATIONS):
-                with nullcontext() if alone else self._alone():
+                with nullcontext() if alone else files.alone(self._root):
                     connection.pragma("journal_mode", journal_mode(self._root))
                     migrate(connection)
             connection.pragma("synchronous", "NORMAL")
@@ -748,20 +747,6 @@ class Index:
             connection.close()
             raise
         return connection
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time: what is read in here is what is written over."""
-        try:
-            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise from_os(error, self._root, "locking") from error
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def _notice(self, sentence: str) -> None:
         if sentence not in self.notices:

@@ -8,7 +8,6 @@ Neither can be told from the runs: which runs were of one unchanged server is so
 that was asked again until it said yes looks, run by run, like one that said yes.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,12 +128,7 @@ class Ledger:
     def _alone(self) -> Iterator[None]:
         try:
             self._root.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
-            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os(error, self._root, "locking") from error
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(fd, fcntl.LOCK_EX)
+        with files.alone(self._root):
             yield
-        finally:
-            os.close(fd)
