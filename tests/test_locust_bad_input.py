@@ -37,9 +37,14 @@ def started(place: Path, source: str, *arguments: str) -> LocustRunning:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Whatever a test does, none of the processes that it started is there afterwards."""
+    before = set(psutil.Process().children(recursive=True))
     yield
     deadline = time.monotonic() + 15
-    while left := [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]:
+    while left := [
+        process
+        for process in set(psutil.Process().children(recursive=True)) - before
+        if process.status() != psutil.STATUS_ZOMBIE
+    ]:
         assert time.monotonic() < deadline, f"left behind: {[p.cmdline() for p in left]}"
         time.sleep(0.05)
 

@@ -1,7 +1,8 @@
 """Noise that was learned and gates that were asked: kept, replaced, and never guessed where they cannot be read."""
 
 import json
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,17 +69,18 @@ def test_gates_are_counted_by_baseline_commit_and_plan(tmp_path: Path) -> None:
         assert set(json.loads(line)) == {"baseline", "commit", "subject", "said", "runs", "at"}
 
 
-def _learn_some(root: Path, first: int) -> None:
-    for number in range(first, first + 10):
-        Ledger(root).learn(_learned(f"m{number}"))
+_LEARN_TEN = """
+import sys
+from pathlib import Path
+from surgeline.store.ledger import Learned, Ledger
+root, first = Path(sys.argv[1]), int(sys.argv[2])
+for number in range(first, first + 10):
+    Ledger(root).learn(Learned(f"m{number}", "plan", "load", {"p95": 0.02}, 9.0, ("a",), "2026-11-23T06:00:00Z"))
+"""
 
 
 def test_two_processes_that_learn_at_once_both_are_remembered(tmp_path: Path) -> None:
     """Twenty machines by two processes: none is lost."""
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_learn_some, args=(tmp_path, first)) for first in (0, 10)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
+    workers = [subprocess.Popen([sys.executable, "-c", _LEARN_TEN, str(tmp_path), first]) for first in ("0", "10")]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
     assert {item.machine for item in Ledger(tmp_path).learned()} == {f"m{number}" for number in range(20)}
