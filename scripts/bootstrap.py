@@ -349,8 +349,8 @@ def docs(engine: Engine, arguments: list[str]) -> int:
 
 
 def bench(engine: Engine, arguments: list[str]) -> int:
-    """Measure; each script in bench/ says what, and prints a table."""
-    codes = (_step(f"bench: {script.name}", [PYTHON, script]) for script in sorted((ROOT / "bench").glob("*.py")))
+    """Measure; each script in benchmarks/ says what, and prints a table."""
+    codes = (_step(f"bench: {script.name}", [PYTHON, script]) for script in sorted((ROOT / "benchmarks").glob("*.py")))
     return next(filter(None, codes), 0)
 
 

@@ -1,6 +1,6 @@
 """What a request of a locustfile costs: Locust's own clients and ours, and whether a busy generator tells the truth.
 
-    python bench/locust_client.py [--rounds 5] [--seconds 5] [--json FILE]
+    python benchmarks/locust_client.py [--rounds 5] [--seconds 5] [--json FILE]
 
 Two measurements, each round of each in turns, medians over the rounds:
 
