@@ -122,6 +122,25 @@ _PLANS = st.fixed_dictionaries(
         "timeout": _DURATIONS,
         "redirects": st.integers(0, 20),
         "insecure": st.booleans(),
+        "connection": st.fixed_dictionaries(
+            {},
+            optional={
+                "keep_alive": st.sampled_from([True, False, 1, 100]),
+                "share": st.sampled_from(["user", "pool"]),
+                "source_addresses": st.sampled_from(["127.0.0.2..127.0.0.4", ["127.0.0.2", "127.0.0.9"], []]),
+                "ip": st.just(4),
+            },
+        ),
+        "tls": st.fixed_dictionaries(
+            {},
+            optional={
+                "ca": st.just("more/ca.pem"),
+                "certificate": st.just("client.pem"),
+                "versions": st.sampled_from(["1.3", [1.2], ["1.2", "1.3"]]),
+                "resumption": st.booleans(),
+                "server_name": st.just("api.test"),
+            },
+        ),
         "workload": _workloads("open", "rate", _RATES) | _workloads("closed", "users", _USERS),
         "slo": st.lists(st.sampled_from(["p95 < 300ms", "errors < 1%, rate > 5/s"]), max_size=2),
     },
@@ -166,6 +185,14 @@ def test_the_same_text_gives_the_same_plan_and_another_text_another_hash() -> No
     assert parse_plan(_PLAN + "# a comment\n", "plan.yaml").hash == plan.hash
     assert parse_plan(_PLAN.replace("weight: 3", "weight: 4"), "plan.yaml").hash != plan.hash
     assert len(plan.hash) == 16
+
+
+def test_keys_that_came_later_do_not_change_the_hash_of_a_plan_without_them() -> None:
+    """A baseline kept last year still belongs to the plan it was measured with; a plan that uses them has another."""
+    text = "target: https://127.0.0.1:1\nscenarios:\n  a: {steps: [{get: /}]}\n"
+    assert parse_plan(text, "plan.yaml").hash == "45594e65b1e36b51"
+    assert parse_plan(text + "connection: {keep_alive: true}\ntls: {}\n", "plan.yaml").hash == "45594e65b1e36b51"
+    assert parse_plan(text + "connection: {keep_alive: false}\n", "plan.yaml").hash != "45594e65b1e36b51"
 
 
 def test_a_plan_cannot_be_changed() -> None:

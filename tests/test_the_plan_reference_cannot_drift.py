@@ -120,6 +120,21 @@ _WHOLE: dict[str, Any] = {
     "timeout": "10s",
     "redirects": 0,
     "insecure": True,
+    "connection": {
+        "keep_alive": 100,
+        "share": "pool",
+        "proxy": "http://me:{{env.PROXY_PASSWORD}}@127.0.0.1:3128",
+        "source_addresses": ["127.0.0.2", "127.0.0.4..127.0.0.9"],
+        "ip": 4,
+    },
+    "tls": {
+        "ca": "ca.pem",
+        "certificate": "more/client.pem",
+        "key": "client.key",
+        "versions": ["1.2", "1.3"],
+        "resumption": False,
+        "server_name": "api.test",
+    },
     "scenarios": {
         "browse": {
             "weight": 3,
@@ -193,6 +208,8 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         *keys_at(("scenarios", "a", "steps", 0, "check", "body")),
         *keys_at(("scenarios", "a", "steps", 0, "retry")),
         *keys_at(("workload",)),
+        *keys_at(("tls",)),
+        *(key for key in keys_at(("connection",)) if key != "unix_socket"),
     }
     preset = {**_WHOLE, "workload": _PRESET}
     assert _takes(preset) and _takes(Plan.model_validate(preset).dump())
@@ -224,6 +241,13 @@ def test_the_schema_takes_a_plan_that_uses_every_key() -> None:
         {"workload": {"preset": "load", "peak": 5, "stages": []}},
         {"insecure": "yes"},
         {"redirects": 21},
+        {"connection": {"keep_alive": 0}},
+        {"connection": {"ip": 5}},
+        {"connection": {"share": "all"}},
+        {"connection": {"sockets": 3}},
+        {"tls": {"versions": ["1.1"]}},
+        {"tls": {"versions": []}},
+        {"tls": {"verify": True}},
     ],
     ids=json.dumps,
 )

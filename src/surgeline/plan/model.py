@@ -6,6 +6,7 @@ so the JSON Schema that editors use is made from them; `surgeline schema plan` p
 """
 
 import hashlib
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainSerializer,
+    PlainValidator,
     SerializerFunctionWrapHandler,
     Tag,
     WithJsonSchema,
@@ -773,6 +775,215 @@ class Auth(_Part):
     header: dict[str, str] = Field({}, description="Any other header, as in `{x-api-key: '{{env.KEY}}'}`.")
 
 
+_FILE = re.compile(r"[^/\\\x00-\x1f][^\\\x00-\x1f]*")
+
+
+def _tls_file(text: str) -> str:
+    if not _FILE.fullmatch(text) or len(text) > 1000 or re.match(r"[A-Za-z]:", text):
+        raise ValueError(f"{text[:60]!r} is not a file beside the plan; name one in its folder, as in ca.pem")
+    if ".." in text.split("/"):
+        raise ValueError(f"{text[:60]!r} leads out of the plan's folder; put the file into it")
+    return text
+
+
+TlsFile = Annotated[str, AfterValidator(_tls_file)]
+"""A PEM file in the plan's folder or below it."""
+
+
+def _version_texts(value: Any) -> Any:
+    listed = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(item) if isinstance(item, float) else item for item in listed)
+
+
+TlsVersions = Annotated[
+    tuple[Literal["1.2", "1.3"], ...],
+    Field(min_length=1),
+    BeforeValidator(_version_texts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["1.2", "1.3", 1.2, 1.3]},
+                {"type": "array", "items": {"enum": ["1.2", "1.3", 1.2, 1.3]}, "minItems": 1},
+            ],
+            "examples": ["1.3", ["1.2", "1.3"]],
+        }
+    ),
+]
+"""Of TLS; written as `1.3` or `[1.2, 1.3]`."""
+
+
+def _server_name(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z._:-]{1,253}", text):
+        raise ValueError(f"{text[:60]!r} is not the name of a host; write for example api.test")
+    return text
+
+
+class Tls(_Part):
+    """How TLS is spoken with an https target: whom to trust, who one is, in which version."""
+
+    ca: TlsFile | None = Field(
+        None, description="PEM file of the certificates to trust, in place of the system's; in the plan's folder."
+    )
+    certificate: TlsFile | None = Field(None, description="PEM file of the certificate to show to the server.")
+    key: TlsFile | None = Field(None, description="PEM file of its key; without it, in the certificate's file.")
+    versions: TlsVersions = Field(("1.2", "1.3"), description="Which versions may be spoken; both by default.")
+    resumption: Switch = Field(True, description="Whether a new connection resumes a session of an earlier one.")
+    server_name: Annotated[str, AfterValidator(_server_name)] | None = Field(
+        None, description="The name asked for (SNI) and looked for in the certificate; by default the target's host."
+    )
+
+    @model_validator(mode="after")
+    def _a_key_opens_something(self) -> "Tls":
+        if self.key is not None and self.certificate is None:
+            raise Misplaced("a key goes with its certificate; name it, as in `certificate: client.pem`", "key")
+        return self
+
+
+def _keep_alive(value: Any) -> bool | int:
+    if isinstance(value, bool) or (isinstance(value, int) and 1 <= value < 10**9):
+        return value
+    raise ValueError(f"{str(value)[:60]!r} is neither true nor false nor a number of requests, as in keep_alive: 100")
+
+
+KeepAlive = Annotated[
+    bool | int,
+    PlainValidator(_keep_alive),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}], "examples": [True, False, 100]}),
+]
+"""Whether connections are kept, or for how many requests."""
+
+
+def _proxy(text: str) -> str:
+    if TEMPLATE.fullmatch(text.strip()):
+        return text.strip()
+    try:
+        parts = urlsplit(TEMPLATE.sub("x", text))
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{text[:60]!r} is not the URL of a proxy: {error}") from error
+    if parts.scheme in ("https", "socks4", "socks4a", "socks5", "socks5h"):
+        raise ValueError(f"a proxy is spoken to over http, not {parts.scheme}; write for example http://127.0.0.1:3128")
+    if parts.scheme != "http" or not parts.hostname or port == 0:
+        raise ValueError(f"{text[:60]!r} is not the URL of a proxy; write for example http://127.0.0.1:3128")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("a proxy is a host and a port, without path or query; write for example http://127.0.0.1:3128")
+    if urlsplit(TEMPLATE.sub("", text)).password:
+        raise ValueError(
+            "a password does not belong in a plan; write `http://user:{{env.PROXY_PASSWORD}}@…`, or `{{env.PROXY}}`"
+        )
+    return text
+
+
+def _unix_socket(text: str) -> str:
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError(f"{text[:60]!r} is not the path of a socket; write it from the root, as in /run/app.sock")
+    if len(text.encode()) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has at most {LONGEST_SOCKET_PATH} bytes, this one {len(text.encode())}")
+    return text
+
+
+LONGEST_SOCKET_PATH = 103
+"""Bytes; what every system's `sockaddr_un` has room for."""
+MOST_SOURCES = 1024
+"""Source addresses; 1,024 of them have room for 28 million connections to one address."""
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    texts = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a source address is a text, as in 127.0.0.2, or a range, as in 127.0.0.2..127.0.0.20")
+    written = tuple(text.strip() for text in texts)
+    if len(source_list(written)) > MOST_SOURCES:
+        raise ValueError(f"these are more than {MOST_SOURCES:,} source addresses")
+    return written
+
+
+def source_list(texts: Sequence[str]) -> tuple[str, ...]:
+    """The single addresses that texts such as `127.0.0.2` and `127.0.0.2..127.0.0.20` stand for, each once."""
+    found: dict[str, None] = {}
+    for text in texts:
+        first, dots, last = text.partition("..")
+        try:
+            begin, end = ipaddress.ip_address(first.strip()), ipaddress.ip_address((last if dots else first).strip())
+        except ValueError:
+            raise ValueError(
+                f"{text[:60]!r} is not a source address; write for example 127.0.0.2, or 127.0.0.2..127.0.0.20"
+            ) from None
+        if begin.version != end.version or int(end) < int(begin):
+            raise ValueError(f"{text[:60]!r} ends before it begins; write the lower address first")
+        if int(end) - int(begin) >= MOST_SOURCES:
+            raise ValueError(f"{text[:60]!r} are more than {MOST_SOURCES:,} source addresses")
+        found.update((str(begin + step), None) for step in range(int(end) - int(begin) + 1))
+    return tuple(found)
+
+
+Sources = Annotated[
+    tuple[str, ...],
+    PlainValidator(_sources),
+    PlainSerializer(lambda texts: texts[0] if len(texts) == 1 else list(texts)),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "examples": ["127.0.0.2..127.0.0.20", ["127.0.0.2", "127.0.0.3"]],
+        }
+    ),
+]
+
+
+def _family(value: Any) -> Literal[4, 6]:
+    if value in (4, 6) and type(value) is int:
+        return 4 if value == 4 else 6
+    raise ValueError(f"{str(value)[:60]!r} is no version of the Internet Protocol; write ip: 4 or ip: 6")
+
+
+Family = Annotated[Literal[4, 6], PlainValidator(_family), WithJsonSchema({"enum": [4, 6]})]
+"""Of addresses."""
+
+
+class Connection(_Part):
+    """How connections are made, kept and shared, and which way they go to the target."""
+
+    keep_alive: KeepAlive = Field(
+        True,
+        description="Whether a connection serves more than one request; with a number, so many and then a new one.",
+        json_schema_extra={"default": True},
+    )
+    share: Literal["user", "pool"] | None = Field(
+        None,
+        description="Who keeps connections: each user its own, or one pool for all users of a thread. "
+        "By default users of a closed load, the pool for arrivals.",
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        None, description="URL of an HTTP proxy that requests go through, as in `http://127.0.0.1:3128`."
+    )
+    unix_socket: Annotated[str, AfterValidator(_unix_socket)] | None = Field(
+        None, description="Path of a Unix socket that the target listens on; its URL then only names it."
+    )
+    source_addresses: Sources = Field(
+        (), description="Addresses of this machine that connections begin from, in turn: texts, or ranges."
+    )
+    ip: Family | None = Field(
+        None, description="Which addresses of the host's name are used; by default all that accept a connection."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Connection":
+        if self.unix_socket is not None:
+            for key, other in (("proxy", self.proxy), ("source_addresses", self.source_addresses), ("ip", self.ip)):
+                if other:
+                    raise Misplaced(f"a Unix socket is no network: leave {key} or unix_socket out", key, at_key=True)
+        if self.ip is not None and any(
+            ipaddress.ip_address(source).version != self.ip for source in source_list(self.source_addresses)
+        ):
+            raise Misplaced(f"connections to an IPv{self.ip} address begin from one", "source_addresses")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The single addresses of `source_addresses`, ranges written out."""
+        return source_list(self.source_addresses)
+
+
 def _objectives(text: str) -> str:
     parse_objectives(text)
     return text
@@ -804,6 +1015,16 @@ class Plan(_Part):
         5, description="Most redirects followed; 0 follows none."
     )
     insecure: Switch = Field(False, description="Accept any TLS certificate.")
+    connection: Connection = Field(
+        Connection.model_validate({}),
+        description="How connections are made, kept and shared.",
+        exclude_if=lambda part: part == Connection.model_validate({}),
+    )
+    tls: Tls = Field(
+        Tls.model_validate({}),
+        description="How TLS is spoken with an https target.",
+        exclude_if=lambda part: part == Tls.model_validate({}),
+    )
     scenarios: Annotated[dict[Name, Scenario], Field(min_length=1)] = Field(
         description="Named flows; which one a user goes through next is drawn by weight."
     )

@@ -19,6 +19,8 @@ SCHEMA_ID = "urn:surgeline:schema:plan:1"
 PARTS = {
     "Plan": "",
     "Auth": "auth",
+    "Connection": "connection",
+    "Tls": "tls",
     "DataPart": "data.NAME",
     "Scenario": "scenarios.NAME",
     "Step": "scenarios.NAME.steps[N]",
