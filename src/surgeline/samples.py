@@ -488,9 +488,14 @@ LONGEST_PAYLOAD_BYTES = 1 << 30
 _FRAME_KINDS = frozenset(int(kind) for kind in Frame)
 
 
+def frame_head(kind: Frame, payload: bytes) -> bytes:
+    """What stands before a payload: magic, kind, length, and the CRC-32 (IEEE, as in zlib) of kind and payload."""
+    return _FRAME_HEAD.pack(FRAME_MAGIC, kind, len(payload), _crc(kind, payload))
+
+
 def encode_frame(kind: Frame, payload: bytes) -> bytes:
-    """The payload with its head: magic, kind, length, and the CRC-32 (IEEE, as in zlib) of kind and payload."""
-    return _FRAME_HEAD.pack(FRAME_MAGIC, kind, len(payload), _crc(kind, payload)) + payload
+    """The payload with its head."""
+    return frame_head(kind, payload) + payload
 
 
 def encode_object(value: Mapping[str, Any]) -> bytes:

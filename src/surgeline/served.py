@@ -24,6 +24,8 @@ from surgeline import units
 from surgeline.samples import HEALTH_COLUMNS, encode_table
 
 READ_EVERY_NS = units.NS_PER_S
+LOOK_FOR_CHILDREN_EVERY_NS = 5 * units.NS_PER_S
+"""Finding a process's children means reading about every process of the machine: dear beside the readings themselves."""
 STARTED_WITHIN_S = 30.0
 """How long a command of the user's may take until its port takes connections."""
 STOPPED_WITHIN_S = 5.0
@@ -77,13 +79,15 @@ def _name(pid: int) -> str:
 
 
 class Meter:
-    """Reads what the served processes use, once a second. Processes that come and go are followed."""
+    """Reads what the served processes use, once a second. Processes that come and go are followed, within seconds."""
 
     def __init__(self, served: Served, begin_ns: int) -> None:
         self._served = served
         self._begin_ns = begin_ns
         self._last_ns = 0
         self._known: dict[int, psutil.Process] = {}
+        self._children: dict[int, list[int]] = {}
+        self._looked_ns = -LOOK_FOR_CHILDREN_EVERY_NS
         self._cpu_s: dict[int, float] = {}
         self._machine = self._machine_busy_s()
 
@@ -97,7 +101,10 @@ class Meter:
         elapsed_s = (now_ns - self._last_ns) / units.NS_PER_S
         first = not self._last_ns
         self._last_ns = now_ns
-        values = self._processes(elapsed_s)
+        look = now_ns - self._looked_ns >= LOOK_FOR_CHILDREN_EVERY_NS
+        if look:
+            self._looked_ns = now_ns
+        values = self._processes(elapsed_s, look)
         busy = self._machine_busy_s()
         if not values or first:
             self._machine = busy
@@ -116,16 +123,19 @@ class Meter:
             },
         )
 
-    def _processes(self, elapsed_s: float) -> dict[str, float]:
+    def _processes(self, elapsed_s: float, look: bool) -> dict[str, float]:
         alive: dict[int, psutil.Process] = {}
         for pid in self._served.pids:
             try:
                 root = self._known.get(pid) or psutil.Process(pid)
                 alive[pid] = root
-                for child in root.children(recursive=True):
-                    alive[child.pid] = self._known.get(child.pid, child)
+                if look:
+                    self._children[pid] = [child.pid for child in root.children(recursive=True)]
             except psutil.Error:
                 continue
+            for child in self._children.get(pid, ()):
+                with contextlib.suppress(psutil.Error):
+                    alive[child] = self._known.get(child) or psutil.Process(child)
         self._known = alive
         total = {"cpu_ratio": 0.0, "rss_bytes": 0.0, "threads": 0.0, "descriptors": 0.0, "processes": 0.0}
         spent: dict[int, float] = {}

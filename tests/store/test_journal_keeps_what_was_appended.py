@@ -358,22 +358,23 @@ def test_a_full_disk_gets_a_sentence_and_takes_nothing_back(tmp_path: Path) -> N
 
 def test_a_partial_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the n-th write fails half-way, for every n, the other frames are all readable afterwards."""
-    real = os.write
+    real = os.writev
     for failing in range(1, 9):
         path = tmp_path / str(failing)
         path.mkdir()
         calls = 0
 
-        def write(fd: int, data: bytes, failing: int = failing) -> int:
+        def write(fd: int, parts: list[bytes], failing: int = failing) -> int:
             nonlocal calls
             calls += 1
             if calls == failing:
-                return real(fd, data[: len(data) // 2])
+                data = b"".join(parts)
+                return os.write(fd, data[: len(data) // 2])
             if calls == failing + 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(fd, data)
+            return real(fd, parts)
 
-        monkeypatch.setattr(os, "write", write)
+        monkeypatch.setattr(os, "writev", write)
         segment, taken = Segment(path), []
         for kind, payload in _frames(10, seed=failing):
             try:
@@ -382,7 +383,7 @@ def test_a_partial_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monke
             except DiskFull as error:
                 assert "the disk is full" in str(error)
         segment.close()
-        monkeypatch.setattr(os, "write", real)
+        monkeypatch.setattr(os, "writev", real)
         assert len(taken) == 9
         assert _held(path) == taken
 

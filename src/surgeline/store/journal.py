@@ -29,7 +29,7 @@ from surgeline.samples import (
     SEGMENT_HEADER,
     Frame,
     decode_frames,
-    encode_frame,
+    frame_head,
 )
 from surgeline.store.errors import Misused, StoreError, from_os
 
@@ -41,6 +41,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HEAD = struct.Struct("<4sBI")
 """Of a frame's head, what it takes to step over the frame: magic, kind, length of the payload."""
 _CHUNK_BYTES = 64 * 1024
+_MOST_PARTS = 1024
+"""Of one write: IOV_MAX of every system that has it."""
 _EVERY_KIND = frozenset(Frame)
 
 
@@ -74,7 +76,8 @@ class Segment:
         self._path: Path | None = None
         self._written = 0
         self._written_at = 0.0
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._bytes_waiting = 0
         self._state: str = "unopened"
 
     @property
@@ -97,19 +100,23 @@ class Segment:
         self._check_process()
         if len(payload) > LONGEST_PAYLOAD_BYTES:
             raise Misused(f"a frame of {len(payload)} bytes is longer than a journal takes; hand over smaller batches")
-        frame = encode_frame(kind, payload)
+        parts = [frame_head(kind, payload), payload]
+        size = len(parts[0]) + len(payload)
         with self._lock:
             if self._state == "unopened":
                 self._open()
             elif self._state != "open":
                 raise Misused(f"the journal segment {self._name} is {self._state}; nothing can be appended to it")
-            self._waiting += frame
-            due = len(self._waiting) >= self._buffer_bytes or self._clock() - self._written_at >= FLUSH_AFTER_S
+            waiting = self._bytes_waiting + size
+            self._waiting += parts
+            self._bytes_waiting = waiting
+            due = waiting >= self._buffer_bytes or self._clock() - self._written_at >= FLUSH_AFTER_S
             if due:
                 try:
                     self._write()
                 except StoreError:
-                    del self._waiting[len(self._waiting) - len(frame) :]
+                    del self._waiting[-len(parts) :]
+                    self._bytes_waiting -= size
                     raise
 
     def flush(self) -> None:
@@ -168,15 +175,22 @@ class Segment:
         with suppress(OSError):
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._pid, self._path, self._state = os.getpid(), path, "open"
-        self._waiting += SEGMENT_HEADER
+        self._waiting.append(SEGMENT_HEADER)
+        self._bytes_waiting += len(SEGMENT_HEADER)
         self._written_at = self._clock() - FLUSH_AFTER_S
 
     def _write(self) -> None:
-        """Writes all that waits, or nothing: a partial write is taken back, so that later frames stay readable."""
-        data, done = bytes(self._waiting), 0
+        """Writes all that waits, or nothing: a partial write is taken back, so that later frames stay readable.
+
+        The parts go to the kernel from where they lie: a batch of rows is megabytes, and every copy of it is paid for
+        by each request.
+        """
+        left, done = self._waiting, 0
         try:
-            while done < len(data):
-                done += os.write(self._fd, data[done:] if done else data)
+            while done < self._bytes_waiting:
+                written = os.writev(self._fd, left[:_MOST_PARTS])
+                done += written
+                left = _behind(left, written)
         except OSError as error:
             if done:
                 try:
@@ -184,10 +198,19 @@ class Segment:
                 except OSError:
                     os.close(self._fd)
                     self._fd, self._state = -1, "broken"
-            raise from_os(error, self._path or self._directory, "writing", len(self._waiting)) from error
+            raise from_os(error, self._path or self._directory, "writing", self._bytes_waiting) from error
         self._written += done
         self._written_at = self._clock()
-        self._waiting.clear()
+        self._waiting, self._bytes_waiting = [], 0
+
+
+def _behind(parts: list[bytes], written: int) -> list[bytes]:
+    """What is left of the parts after so many bytes of them."""
+    for number, part in enumerate(parts):
+        if written < len(part):
+            return [part[written:], *parts[number + 1 :]]
+        written -= len(part)
+    return []
 
 
 def open_segments(directory: Path) -> list[str]:
