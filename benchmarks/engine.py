@@ -353,7 +353,7 @@ def idle(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -
             while server.requests() < begin + users and time.monotonic() < until:
                 time.sleep(0.2)
             time.sleep(3)
-            return sum(part.memory_full_info().pss for part in _tree(process.pid)) / 1024
+            return float(sum(part.memory_full_info().pss for part in _tree(process.pid))) / 1024
 
     for _ in range(rounds):
         many, few = held(10_000), held(100)
@@ -379,11 +379,9 @@ def lag(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) ->
         with _running([*_surgeline(folder, plan), "--out", str(root)]) as process:
             process.wait(60)
         (rows,) = root.glob("*/samples.parquet")
-        found = duckdb.sql(
-            f"SELECT quantile_cont(start_ns - intended_ns, 0.99) FROM '{rows}' WHERE start_ns >= 0 AND intended_ns > 1e9"
-        ).fetchone()
-        assert found
-        return float(found[0]) / 1000
+        late = "quantile_cont(start_ns - intended_ns, 0.99)"
+        ((found,),) = _sql(f"SELECT {late} FROM '{rows}' WHERE start_ns >= 0 AND intended_ns > 1e9")
+        return float(found) / 1000
 
     def bare() -> float:
         done = subprocess.run(
@@ -435,9 +433,7 @@ def freeze(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None])
         (run,) = (place / "runs").glob("*/run.json")
         begin = json.loads(run.read_text())["clock"]["monotonic_ns"]
         freezes = [[int(part) - begin for part in line.split()] for line in (place / "log").read_text().splitlines()]
-        rows = duckdb.sql(
-            f"SELECT intended_ns, end_ns - intended_ns FROM '{run.parent / 'samples.parquet'}' ORDER BY 1"
-        ).fetchall()
+        rows = _sql(f"SELECT intended_ns, end_ns - intended_ns FROM '{run.parent / 'samples.parquet'}' ORDER BY 1")
         truth = sorted(next((end - due for start, end in freezes if start <= due < end), 0) for due, _ in rows)
         seen = sorted(response for _, response in rows)
         off = []
@@ -494,10 +490,14 @@ def soak(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None], m
     growth = (statistics.median(last) / statistics.median(after) - 1) * 100
     result.ours = [size / 2**20 for _, size in readings[::15]]
     result.figures = [growth]
-    say(
-        f"{statistics.median(after) / 2**20:.1f} MiB after a minute, {statistics.median(last) / 2**20:.1f} MiB at the end"
-    )
+    say(f"{statistics.median(after) / 2**20:.1f} MiB after a minute, {statistics.median(last) / 2**20:.1f} at the end")
     return result
+
+
+def _sql(query: str) -> list[tuple[Any, ...]]:
+    found = duckdb.sql(query)
+    assert found is not None, query
+    return found.fetchall()
 
 
 def _example(name: str) -> str:
@@ -520,6 +520,10 @@ CASES: dict[str, Callable[[Nginx, Path, int, Callable[[str], None]], Result]] = 
     "start": start,
     "soak": soak,
 }
+
+
+def _say(case: str, text: str) -> None:
+    print(f"{case}: {text}", flush=True)
 
 
 def _machine() -> dict[str, Any]:
@@ -559,9 +563,7 @@ def main() -> int:
                 return 2
             try:
                 load = os.getloadavg()[0]
-                result = CASES[name](
-                    server, Path(place), wanted.rounds, lambda text, name=name: print(f"{name}: {text}")
-                )  # type: ignore[misc]
+                result = CASES[name](server, Path(place), wanted.rounds, partial(_say, name))
             except NotHere as error:
                 print(f"{name}: left out, {error}", file=sys.stderr)
                 code = 2
