@@ -25,7 +25,7 @@ from surgeline.samples import HEALTH_COLUMNS, encode_table
 
 READ_EVERY_NS = units.NS_PER_S
 LOOK_FOR_CHILDREN_EVERY_NS = 5 * units.NS_PER_S
-"""Finding a process's children means reading about every process of the machine: dear beside the readings themselves."""
+"""Finding a process's children means reading about every process of the machine: dear beside the readings."""
 STARTED_WITHIN_S = 30.0
 """How long a command of the user's may take until its port takes connections."""
 STOPPED_WITHIN_S = 5.0
