@@ -11,14 +11,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from surgeline import __version__, environment, units
 from surgeline.analysis.live import Live, abort_reason, gone_reason
-from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject
+from surgeline.engines import Ending, Engine, EngineError, Remote, Running, Script, Settings, Sink, Subject
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart
 from surgeline.samples import Frame, encode_object
@@ -61,6 +61,8 @@ class Order:
     """The rows of each file that the plan names; the run keeps their names, hashes and counts."""
     max_in_flight: int = 10_000
     workers: int = 1
+    remote: Remote | None = None
+    """The workers of other machines, where they send."""
     abort: bool = True
     target: str = ""
     command: tuple[str, ...] = ()
@@ -286,6 +288,7 @@ def _meta(order: Order) -> dict[str, Any]:
             "seed": load.seed if load else None,
             "max_in_flight": order.max_in_flight,
             "workers": order.workers,
+            **({"remote": asdict(order.remote)} if order.remote is not None else {}),
             "grace_ns": GRACE_NS,
             "abort": order.abort,
             "addresses": list(order.addresses),
@@ -302,7 +305,9 @@ def _meta(order: Order) -> dict[str, Any]:
         **({"server": {"found": order.served.found}} if order.served is not None else {}),
         "environment": {
             "machine": environment.machine(),
-            "generator_shares_machine": environment.shares_machine(order.addresses),
+            "generator_shares_machine": None
+            if order.remote and not order.remote.loopback
+            else environment.shares_machine(order.addresses),
         },
         "git": environment.git_state(Path.cwd()),
         "versions": environment.versions(),
@@ -398,6 +403,7 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         grace_ns=GRACE_NS,
         workers=order.workers,
         addresses=order.addresses,
+        remote=order.remote,
     )
 
 

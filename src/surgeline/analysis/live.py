@@ -133,6 +133,7 @@ class Live:
         self._failed: dict[tuple[str, Outcome], int] = defaultdict(int)
         self._health: dict[tuple[str, str], dict[str, tuple[int, float]]] = defaultdict(dict)
         self._dropped = 0
+        self._lost: set[str] = set()
         self._passed: dict[int, _Passed] = {}
         self._first_second: int | None = None
 
@@ -227,6 +228,10 @@ class Live:
             self.ended = stage >= len(self._planned) - 1
         elif kind == "control":
             self._steer(event)
+        elif kind == "worker_lost":
+            self._lost.add(str(event.get("worker")))
+        elif kind == "worker_back":
+            self._lost.discard(str(event.get("worker")))
         elif kind == "exception":
             self.exceptions += int(event.get("count", 1))
 
@@ -373,6 +378,8 @@ class Live:
             parts.append(f"start lag p99 {units.format_duration(health.lag_p99_ns, 2)}")
         if health.rows_dropped:
             parts.append(f"{health.rows_dropped:,} rows left out")
+        if self._lost:
+            parts.append(f"{len(self._lost)} worker{'s' if len(self._lost) > 1 else ''} lost")
         server = "" if health.server_cpu_ratio is None else f" · server CPU {health.server_cpu_ratio:.2f} cores"
         if server and health.server_rss_bytes is not None:
             server += f", {units.format_size(round(health.server_rss_bytes))}"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from surgeline.analysis.capacity_search import Capacity
 from surgeline.analysis.steered import Act
 from surgeline.analysis.traits import Traits
+from surgeline.analysis.workers import Workers
 from surgeline.plan.objective import Objective
 from surgeline.samples import Histogram, Outcome
 
@@ -361,6 +362,8 @@ class Summary:
     """What kind of limit was met; None where none was."""
     rows_seen: bool = False
     """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""
+    workers: Workers | None = None
+    """Who sent, where several processes or machines did; None where one did."""
 
 
 ChangeWord = Literal["improved", "regressed", "unchanged", "inconclusive"]

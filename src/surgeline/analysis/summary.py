@@ -27,6 +27,7 @@ from surgeline.analysis.model import (
 )
 from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
 from surgeline.analysis.traits import Traits
+from surgeline.analysis.workers import workers_of
 from surgeline.samples import Measurement, Outcome
 
 
@@ -41,7 +42,8 @@ def summarise(
     """
     book = Book.of(run, measurement)
     stages = [_stage(book, limits) for limits in book.stages]
-    judged = validity.judge(run, stages, book, details)
+    workers = workers_of(measurement.events, book)
+    judged = validity.judge(run, stages, book, details, workers)
     warm = {stage.index: steady_state.warm_up_s(book, stage) for stage in stages}
     steady = {stage.index: steady_state.steady(book, stage) for stage in stages}
     stages = [
@@ -66,7 +68,7 @@ def summarise(
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
     books = book.books(measurement, rowless)
-    word, reasons = validity.of_run(stages, books, measurement, total.tally)
+    word, reasons = validity.of_run(stages, books, measurement, total.tally, workers)
     return Summary(
         run=run,
         model=book.model,
@@ -93,6 +95,7 @@ def summarise(
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),
         rows_seen=details is not None,
+        workers=workers,
     )
 
 

@@ -15,6 +15,7 @@ from surgeline import units
 from surgeline.analysis.book import Book
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import StageFigures, Tally
+from surgeline.analysis.workers import Gap, Workers
 from surgeline.samples import Measurement
 
 Word = Literal["valid", "degraded", "invalid"]
@@ -53,26 +54,37 @@ class Judgement:
 
 
 def judge(
-    run: Mapping[str, Any], stages: Sequence[StageFigures], book: Book, details: Details | None
+    run: Mapping[str, Any],
+    stages: Sequence[StageFigures],
+    book: Book,
+    details: Details | None,
+    workers: Workers | None = None,
 ) -> dict[int, Judgement]:
     """The judgement of each stage, by its index."""
     found = {}
     for stage in stages:
         judgement = Judgement()
+        gaps = workers.gaps_in(stage.begin_ns, stage.end_ns) if workers is not None else []
         _cpu(judgement, run, stage, book)
         if run.get("due_known", True):
             _lateness(judgement, stage, book)
         else:
             _lag(judgement, stage, book)
         _sent(judgement, run, stage, book, details)
-        _planned(judgement, run, stage)
+        _planned(judgement, run, stage, gaps)
         _little(judgement, stage, book)
+        for gap in gaps:  # a machine that was not there sent nothing; what it waited for nobody knows
+            judgement.add("degraded", gap.told)
         found[stage.index] = judgement
     return found
 
 
 def of_run(
-    stages: Sequence[StageFigures], books: Sequence[str], measurement: Measurement, tally: Tally
+    stages: Sequence[StageFigures],
+    books: Sequence[str],
+    measurement: Measurement,
+    tally: Tally,
+    workers: Workers | None = None,
 ) -> tuple[Word, tuple[str, ...]]:
     """The word for the whole run: invalid when no stage says anything, degraded when some do not."""
     judgement = Judgement()
@@ -87,6 +99,8 @@ def of_run(
         judgement.add("degraded", f"cut from the verdict: {names} ({invalid[0].validity_reasons[0]})")
     if degraded:
         judgement.add("degraded", f"to be doubted: {_names(degraded)} ({degraded[0].validity_reasons[0]})")
+    for clause in workers.doubts() if workers is not None else ():
+        judgement.add("degraded", clause)
     for clause in books:
         judgement.add("degraded", f"the books do not balance: {clause}")
     if measurement.rows_dropped > 0.01 * max(tally.due, 1):
@@ -192,7 +206,7 @@ def _was_full(run: Mapping[str, Any], stage: StageFigures, book: Book) -> bool:
     return cap is None or not readings or most >= IN_FLIGHT_FULL * float(cap)
 
 
-def _planned(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures) -> None:
+def _planned(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, gaps: Sequence[Gap]) -> None:
     """Open model, one step per arrival: what was due must be what was planned, but for chance."""
     if stage.planned_due is None or stage.planned_due <= 0 or not _one_step(run):
         return
@@ -202,7 +216,8 @@ def _planned(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures) 
     if due < stage.planned_due - allowed:
         judgement.add(
             "invalid",
-            f"{due:,} requests became due where {round(stage.planned_due):,} were planned: the generator fell behind",
+            f"{due:,} requests became due where {round(stage.planned_due):,} were planned: "
+            + (f"{gaps[0].worker} was missing" if gaps else "the generator fell behind"),
         )
 
 

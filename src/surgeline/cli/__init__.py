@@ -32,6 +32,7 @@ _COMMANDS = {
     "run": ("surgeline.cli.run:run", "Stress-test a URL, a plan, an OpenAPI document or a locustfile."),
     "stress": ("surgeline.cli.stress:stress", "Search for the highest load that holds its objectives."),
     "locust": ("surgeline.cli.locust:locust", "Run Locust with exactly its own options; the run is kept."),
+    "worker": ("surgeline.cli.worker:worker", "Send as a part of a run that another machine leads."),
     "demo": ("surgeline.cli.demo:demo", "The main job on a small shop of our own: no app needed."),
     "runs": ("surgeline.cli.runs:runs", "List, show, remove and recover stored runs."),
     "baseline": ("surgeline.cli.baseline:baseline", "Keep runs as what others are held against."),

@@ -21,7 +21,7 @@ import click
 
 from surgeline import datafiles, environment, preflight, runner, units, workload
 from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style
-from surgeline.engines import Engine, Script, Settings, Subject, preferred
+from surgeline.engines import Engine, Remote, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart, WorkloadPart
@@ -54,6 +54,10 @@ class Wanted:
     insecure: bool = False
     engine: str = "auto"
     workers: int = 1
+    expect_workers: int | None = None
+    expect_workers_max_wait: int = 60
+    master_bind_host: str = "127.0.0.1"
+    master_bind_port: int = 5557
     max_in_flight: int | None = None
     name: str | None = None
     out: Path = DEFAULT_ROOT
@@ -103,7 +107,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
     load = plan.load()
-    engine = _engine(plan, wanted, load)
+    remote = remote_of(wanted)
+    engine = _engine(plan, wanted, load, remote)
     order = runner.Order(
         subject=plan,
         source={"kind": wanted.source or kind, "location": where},
@@ -116,7 +121,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         secrets=secrets,
         data=data,
         max_in_flight=_most_in_flight(wanted),
-        workers=wanted.workers,
+        workers=wanted.workers if remote is None else remote.workers,
+        remote=remote,
         abort=wanted.abort,
         target=plan.target,
         command=tuple(sys.argv),
@@ -441,18 +447,55 @@ def _most_in_flight(wanted: Wanted) -> int:
     return min(wanted.max_in_flight, most)
 
 
-def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None) -> Engine:
+def remote_of(wanted: Wanted) -> Remote | None:
+    """The workers of other machines that are waited for; None where there are to be none. Raises Refused."""
+    if wanted.expect_workers is None:
+        if wanted.master_bind_host != "127.0.0.1" or wanted.master_bind_port != 5557:
+            raise Refused(
+                "--master-bind-host and --master-bind-port say where workers of other machines come to; "
+                "say with --expect-workers how many those are",
+                EXIT_USAGE,
+            )
+        return None
+    if wanted.workers > 1:
+        raise Refused(
+            "--workers starts workers here, --expect-workers waits for others; give one of them, "
+            "and start a `surgeline worker` here as well where this machine is to send too",
+            EXIT_USAGE,
+        )
+    if wanted.engine == "native":
+        raise Refused("Workers on other machines are Locust's; write --engine locust, or leave it out", EXIT_USAGE)
+    return Remote(
+        wanted.expect_workers, wanted.master_bind_host, wanted.master_bind_port, wanted.expect_workers_max_wait
+    )
+
+
+def _say_who_sends(remote: Remote) -> None:
+    """Where workers are waited for, and what that means."""
+    style.say("Workers", f"{remote.workers} of other machines, waited for on {remote.place} for {remote.wait_s} s")
+    if remote.loopback:
+        style.note("only this machine can reach that port; --master-bind-host opens it to others")
+    else:
+        style.warn(
+            f"Whoever can reach port {remote.port} gets what is run, its secrets and its test data, and can send "
+            "figures of their own: there are neither passwords nor encryption. Keep it in a private network."
+        )
+
+
+def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None, remote: Remote | None = None) -> Engine:
     """The engine asked for, or the first that takes the subject; says so loudly where that is the slower one."""
     from surgeline.engines.locust import LocustEngine
     from surgeline.engines.native import NativeEngine, available
 
     engines: list[Engine] = [NativeEngine(), LocustEngine()]
-    if wanted.engine != "auto":
+    if remote is not None:
+        engines = engines[1:]
+    elif wanted.engine != "auto":
         engines = [engine for engine in engines if engine.name == wanted.engine]
     chosen, refusals = preferred(engines, subject, Settings("", 0, load))
     if chosen is None:
         raise Refused(f"No engine can run this. {' '.join(refusals)}", EXIT_USAGE)
-    if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto":
+    if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto" and remote is None:
         missing = available()
         style.warn(
             f"NO NATIVE ENGINE: {missing}. Locust sends instead: the same numbers, a fraction of the load."
@@ -478,6 +521,8 @@ def _announce(order: runner.Order, plan: Plan, searching: bool) -> None:
         style.say("Limits", f"{limits}, {_abort_words(order.abort)}")
     if order.served is not None:
         style.say("Server", f"watched: {order.served.found}")
+    if order.remote is not None:
+        _say_who_sends(order.remote)
     style.say("Engine", f"{order.engine.name}, user agent and X-Surgeline-Run carry the run's id")
 
 
@@ -523,17 +568,19 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
         arguments += ["-H", wanted.target]
     if wanted.workers > 1:
         arguments += ["--processes", str(wanted.workers)]
+    remote = remote_of(wanted)
     script = Script(path, hashlib.sha256(path.read_bytes()).hexdigest(), (*arguments, *wanted.locust_arguments))
     order = runner.Order(
         subject=script,
         source={"kind": "script", "location": str(path)},
         name=wanted.name or path.stem,
-        engine=_engine(script, wanted, None),
+        engine=_engine(script, wanted, None, remote),
         root=wanted.out,
         workload=None,
         addresses=addresses,
         user_agent=wanted.user_agent,
-        workers=wanted.workers,
+        workers=wanted.workers if remote is None else remote.workers,
+        remote=remote,
         abort=wanted.abort,
         target=wanted.target or "",
         command=tuple(sys.argv),
@@ -542,5 +589,7 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
     style.say("Script", f"{path}{' → ' + wanted.target if wanted.target else ''}")
     style.say("Load", f"{users} users, {wanted.spawn_rate or users:g} started per second, {seconds} s")
     style.say("Limits", _abort_words(order.abort))
+    if remote is not None:
+        _say_who_sends(remote)
     style.say("Engine", "locust; response time is service time there: Locust knows no due moments")
     return order

@@ -45,7 +45,32 @@ from surgeline.workload import PRESETS
     type=click.Choice(["stock", "native"]),
     help="For locustfiles: Locust's HTTP clients, or ours in their place. stock by default.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that send.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads that send; with Locust, worker processes on this machine.",
+)
+@click.option(
+    "--expect-workers", type=click.IntRange(min=1), help="Wait for so many `surgeline worker`s, which send instead."
+)
+@click.option(
+    "--expect-workers-max-wait",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Give up waiting for them after so many seconds.",
+)
+@click.option(
+    "--master-bind-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of this machine that they come to; * for all.",
+)
+@click.option(
+    "--master-bind-port", type=click.IntRange(1, 65535), default=5557, show_default=True, help="The port of that."
+)
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Requests in flight at once; 10,000 by default.")
 @click.option("--name", help="What the run is called; by default the target's host.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_ROOT, show_default=True)

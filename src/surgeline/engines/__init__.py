@@ -34,6 +34,30 @@ Subject = Plan | Script
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """Workers of other machines that a run waits for before it begins, and where they find it.
+
+    `workers` is at least 1. `host` is an address of this machine, or `*` for all of them. `wait_s` is how long they are
+    waited for.
+    """
+
+    workers: int
+    host: str = "127.0.0.1"
+    port: int = 5557
+    wait_s: int = 60
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody but this machine can come there."""
+        return self.host in ("127.0.0.1", "::1", "localhost")
+
+    @property
+    def place(self) -> str:
+        """Host and port, as people read them."""
+        return f"{'every address' if self.host == '*' else self.host}, port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What holds for one run, whatever is tested.
 
@@ -58,6 +82,8 @@ class Settings:
     """Threads (native) or processes (Locust)."""
     addresses: tuple[str, ...] = ()
     """What the target's host resolved to and the user agreed to; never resolved again during a run."""
+    remote: Remote | None = None
+    """Where others send; `workers` is then how many they are."""
 
 
 class Sink(Protocol):

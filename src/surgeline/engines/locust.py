@@ -8,6 +8,7 @@ imported here.
 """
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -28,7 +29,18 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from surgeline import units
-from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
+from surgeline.engines import (
+    Ending,
+    Engine,
+    EngineError,
+    Remote,
+    Running,
+    Script,
+    Settings,
+    Sink,
+    Subject,
+    Unsupported,
+)
 from surgeline.engines.native import compile_plan, per_iteration_of
 from surgeline.plan.model import Plan
 from surgeline.workload import Stage
@@ -57,7 +69,7 @@ class LocustEngine(Engine):
 
     @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:
-        missing = _missing()
+        missing = absent()
         if missing is not None:
             return missing
         if os.name != "posix":
@@ -73,18 +85,22 @@ class LocustEngine(Engine):
         refusal = self.refusal(subject, settings)
         if refusal is not None:
             raise Unsupported(refusal)
+        remote = settings.remote
+        if remote is not None:
+            _can_listen(remote)
         if isinstance(subject, Script):
             if not subject.path.is_file():
                 raise EngineError(f"there is no locustfile at {subject.path}")
             arguments = _script_arguments(subject, settings)
-            return LocustRunning(_orders(settings, sink), arguments, sink.directory.parent, subject.path)
+            return LocustRunning(_orders(settings, sink), arguments, sink.directory.parent, subject.path, remote)
         orders = _orders(settings, sink)
         orders["per_iteration"] = per_iteration_of(subject, settings)
         orders |= {"plan": subject.model_dump(mode="json", by_alias=True), "compiled": compile_plan(subject, settings)}
-        return LocustRunning(orders, _plan_arguments(subject, settings), sink.directory.parent, None)
+        return LocustRunning(orders, _plan_arguments(subject, settings), sink.directory.parent, None, remote)
 
 
-def _missing() -> str | None:
+def absent() -> str | None:
+    """Why Locust cannot be used here, and what helps; None where it can."""
     try:
         version = metadata.version("locust")
     except metadata.PackageNotFoundError:
@@ -135,6 +151,8 @@ def _script_arguments(script: Script, settings: Settings) -> list[str]:
         added += ["--stop-timeout", f"{max(settings.grace_ns // units.NS_PER_S, 1)}"]
     if not _has(given, "--only-summary", "--print-stats"):
         added.append("--only-summary")
+    if settings.remote is not None:
+        return [*added, *_master(settings.remote), *given]
     if settings.workers > 1 and not _has(given, "--processes"):
         added += ["--processes", str(settings.workers)]
     if (settings.workers > 1 or _has(given, "--processes")) and not _has(given, *_MASTER_FLAGS):
@@ -146,7 +164,9 @@ def _plan_arguments(plan: Plan, settings: Settings) -> list[str]:
     grace_s = max(min(settings.grace_ns, plan.timeout) // units.NS_PER_S, 1)
     arguments = ["-f", str(_LANE), "--headless", "--only-summary", "--host", plan.target]
     arguments += ["--stop-timeout", str(grace_s + 1), "--exit-code-on-error", "0"]
-    if settings.workers > 1:
+    if settings.remote is not None:
+        arguments += _master(settings.remote)
+    elif settings.workers > 1:
         arguments += ["--processes", str(settings.workers), "--expect-workers", str(settings.workers), *_own_port()]
     return arguments
 
@@ -162,6 +182,28 @@ def _has(arguments: Sequence[str], *flags: str) -> bool:
     )
 
 
+def _master(remote: Remote) -> list[str]:
+    """Locust as the master of workers that others start."""
+    waits = ["--expect-workers", str(remote.workers), "--expect-workers-max-wait", str(remote.wait_s)]
+    return ["--master", *waits, "--master-bind-host", remote.host, "--master-bind-port", str(remote.port)]
+
+
+def _can_listen(remote: Remote) -> None:
+    """Raises EngineError where nobody can listen at that place: Locust would say so with a traceback."""
+    host = "" if remote.host == "*" else remote.host
+    try:
+        family = socket.getaddrinfo(host or None, remote.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, remote.port))
+    except OSError as error:
+        why = {
+            errno.EADDRINUSE: "something else listens there; name another with --master-bind-port",
+            errno.EADDRNOTAVAIL: "this machine has no such address; `*` stands for all it has",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise EngineError(f"workers cannot be listened for on {remote.place}: {why}") from error
+
+
 def _own_port() -> list[str]:
     """Master and workers meet on loopback, on a port that is free now: out of reach, and runs do not collide."""
     with socket.socket() as probe:
@@ -174,8 +216,16 @@ def _own_port() -> list[str]:
 class LocustRunning(Running):
     """Locust at work. The constructor returns when its test has begun, and raises EngineError when it never will."""
 
-    def __init__(self, orders: dict[str, Any], arguments: Sequence[str], place: Path, script: Path | None) -> None:
+    def __init__(
+        self,
+        orders: dict[str, Any],
+        arguments: Sequence[str],
+        place: Path,
+        script: Path | None,
+        remote: Remote | None = None,
+    ) -> None:
         self._script = script
+        self._remote = remote
         self._per_iteration = float(orders.pop("per_iteration", 1.0))
         self._plan = orders["plan"] is not None
         self._lock = threading.Lock()
@@ -290,7 +340,7 @@ class LocustRunning(Running):
     # --- the child ---------------------------------------------------------------------------------------------------
 
     def _await_start(self) -> None:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + START_S + (self._remote.wait_s if self._remote is not None else 0)
         while not self._begun.wait(0.05):
             if self._over.is_set():
                 raise EngineError(self._ending.detail)
@@ -370,6 +420,11 @@ class LocustRunning(Running):
         if self._begun.is_set():  # tracebacks in the log are then the script's own, and did not end it
             error = self._log.last_error()
             return f"Locust broke off with exit code {code}" + (f": {error}" if error else "")
+        if self._remote is not None and self._log.gave_up():
+            return (
+                f"{self._log.connected()} of {self._remote.workers} workers came to {self._remote.place} within "
+                f"{self._remote.wait_s} s; start each with `surgeline worker --master HOST:{self._remote.port}`"
+            )
         said = self._log.reason(self._script)
         if said:
             return f"Locust could not run {self._subject()}: {said}"
@@ -410,6 +465,15 @@ class _Log:
             text = bytes(self._tail[-_TAIL_BYTES:]).decode(errors="replace")
         plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
         return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line).rstrip() for line in plain.splitlines()]
+
+    def gave_up(self) -> bool:
+        """Whether Locust waited in vain for workers."""
+        return any("Gave up waiting for workers to connect" in line for line in self.lines())
+
+    def connected(self) -> int:
+        """How many workers were there when Locust last said so."""
+        said = [re.search(r"workers to be ready, (\d+) of \d+ connected", line) for line in self.lines()]
+        return max((int(found[1]) for found in said if found), default=0)
 
     def last_error(self) -> str | None:
         """The message of the last line that Locust logged as an error; None without one."""

@@ -29,12 +29,16 @@ def main() -> NoReturn:
         sys.exit(TOO_OLD)
     import locust.main
 
+    from surgeline.locust import distributed
     from surgeline.locust.orders import Orders
     from surgeline.locust.plugin import install
     from surgeline.locust.swap import swap, wanted
 
-    orders = Orders.receive()
-    plugin = install(orders)
+    orders, report = Orders.receive(), distributed.reporting()
+    plugin = install(orders, report)
+    locust.events.init_command_line_parser.add_listener(distributed.loopback_only)  # type: ignore[no-untyped-call]
+    if orders is not None or report is not None:
+        distributed.report_each_second()
     if orders is not None and orders.plan is not None:
         from surgeline.locust import lane
 

@@ -6,7 +6,8 @@ listeners are added, and Locust's group of users gets a greenlet class that watc
 
 A run is opened in one of two ways. Started by `surgeline run`, Locust finds *orders* and writes into the journal they
 name. Started by hand, the first process makes a run directory for each test and hands it over when the test has ended.
-A distributed run's master records events and its own health; every worker process on this machine records its requests.
+A distributed run's master records events and its own health; every worker process records its requests, into the run's
+journal where the master forked it, or as `distributed` has it.
 """
 
 import atexit
@@ -14,19 +15,20 @@ import hashlib
 import logging
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any
 
 import gevent
+import gevent.event
 import locust
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
@@ -34,10 +36,11 @@ from locust.event import EventHook, Events
 from locust.runners import MasterRunner, Runner, WorkerRunner
 from locust.user import HttpUser, User
 
+from surgeline.locust.distributed import Joined, Master, greet
 from surgeline.locust.exchanges import Exchanges, sides_of
 from surgeline.locust.orders import Orders, die_with_parent
 from surgeline.locust.outcome import native_outcome_of, outcome_of, text_of
-from surgeline.locust.recorder import NS_PER_S, Recorder, Row
+from surgeline.locust.recorder import NS_PER_S, Frames, Recorder, Row
 from surgeline.locust.watched import InFlight, Watch, WatchedUser, current_user, monotonic_of
 from surgeline.samples import Outcome
 from surgeline.store.errors import StoreError
@@ -47,15 +50,17 @@ from surgeline.store.rundir import DEFAULT_ROOT, RunDirectory
 log = logging.getLogger("surgeline")
 
 RUN_HEADER = "X-Surgeline-Run"
-MESSAGE = "surgeline_run"
-"""What a master sends its workers: where this test's journal is."""
 METER_S = 0.01
 """How often the hub's lateness is measured: often enough for a p99 of a second, rare enough to cost nothing."""
 SHORTEST_S = 0.25
 """A share of a core over less than this says more about the moment than about the run."""
+MOST_HELD = 20_000
+"""Requests kept of a worker that joined late until it has been told of the run."""
 MOST_EXCEPTIONS = 200
 """Different exceptions kept of one second; user code that puts a number into each message would have no end of them."""
 TRACEBACK_LENGTH = 8_000
+MADE_S = 10.0
+"""How long the beginning of a test waits for that of the process."""
 HAND_OVER_S = 120.0
 """How long the end of Locust waits for a run directory that is being closed."""
 
@@ -63,8 +68,18 @@ HAND_OVER_S = 120.0
 class Plugin:
     """The listeners of one process, and what they write."""
 
-    def __init__(self, orders: Orders | None) -> None:
+    def __init__(self, orders: Orders | None, report: int | None = None) -> None:
         self.orders = orders
+        self._report = report
+        """Where `surgeline worker` listens."""
+        self.master: Master | None = None
+        self.joined: Joined | None = None
+        self._made = gevent.event.Event()
+        """Locust has made its runner."""
+        self._headers = orders.headers if orders else []
+        self._agent = orders.user_agent if orders else ""
+        self._held: list[Callable[[], None]] = []
+        """Requests of a worker that has not been told of the run it is part of."""
         self.recorder: Recorder | None = None
         self.exchanges: Exchanges | None = None
         self.anchor_ns = 0
@@ -96,7 +111,6 @@ class Plugin:
             (events.test_stopping, self.on_test_stopping),
             (events.test_stop, self.on_test_stop),
             (events.user_error, self.on_user_error),
-            (events.worker_connect, self.on_worker_connect),
             (events.quit, self.on_quit),
         )
         for hook, listener in listeners:
@@ -120,31 +134,46 @@ class Plugin:
         """ns since the run began."""
         return time.monotonic_ns() - self.anchor_ns
 
+    def since_ns(self, at_ns: int) -> int:
+        """A moment on CLOCK_MONOTONIC as ns since the run began."""
+        return max(at_ns - self.anchor_ns, 0)
+
     def on_init(self, environment: Environment, runner: Runner | None = None, **_: Any) -> None:
         """The process has been forked, if it was to be, and has its runner."""
         if runner is None:
             return
         self.environment, self.runner = environment, runner
+        self._made.set()
         runner.user_greenlets.greenlet_class = self.watch.greenlet_class()
         if isinstance(runner, WorkerRunner):
             if getattr(environment.parsed_options, "processes", None):
                 die_with_parent()
             if self.orders is None:
-                runner.register_message(MESSAGE, self.on_run_told)
+                self.joined = Joined(self, runner, self._report)
         if self.orders is not None:
-            self._open(self.orders.journal, self.orders.monotonic_ns)
+            self._open(self._segment(self.orders.journal), self.orders.monotonic_ns)
             if self.orders.plan is None:  # else the lane obeys
                 gevent.spawn(self._obey, self.orders)
+            if isinstance(runner, WorkerRunner):
+                greet(runner)
+        if isinstance(runner, MasterRunner):
+            self.master = Master(self, runner)
         atexit.register(self._leave)
         gevent.spawn(self._beat)
         gevent.spawn(self._meter)
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
-        """A test begins; by hand, that is a run of its own."""
+        """A test begins; by hand, that is a run of its own.
+
+        A worker that joins while one runs may be told to begin before Locust has made it a worker.
+        """
+        self._made.wait(MADE_S)
         if not self.main:
             return
         if self.orders is None:
             self._open_by_hand(environment)
+        if self.master is not None and self.recorder is not None:
+            self.master.begin(self._told())
         if self.recorder is not None and (self.orders is None or self.orders.plan is None):
             self.recorder.event(self.now_ns(), "stage_started", stage=0)
             self._say_what_is_unknown(environment)
@@ -157,7 +186,12 @@ class Plugin:
             self.recorder.event(self.now_ns(), "stage_ended", stage=0)
 
     def on_test_stop(self, **_: Any) -> None:
-        """All users have gone."""
+        """All users have gone, of a master its workers' excepted: those are stopped now, and what they have fetched."""
+        self._held.clear()
+        if self.joined is not None:
+            self.joined.finish()
+        if self.master is not None:
+            self.master.bring_home()
         if self.orders is None:
             self._leave()
         else:
@@ -168,15 +202,21 @@ class Plugin:
     def on_quit(self, exit_code: int | None = None, **_: Any) -> None:
         """The process ends with this exit code."""
         recorded = self.recorder.recorded if self.recorder is not None else 0
+        if isinstance(self.runner, MasterRunner) and self.recorder is not None:
+            total = self.runner.stats.total
+            counted = {"requests": total.num_requests, "failures": total.num_failures}
+            self.recorder.event(self.now_ns(), "locust_counted", **counted)
         self._leave()
+        if self.joined is not None:
+            self.joined.leave()
         if self._handing_over is not None:
             self._handing_over.join(HAND_OVER_S)
         if self.orders is not None and self.main:
             distributed = isinstance(self.runner, MasterRunner)
             self.orders.report("quit", exit_code=exit_code, recorded=None if distributed else recorded)
 
-    def _leave(self) -> None:
-        """Writes what is left; twice is fine."""
+    def close_recorder(self) -> None:
+        """Writes what is left of this process's requests; twice is fine."""
         if self.exchanges is not None:
             self.exchanges.close()
             self.exchanges = None
@@ -184,13 +224,20 @@ class Plugin:
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
+
+    def _leave(self) -> None:
+        """Writes what is left, and hands over what was opened by hand; twice is fine."""
+        self.close_recorder()
         directory, self._directory = self._directory, None
         if directory is not None:
             self._handing_over = gevent.spawn(_hand_over, directory, self.now_ns())
 
-    def _open(self, journal: Path, anchor_ns: int) -> None:
+    def _segment(self, journal: Path) -> Segment:
+        return Segment(journal, f"locust-{self.worker}", buffer_bytes=8 << 20)
+
+    def _open(self, sink: Frames, anchor_ns: int) -> None:
         self.anchor_ns = anchor_ns
-        self.recorder = Recorder(Segment(journal, f"locust-{self.worker}", buffer_bytes=8 << 20), self.worker)
+        self.recorder = Recorder(sink, self.worker)
         self.exchanges = Exchanges(str, self.recorder.exchange, Random())
         self._cpu_s, self._cpu_at = time.process_time(), time.monotonic()
 
@@ -223,16 +270,36 @@ class Plugin:
         **_: Any,
     ) -> None:
         """A request has ended. Never raises: what a listener raises changes Locust's exit code."""
+        if self.recorder is None:
+            if self._waits():
+                told = (request_type, name, response_time, response_length, response, exception, start_time, url)
+                self._held.append(partial(self._keep, time.monotonic_ns(), current_user(), *told))
+            return
+        told = (request_type, name, response_time, response_length, response, exception, start_time, url)
+        self._keep(time.monotonic_ns(), current_user(), *told)
+
+    def _keep(
+        self,
+        at_ns: int,
+        user: WatchedUser | None,
+        request_type: str,
+        name: str,
+        response_time: float | None,
+        response_length: int | None,
+        response: Any,
+        exception: object,
+        start_time: float | None,
+        url: str | None,
+    ) -> None:
+        """A request that was told of at a moment on CLOCK_MONOTONIC becomes a row."""
         recorder = self.recorder
         if recorder is None:
             return
         try:
-            now = time.monotonic_ns() - self.anchor_ns
-            start, end = self._times(now, response_time, start_time)
+            start, end = self._times(at_ns - self.anchor_ns, response_time, start_time)
             status = _whole(getattr(response, "status_code", 0))
             outcome, error = outcome_of(exception, status)
             endpoint = endpoint_of(str(request_type), str(name))
-            user = current_user()
             unsent = outcome is Outcome.NOT_SENT
             recorder.count(start, 0, endpoint, due=1, sent=0 if unsent else 1, hops=_hops(response))
             recorder.add(
@@ -275,8 +342,26 @@ class Plugin:
         response: Any,
     ) -> None:
         """A request of the native client has ended: as `on_request`, with the engine's own times and phases."""
-        recorder = self.recorder
-        if recorder is None:
+        if self.recorder is None:
+            if self._waits():
+                told = (method, name, url, answer, start_ns, exception, hops, response)
+                self._held.append(partial(self._keep_answer, current_user(), *told))
+            return
+        self._keep_answer(current_user(), method, name, url, answer, start_ns, exception, hops, response)
+
+    def _keep_answer(
+        self,
+        user: WatchedUser | None,
+        method: str,
+        name: str,
+        url: str,
+        answer: Any,
+        start_ns: int,
+        exception: object,
+        hops: int,
+        response: Any,
+    ) -> None:
+        if self.recorder is None:
             return
         try:
             if self._samples is None:
@@ -286,7 +371,6 @@ class Plugin:
             status = _whole(getattr(response, "status_code", 0))
             outcome, error = (Outcome.OK, "") if not exception else native_outcome_of(exception, status, answer.error)
             endpoint = endpoint_of(str(method), str(name))
-            user = current_user()
             head = answer.head
             timing = answer.header("server-timing") if b"erver-" in head else None
             self._samples.add(
@@ -313,6 +397,10 @@ class Plugin:
             if not self._complained:
                 log.warning("a request was not recorded:\n%s", traceback.format_exc())
             self._complained = True
+
+    def _waits(self) -> bool:
+        """Whether this is a worker whose users were started before it was told of the run."""
+        return self.joined is not None and self.joined.waiting and len(self._held) < MOST_HELD
 
     def _times(self, now: int, response_time: float | None, start_time: float | None) -> tuple[int, int]:
         """Start and end in ns since the run began; the end is -1 where no time was measured.
@@ -354,14 +442,14 @@ class Plugin:
 
     def _welcome(self, user: User) -> None:
         """Gives a user's client the run's headers, where its author has not set them."""
-        headers = self.orders.headers if self.orders else [(RUN_HEADER, self._run_id)] if self._run_id else []
+        headers = self._headers or ([(RUN_HEADER, self._run_id)] if self._run_id else [])
         client = getattr(user, "client", None)
         holder = getattr(client, "headers", None) if isinstance(user, HttpUser) else None
         if isinstance(user, FastHttpUser):
             holder = getattr(getattr(client, "client", None), "default_headers", None)
         if holder is None:
             return
-        agent = self.orders.user_agent if self.orders else ""
+        agent = self._agent
         if agent and "python" in str(holder.get("User-Agent", "python")).lower():
             holder["User-Agent"] = agent
         for name, value in headers:
@@ -400,6 +488,11 @@ class Plugin:
             return {}
         readings = {"cpu_ratio": (used - self._cpu_s) / (at - self._cpu_at)}
         self._cpu_s, self._cpu_at = used, at
+        if self.joined is not None:
+            readings |= self.joined.readings()
+        if isinstance(self.runner, MasterRunner):
+            readings["users_planned"] = float(self.runner.target_user_count)
+            readings["workers"] = float(self.runner.worker_count)
         readings["rss_bytes"] = float(_rss_bytes())
         with suppress(OSError):
             readings["descriptors"] = float(len(os.listdir("/proc/self/fd")))
@@ -427,29 +520,31 @@ class Plugin:
             log.error("nothing is recorded: %s", error)
             return
         self._run_id = self._directory.id
-        self._open(self._directory.journal, int(self._directory.meta.raw["clock"]["monotonic_ns"]))
+        self._open(self._segment(self._directory.journal), int(self._directory.meta.raw["clock"]["monotonic_ns"]))
         log.info("recording to %s", self._directory.path)
-        if isinstance(self.runner, MasterRunner):
-            self.runner.send_message(MESSAGE, self._told())
 
     def _told(self) -> dict[str, Any]:
-        path = self._directory.journal.resolve() if self._directory is not None else None
-        return {"host": socket.gethostname(), "journal": str(path), "anchor_ns": self.anchor_ns, "run": self._run_id}
+        """The open run, as workers that join are told of it."""
+        orders = self.orders
+        journal = orders.journal if orders is not None else self._directory.journal if self._directory else Path()
+        return {
+            "run": self._run_id,
+            "journal": str(journal.resolve()),
+            "anchor_ns": self.anchor_ns,
+            "headers": [list(pair) for pair in self._headers],
+            "user_agent": self._agent,
+        }
 
-    def on_worker_connect(self, client_id: str, **_: Any) -> None:
-        """A worker that joins while a test runs is told where to write."""
-        if self._directory is not None and isinstance(self.runner, MasterRunner):
-            self.runner.send_message(MESSAGE, self._told(), client_id)
-
-    def on_run_told(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """The master opened a run: write beside it, if it is on this machine."""
-        told = msg.data
-        self._leave()
-        if told["host"] != socket.gethostname() or not Path(told["journal"]).is_dir():
-            log.warning("this worker's requests are not recorded: the run is kept on another machine, %s", told["host"])
-            return
+    def take_part(self, told: dict[str, Any], sink: Frames, anchor_ns: int) -> None:
+        """The master has told of its run: from now on requests are recorded, and those that were held back."""
+        self.close_recorder()
         self._run_id = str(told["run"])
-        self._open(Path(told["journal"]), int(told["anchor_ns"]))
+        self._headers = [(str(name), str(value)) for name, value in told["headers"]]
+        self._agent = str(told["user_agent"])
+        self._open(sink, anchor_ns)
+        held, self._held = self._held, []
+        for keep in held:
+            keep()
 
     def _say_what_is_unknown(self, environment: Environment) -> None:
         others = [
@@ -568,10 +663,13 @@ def _hand_over(directory: RunDirectory, at_ns: int) -> None:
 _installed: Plugin | None = None
 
 
-def install(orders: Orders | None = None) -> Plugin:
-    """Adds the plugin to this process's Locust, once; a second call gives the first one's."""
+def install(orders: Orders | None = None, report: int | None = None) -> Plugin:
+    """Adds the plugin to this process's Locust, once; a second call gives the first one's.
+
+    `report` is where `surgeline worker` listens, in processes that it started.
+    """
     global _installed
     if _installed is None:
-        _installed = Plugin(orders)
+        _installed = Plugin(orders, report)
         _installed.listen(locust.events)
     return _installed

@@ -7,7 +7,7 @@ delays the user's requests.
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from surgeline.samples import (
     COUNT_COLUMNS,
@@ -21,7 +21,6 @@ from surgeline.samples import (
     encode_table,
 )
 from surgeline.store.errors import StoreError
-from surgeline.store.journal import Segment
 
 log = logging.getLogger("surgeline")
 
@@ -60,6 +59,22 @@ class Row(NamedTuple):
     server_timing: str = ""
 
 
+class Frames(Protocol):
+    """Where frames go: a segment of the journal, or what stands in for one."""
+
+    def append(self, kind: Frame, payload: bytes) -> None:
+        """Takes a frame. Raises StoreError where it cannot."""
+        ...
+
+    def flush(self) -> None:
+        """Hands on what waits."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
 class Recorder:
     """One process's part of a run's measurements.
 
@@ -67,7 +82,7 @@ class Recorder:
     windows and counts wait in memory for a flush that succeeds.
     """
 
-    def __init__(self, segment: Segment, worker: str) -> None:
+    def __init__(self, segment: Frames, worker: str) -> None:
         self._segment = segment
         self.worker = worker
         """As in the column of that name."""
@@ -107,6 +122,10 @@ class Recorder:
     def exchange(self, value: Mapping[str, Any]) -> None:
         """Appends an exchange, as the contract of the store describes it."""
         self._append(Frame.EXCHANGE, lambda: encode_object(value))
+
+    def left_out(self, rows: int) -> None:
+        """Counts rows that are known to be missing; the next flush tells of them."""
+        self._dropped += rows
 
     def flush(self, at_ns: int, readings: Mapping[str, float] | None = None) -> None:
         """Appends what has gathered since the last flush, and these health readings of this process."""

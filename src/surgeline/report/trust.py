@@ -36,6 +36,7 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
     """The statements, warnings first, then notes, then what is in order."""
     statements = [
         *_generator(summary),
+        *_workers(summary),
         *_server(summary),
         *_due(summary),
         *_books(summary),
@@ -119,7 +120,8 @@ def _steered(summary: Summary) -> Iterator[Trust]:
 
 def _generator(summary: Summary) -> Iterator[Trust]:
     invalid = [stage for stage in summary.stages if stage.validity == "invalid"]
-    degraded = [stage for stage in summary.stages if stage.validity == "degraded"]
+    gone = set() if summary.workers is None else {gap.told for gap in summary.workers.gaps}
+    degraded = [s for s in summary.stages if s.validity == "degraded" and not gone.issuperset(s.validity_reasons)]
     if invalid:
         yield Trust(
             "generator",
@@ -135,7 +137,9 @@ def _generator(summary: Summary) -> Iterator[Trust]:
             "response times there may be too long.",
         )
     if not invalid and not degraded:
-        if summary.validity != "valid":
+        if summary.validity != "valid" and any(stage.validity != "valid" for stage in summary.stages):
+            pass  # a worker was missing, which is said where workers are spoken of
+        elif summary.validity != "valid":
             why = f": {shown(summary.validity_reasons[0])}" if summary.validity_reasons else ""
             yield Trust("generator", "warning", f"The measurement is {summary.validity}{why}.")
         else:
@@ -144,6 +148,34 @@ def _generator(summary: Summary) -> Iterator[Trust]:
                 yield Trust("generator", "good", f"The generator was not the limit: {facts}.")
             else:
                 yield Trust("generator", "note", "The generator's own health was not read; it may have been the limit.")
+
+
+def _workers(summary: Summary) -> Iterator[Trust]:
+    """Who sent, where several did: gaps, what is missing, and how far their clocks agree."""
+    workers = summary.workers
+    if workers is None:
+        return
+    for gap in workers.gaps[:MOST_ACTS]:
+        lost = 0 if gap.late else workers.rows_missing.get(gap.worker, 0)
+        rows = f"; {plural(lost, 'row')} of it {'is' if lost == 1 else 'are'} not in requests.csv" if lost else ""
+        word: Level = "note" if gap.late and (gap.load is None or gap.load.kept) else "warning"
+        yield Trust("workers", word, f"{_upper(shown(gap.told))}{rows}.")
+    if len(workers.gaps) > MOST_ACTS:
+        yield Trust("workers", "warning", f"{len(workers.gaps) - MOST_ACTS} more such gaps are in events.jsonl.")
+    gone = {gap.worker for gap in workers.gaps if not gap.late}
+    for name, count in workers.rows_missing.items():
+        if name not in gone:
+            yield Trust("workers", "warning", f"{plural(count, 'row')} of {shown(name)} did not arrive.")
+    for clause in workers.doubts()[:MOST_ACTS]:
+        yield Trust("workers", "warning", f"{_upper(shown(clause))}.")
+    if len(workers.names) > 1 and not gone:
+        worst = max((skew.uncertainty_ns for skew in workers.skews), default=None)
+        clocks = "" if worst is None else f"; their clocks agree to ± {units.format_duration(worst)} or better"
+        yield Trust("workers", "good", f"{len(workers.names)} workers sent, none was lost{clocks}.")
+
+
+def _upper(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _health_facts(summary: Summary) -> str:

@@ -285,8 +285,8 @@ class RunDirectory(Run):
 
         All segments should be closed by now. `at_ns` is when it ended, ns since t 0; None where nobody saw it. After a
         failure or a kill at any point the same call, or `recover`, brings it to the same end; `step` is called with the
-        name of each step before it is taken. A run that failed or was interrupted has its books settled: due requests
-        that nobody accounted for count as aborted.
+        name of each step before it is taken. A run that failed or was interrupted, or that lost a worker, has its books
+        settled: due requests that nobody accounted for count as aborted.
         """
         self._check_held()
         if state not in ENDED:
@@ -314,7 +314,10 @@ class RunDirectory(Run):
         journal = Journal(self.journal)
         step("load")
         with parquet.Conversion(journal, self._path) as conversion:
-            settled = conversion.settle() if self.meta.state in ("interrupted", "failed") else parquet.Settled()
+            cut_short = self.meta.state in ("interrupted", "failed") or any(
+                event.get("kind") == "worker_lost" for event in objects_of(journal, Frame.EVENT)
+            )
+            settled = conversion.settle() if cut_short else parquet.Settled()
             for name, write in (
                 (parquet.SAMPLES, conversion.write_samples),
                 (parquet.WINDOWS, conversion.write_windows),

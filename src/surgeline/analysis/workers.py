@@ -1,0 +1,201 @@
+"""Who sent, where several machines did: who came late, who was lost, whose clock was off, what is missing of whom.
+
+Events of the master come in; what leaves are the gaps in the order of their beginnings, each with the load that was
+planned for it and the load there was, and clauses that say so. Times are those of the master's clock; each worker's are
+mapped to it with the offset that was measured when it joined.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surgeline import units
+
+if TYPE_CHECKING:
+    from surgeline.analysis.book import Book
+
+CLOCK_LIMIT_NS = 50 * units.NS_PER_MS
+"""Beyond this, what one worker saw may stand in another tenth of a second than what happened then (taste)."""
+LOAD_KEPT = 0.98
+"""With this share of the planned load there, a worker that came late was not missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was planned for a time, and what there was; `unit` is "users" or "requests/s"."""
+
+    planned: float
+    actual: float
+    unit: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether about as much was sent as planned."""
+        return self.actual >= LOAD_KEPT * self.planned
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A worker was not there from `begin_ns` to `end_ns` (None: to the end).
+
+    `why` is a clause; "late" marks one that joined after the beginning. `load` is None where nothing was planned.
+    """
+
+    worker: str
+    begin_ns: int
+    end_ns: int | None
+    why: str
+    late: bool
+    load: Load | None
+
+    @property
+    def told(self) -> str:
+        """What happened, as a clause."""
+        if self.late:
+            return (
+                f"{self.worker} joined {units.format_duration(self.end_ns or 0)} into the run{self._load('until then')}"
+            )
+        back = "" if self.end_ns is None else f" and back at {units.format_duration(self.end_ns)}"
+        when = units.format_duration(self.begin_ns)
+        return f"{self.worker} was lost {when} into the run{back} ({self.why}){self._load('meanwhile')}"
+
+    def _load(self, when: str) -> str:
+        if self.load is None:
+            return ""
+        return f": {when} {self.load.actual:.3g} of {self.load.planned:.3g} planned {self.load.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How far a worker's clock is from the master's, ± `uncertainty_ns`, and by how much that changed in the run.
+
+    `drift_ns` is 0 where the change is not beyond what was uncertain anyway.
+    """
+
+    worker: str
+    offset_ns: int
+    uncertainty_ns: int
+    drift_ns: int
+
+    @property
+    def off(self) -> bool:
+        """Whether this worker's times may be wrong by more than is tolerated."""
+        return max(self.uncertainty_ns, abs(self.drift_ns)) > CLOCK_LIMIT_NS
+
+    @property
+    def told(self) -> str:
+        """What is wrong with it, as a clause."""
+        if abs(self.drift_ns) > self.uncertainty_ns:
+            return f"the clock of {self.worker} drifted by {units.format_duration(abs(self.drift_ns))} during the run"
+        return f"the clock of {self.worker} is known to ± {units.format_duration(self.uncertainty_ns)} only"
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Those that took part in a run."""
+
+    names: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    skews: tuple[Skew, ...]
+    strangers: tuple[tuple[str, str], ...]
+    """Workers whose requests were not recorded, and why."""
+    rows_missing: Mapping[str, int]
+    """Rows that were told of and never came, by worker; those without are left out."""
+    told_missing: tuple[str, ...]
+    """Workers of whose counts something never came."""
+
+    def doubts(self) -> list[str]:
+        """What makes all of the run's numbers mean less, as clauses."""
+        found = [f"{worker} sent requests that are not in these figures: {why}" for worker, why in self.strangers]
+        found += [f"not all that {worker} counted has arrived" for worker in self.told_missing]
+        return found + [skew.told for skew in self.skews if skew.off]
+
+    def gaps_in(self, begin_ns: int, end_ns: int) -> list[Gap]:
+        """The gaps that reach into a time and left load out, or may have."""
+        return [
+            gap
+            for gap in self.gaps
+            if gap.begin_ns < end_ns
+            and (gap.end_ns is None or gap.end_ns > begin_ns)
+            and not (gap.late and (gap.load is None or gap.load.kept))
+        ]
+
+
+def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | None:
+    """What a run's events tell of its workers; None for a run without any."""
+    names: dict[str, None] = {}
+    gaps: list[Gap] = []
+    lost: dict[str, tuple[int, str]] = {}
+    skews: dict[str, Skew] = {}
+    strangers: dict[str, str] = {}
+    missing: dict[str, int] = {}
+    cut: dict[str, None] = {}
+    for event in events:
+        worker, at = event.get("worker"), event.get("at_ns")
+        if not isinstance(worker, str) or not isinstance(at, int):
+            continue
+        match event.get("kind"):
+            case "worker_joined":
+                names[worker] = None
+                if event.get("late"):
+                    gaps.append(Gap(worker, book.begin_ns, at, "", True, load_between(book, book.begin_ns, at)))
+            case "worker_lost":
+                names[worker] = None
+                lost.setdefault(worker, (at, str(event.get("why", ""))))
+            case "worker_back" if worker in lost:
+                begin, why = lost.pop(worker)
+                gaps.append(Gap(worker, begin, at, why, False, load_between(book, begin, at)))
+            case "worker_clock":
+                skews[worker] = _skew(worker, event)
+            case "worker_refused" | "worker_unknown":
+                strangers[worker] = str(event.get("why", ""))
+            case "worker_rows":
+                if (count := _whole(event.get("missing"))) > 0:
+                    missing[worker] = count
+                if _whole(event.get("frames_missing")) > 0:
+                    cut[worker] = None
+    for worker, (begin, why) in lost.items():
+        gaps.append(Gap(worker, begin, None, why, False, load_between(book, begin, book.end_ns)))
+    if not (names or strangers):
+        return None
+    gaps.sort(key=lambda gap: gap.end_ns or 0 if gap.late else gap.begin_ns)
+    ordered = sorted(skews.values(), key=lambda skew: -max(skew.uncertainty_ns, abs(skew.drift_ns)))
+    return Workers(tuple(names), tuple(gaps), tuple(ordered), tuple(strangers.items()), missing, tuple(cut))
+
+
+def _skew(worker: str, event: Mapping[str, Any]) -> Skew:
+    uncertainty, drift = _whole(event.get("uncertainty_ns")), _whole(event.get("drift_ns"))
+    beyond = drift if abs(drift) > 2 * uncertainty else 0
+    return Skew(worker, _whole(event.get("offset_ns")), uncertainty, beyond)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:
+    """The planned load of a time and the actual one; None where nothing was planned, or for less than a second."""
+    if end_ns - begin_ns < units.NS_PER_S:
+        return None
+    planned = [max(held.values()) for held in book.readings("users_planned", begin_ns, end_ns).values()]
+    users = [sum(held.values()) for held in book.readings("users", begin_ns, end_ns).values()]
+    if book.model != "open":
+        if not planned or not users or not any(planned):
+            return None
+        return Load(float(np.mean(planned)), float(np.mean(users)), "users")
+    seconds = range(-(-begin_ns // units.NS_PER_S), end_ns // units.NS_PER_S)
+    if not seconds:
+        return None
+    due = sum(cell.due_by_second.get(second, (0, 0))[0] for cell in book.cells.values() for second in seconds)
+    wanted = sum(_planned_at(book, second * units.NS_PER_S + units.NS_PER_S // 2) for second in seconds)
+    return Load(wanted / len(seconds), due / len(seconds), "requests/s") if wanted else None
+
+
+def _planned_at(book: "Book", at_ns: int) -> float:
+    for stage in book.stages:
+        if stage.begin_ns <= at_ns < stage.end_ns:
+            duration = stage.duration_ns or stage.end_ns - stage.begin_ns
+            return stage.start + (stage.end - stage.start) * min((at_ns - stage.begin_ns) / max(duration, 1), 1.0)
+    return 0.0

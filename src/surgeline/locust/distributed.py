@@ -1,0 +1,689 @@
+"""One run on several machines: what a stock Locust master and its workers tell each other beside Locust's own messages.
+
+A worker that was forked by its master writes into the run's journal itself. Any other one *joins*: it says hello, finds
+out how far its clock is from the master's, is told of the run, and records into a `Spool` of its own. What it counts
+rides in Locust's stats messages and is appended, frame by frame, to the master's journal, where windows merge exactly;
+its rows are fetched when the run has ended, some parts at a time, each whole frames.
+
+    worker                                    master
+    hello    who I am, which versions   →
+                                        ←     welcome   or why not
+    clock    my time                    →
+                                        ←     clock     my time, when it came      (several times, then each second)
+    ready    my clock's offset          →
+                                        ←     run       its id, time zero, plan
+    stats    + frames                   →               appended to the journal
+                                        ←     end       stop the users
+    last     + the last frames          →
+                                        ←     fetch     from byte n on
+    part     …                          →               appended to the journal
+                                        ←     over      forget it
+
+Neither side believes the other: frames are bounded and decoded before they are kept. Nothing here is secret, or keeps
+anybody out: Locust's port has neither passwords nor encryption.
+"""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import gevent.event
+import locust
+import locust.exception
+import locust.runners
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+
+from surgeline import __version__
+from surgeline.locust.clocks import Clock, Offset
+from surgeline.locust.spool import Part, Spool, rows_in
+from surgeline.samples import COLUMNS, Frame, SampleError, decode_frames, decode_table, encode_object
+from surgeline.store.errors import StoreError
+from surgeline.store.journal import Segment
+
+if TYPE_CHECKING:
+    from surgeline.locust.plugin import Plugin
+
+log = logging.getLogger("surgeline")
+
+PROTOCOL = 1
+"""1: first version."""
+HELLO, WELCOME, CLOCK, READY = "surgeline_hello", "surgeline_welcome", "surgeline_clock", "surgeline_ready"
+RUN, END, LAST, OVER = "surgeline_run", "surgeline_end", "surgeline_last", "surgeline_over"
+FETCH, PART = "surgeline_fetch", "surgeline_part"
+RIDES = "surgeline"
+"""The key under which frames ride in a stats message."""
+JOIN = "SURGELINE_LOCUST_JOIN"
+"""Environment variable with the file descriptor that `surgeline worker` reads; not there in other processes."""
+
+FIRST_TRIPS = 10
+"""Round trips before a worker is ready: the quickest of ten says about what the quickest of a hundred does."""
+TRIP_S = 0.02
+HELLO_AGAIN_S = 2.0
+READY_S = 3.0
+"""How long the beginning of a test waits for workers that Locust has and that have not said they are ready."""
+SILENCE_S = 6.0
+"""A worker that says something each second and has said nothing for so long is gone; twice Locust's own patience."""
+DONE_S = 30.0
+"""How long workers may take to stop, beyond the stop timeout, and rows to come without any coming."""
+PARTS = 4
+"""Parts sent at a time: a MiB or so in flight, whatever there is to fetch."""
+LEAVE_S = 10.0
+"""How long a worker that was asked to end waits for its rows to be fetched."""
+LONGEST_FRAME = 64 << 20
+LOOK_S = 0.5
+
+
+def versions() -> dict[str, str]:
+    """What both sides must have in common."""
+    return {"surgeline": __version__, "locust": locust.__version__}
+
+
+def refusal(here: dict[str, Any], there: dict[str, Any], protocol: object) -> str | None:
+    """Why two processes cannot measure together, as a clause that names both versions; None where they can.
+
+    Surgeline must be the same; of Locust, the first two numbers.
+    """
+    if protocol != PROTOCOL or there.get("surgeline") != here["surgeline"]:
+        return f"the worker has Surgeline {_short(there.get('surgeline'))} and the master {here['surgeline']}"
+    if _minor(there.get("locust")) != _minor(here["locust"]):
+        return f"the worker has Locust {_short(there.get('locust'))} and the master {here['locust']}"
+    return None
+
+
+def _minor(version: object) -> tuple[str, ...]:
+    return tuple(str(version).split(".")[:2])
+
+
+def _short(text: object) -> str:
+    """Text of the other side, fit for a log and a page."""
+    return "".join(letter for letter in str(text)[:80] if letter.isprintable())
+
+
+def common(*spaces: str) -> str:
+    """What processes have in common that run under one system and share these namespaces; "" where it does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return ":".join([boot, *(os.readlink(f"/proc/self/ns/{name}") for name in spaces)])
+    except OSError:
+        return ""
+
+
+def machine() -> str:
+    """What processes have in common that share clock, files and network."""
+    return common("mnt", "net", "time")
+
+
+# --- The worker's side -----------------------------------------------------------------------------------------------
+
+
+class Joined:
+    """A worker that was not forked by its master, in one process."""
+
+    def __init__(self, plugin: "Plugin", runner: WorkerRunner, report: int | None) -> None:
+        self._plugin = plugin
+        self._runner = runner
+        self._report = report
+        """Where `surgeline worker` reads what becomes of this; None in a worker that was started by hand."""
+        self._clock = Clock()
+        self._welcomed: dict[str, Any] | None = None
+        self._heard_back = gevent.event.Event()
+        self._ready = False
+        self._spool: Spool | None = None
+        self._place: Path | None = None
+        self._run = ""
+        self._one_clock = False
+        """Master and worker read the same clock."""
+        self._begun: Offset | None = None
+        """The clock's offset with which this run's times are told."""
+        self._done = False
+        self._over = gevent.event.Event()
+        """Nothing of this run is here any more."""
+        self.waiting = True
+        """Whether a run may still be told of; requests are held back until then."""
+        for name, listener in (
+            (WELCOME, self.on_welcome),
+            (CLOCK, self.on_clock),
+            (RUN, self.on_run),
+            (FETCH, self.on_fetch),
+            (OVER, self.on_over),
+        ):
+            runner.register_message(name, listener)
+        runner.register_message(END, self.on_end, concurrent=True)
+        events = runner.environment.events
+        events.report_to_master.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # Locust's are not annotated
+        events.quitting.add_listener(self.on_quitting)  # type: ignore[no-untyped-call]  # as above
+        gevent.spawn(self._keep_in_touch)
+
+    def tell(self, state: str, **more: Any) -> None:
+        """Says something to `surgeline worker`; nobody listening is fine."""
+        if self._report is not None:
+            with suppress(OSError):
+                os.write(self._report, json.dumps({"state": state, **more}).encode() + b"\n")
+
+    def _send(self, kind: str, **data: Any) -> None:
+        with suppress(locust.exception.RPCError):  # Locust says it, and connects again
+            self._runner.send_message(kind, data)
+
+    def _keep_in_touch(self) -> None:
+        """Hello until it is heard, then the clock: quickly at first, once a second from then on."""
+        hello = {"protocol": PROTOCOL, **versions(), "host": socket.gethostname(), "inherits": False}
+        while self._welcomed is None:
+            self._send(HELLO, **hello)
+            self._heard_back.wait(HELLO_AGAIN_S)
+        while True:
+            self._send(CLOCK, sent_ns=time.monotonic_ns())
+            gevent.sleep(1.0 if self._ready else TRIP_S)
+            if not self._ready and len(self._clock) >= FIRST_TRIPS:
+                self._ready = True
+                self._send(READY, **self._offset())
+
+    def readings(self) -> dict[str, float]:
+        """How far this clock is from the master's, as health."""
+        return {f"clock_{name}": float(value) for name, value in self._offset().items()}
+
+    @property
+    def _now(self) -> Offset | None:
+        return Offset(0, 0) if self._one_clock else self._clock.offset
+
+    def _offset(self) -> dict[str, int]:
+        offset = self._now
+        return {} if offset is None else {"offset_ns": offset.offset_ns, "uncertainty_ns": offset.uncertainty_ns}
+
+    def on_welcome(self, msg: Any, **_: Any) -> None:
+        """The master answers: come in, or why not."""
+        told = msg.data
+        if self._welcomed is not None:
+            return
+        self._welcomed = told
+        self._heard_back.set()
+        self._one_clock = bool(told.get("clock")) and told["clock"] == common("time")
+        if told.get("refused"):
+            self.waiting = False
+            sentence = f"the master refuses this worker: {_short(told['refused'])}"
+            log.error("%s; install the same versions on both", sentence)
+            self.tell("refused", why=_short(told["refused"]))
+            if self._report is not None:
+                gevent.spawn(self._runner.quit)
+        else:
+            self.tell("joined", worker=self._plugin.worker)
+
+    def on_clock(self, msg: Any, **_: Any) -> None:
+        """A round trip has ended."""
+        back = time.monotonic_ns()
+        self._clock.add(int(msg.data["sent_ns"]), int(msg.data["at_ns"]), back)
+
+    def on_run(self, msg: Any, **_: Any) -> None:
+        """The master has opened a run: from now on it is recorded here."""
+        told = msg.data
+        offset = self._now
+        if offset is None or told["run"] == self._run:
+            return
+        self._forget()
+        self._run, self._begun, self._done = str(told["run"]), offset, False
+        self._over.clear()
+        anchor = int(told["anchor_ns"]) + offset.offset_ns
+        sink: Segment | Spool
+        if self._report is None and told["machine"] and told["machine"] == machine() and Path(told["journal"]).is_dir():
+            # Nobody's business but this machine's: as a worker that was forked.
+            sink = Segment(Path(told["journal"]), f"locust-{self._plugin.worker}", buffer_bytes=8 << 20)
+            anchor = int(told["anchor_ns"])
+        else:
+            self._place = Path(tempfile.mkdtemp(prefix="surgeline-worker-"))
+            sink = self._spool = Spool(self._place)
+        self.waiting = False
+        self._plugin.take_part(told, sink, anchor)
+        self.tell("run", run=_short(self._run), worker=self._plugin.worker)
+
+    def on_report(self, data: dict[str, Any], **_: Any) -> None:
+        """Locust is about to send its statistics: what has been counted since the last time goes along."""
+        if self._spool is not None and not self._done:
+            data[RIDES] = self._told(self._spool)
+
+    def _told(self, spool: Spool) -> dict[str, Any]:
+        first, frames = spool.take()
+        # Rows are numbered when they are flushed, together with their windows: these are those that are told of.
+        return {"run": self._run, "first": first, "frames": frames, "rows": spool.rows, **self._offset()}
+
+    def on_end(self, **_: Any) -> None:
+        """The run is over for the master: users stop, the rest is told."""
+        self._runner.stop()
+        self.finish()
+
+    def finish(self) -> None:
+        """All users have gone: the last frames are told. Twice is fine."""
+        if self._spool is None or self._done:
+            return
+        self._plugin.close_recorder()
+        self._done = True
+        self._send(LAST, **self._told(self._spool), told=self._spool.told)
+
+    def on_fetch(self, msg: Any, **_: Any) -> None:
+        """Sends some parts of a file; the last of them says whether there is more."""
+        if self._spool is None or msg.data["run"] != self._run or msg.data["kept"] not in ("rows", "told"):
+            return
+        at = int(msg.data["at"])
+        for left in reversed(range(PARTS)):
+            part = Part(at, at, b"")
+            with suppress(OSError):
+                part = self._spool.part(msg.data["kept"], at)
+            ends = part.then == part.at
+            told = {"run": self._run, "kept": msg.data["kept"], "at": part.at, "then": part.then}
+            self._send(PART, **told, data=zlib.compress(part.data, 1), left=0 if ends else left, ends=ends)
+            at = part.then
+            if ends:
+                return
+
+    def on_over(self, msg: Any, **_: Any) -> None:
+        """The master has what it wanted."""
+        if msg.data["run"] == self._run:
+            self.tell("over", rows=self._spool.rows if self._spool is not None else 0, missing=msg.data["missing"])
+            self._forget()
+            self._over.set()
+
+    def on_quitting(self, **_: Any) -> None:
+        """This process has been asked to end: what it has measured is fetched first, where the master is there."""
+        if self._spool is None:
+            return
+        self._runner.stop()
+        self._over.wait(LEAVE_S)
+
+    def _forget(self) -> None:
+        """Lets go of a run's files."""
+        if self._spool is not None:
+            with suppress(StoreError):
+                self._spool.close()
+        if self._place is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+        self._spool = self._place = None
+
+    def leave(self) -> None:
+        """The process ends. Rows that nobody fetched go with it."""
+        if self._spool is not None:
+            if self._spool.rows:
+                log.warning("%d rows of this worker were not fetched by the master and are lost", self._spool.rows)
+                self.tell("lost", rows=self._spool.rows)
+            self._forget()
+
+
+# --- The master's side -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Peer:
+    """A worker as its master knows it."""
+
+    id: str
+    name: str
+    host: str = ""
+    inherits: bool = False
+    """It was forked by this master and writes into the journal itself."""
+    ready: bool = False
+    heard_ns: int = 0
+    """When it last said anything, on this machine's CLOCK_MONOTONIC."""
+    offset: Offset | None = None
+    begun: Offset | None = None
+    """The offset with which it tells of this run; None where it takes no part in it."""
+    segment: Segment | None = None
+    rows_segment: Segment | None = None
+    frames: set[int] = field(default_factory=set)
+    """Numbers of frames that came out of turn, above `whole`."""
+    whole: int = 0
+    """All frames below this number have come."""
+    told: int = -1
+    """How many frames there are; -1 until it is done."""
+    rows: int = 0
+    """Rows that it has told of."""
+    rows_home: int = 0
+    refused_frames: int = 0
+    lost: bool = False
+    reads: str = ""
+    """The file that is being fetched from it."""
+    read: int = 0
+    """Frames of that file which have come."""
+    fetched: bool = False
+
+
+class Master:
+    """The master of a run, in its one process."""
+
+    def __init__(self, plugin: "Plugin", runner: MasterRunner) -> None:
+        self._plugin = plugin
+        self._runner = runner
+        self._peers: dict[str, Peer] = {}
+        self._told: dict[str, Any] | None = None
+        """The run that is open, as workers are told of it."""
+        self._begun = False
+        self._progress = gevent.event.Event()
+        for name, listener in (
+            (HELLO, self.on_hello),
+            (CLOCK, self.on_clock),
+            (READY, self.on_ready),
+            (LAST, self.on_last),
+            (PART, self.on_part),
+        ):
+            runner.register_message(name, listener)
+        runner.environment.events.worker_report.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # as above
+        gevent.spawn(self._look_after)
+
+    @property
+    def joined(self) -> list[Peer]:
+        """Those that take part in the open run and do not write into the journal themselves."""
+        return [peer for peer in self._peers.values() if peer.segment is not None]
+
+    def _send(self, peer: Peer, kind: str, **data: Any) -> None:
+        with suppress(locust.exception.RPCError):
+            self._runner.send_message(kind, data, peer.id)
+
+    def _event(self, kind: str, at_ns: int | None = None, **more: Any) -> None:
+        if self._plugin.recorder is not None:
+            self._plugin.recorder.event(self._plugin.now_ns() if at_ns is None else at_ns, kind, **more)
+
+    def _heard(self, client_id: str) -> Peer | None:
+        peer = self._peers.get(client_id)
+        if peer is not None:
+            peer.heard_ns = time.monotonic_ns()
+        return peer
+
+    # --- coming in ---------------------------------------------------------------------------------------------------
+
+    def on_hello(self, msg: Any, **_: Any) -> None:
+        """A worker says who it is. One of another version is told to stay out."""
+        told, client = msg.data, msg.node_id
+        name = f"worker-{self._runner.get_worker_index(client)}"  # type: ignore[no-untyped-call]  # not annotated
+        peer = Peer(client, name, _short(told.get("host", "")), bool(told.get("inherits")))
+        why = None if peer.inherits else refusal(versions(), told, told.get("protocol"))
+        if why is not None:
+            if client not in self._peers:
+                log.error("%s (%s) is refused: %s; install the same versions on both", name, peer.host, why)
+                self._event("worker_refused", worker=name, host=peer.host, why=why)
+            self._peers[client] = peer
+            self._send(peer, WELCOME, refused=why, clock="")
+            return
+        if client not in self._peers:
+            self._peers[client] = peer
+            peer.ready = peer.inherits
+            if peer.inherits:
+                self._joins(peer)
+        self._heard(client)
+        self._send(peer, WELCOME, refused=None, clock=common("time"))
+
+    def on_clock(self, msg: Any, **_: Any) -> None:
+        """A worker asks what time it is here."""
+        at = time.monotonic_ns()
+        peer = self._heard(msg.node_id)
+        if peer is not None:
+            self._send(peer, CLOCK, sent_ns=msg.data["sent_ns"], at_ns=at)
+
+    def on_ready(self, msg: Any, **_: Any) -> None:
+        """A worker knows its clock: it can take part, and does where a run is open."""
+        peer = self._heard(msg.node_id)
+        if peer is not None and not peer.ready:
+            peer.ready = True
+            self._note_offset(peer, msg.data)
+            if self._told is not None:
+                self._tell(peer)
+
+    def _note_offset(self, peer: Peer, told: dict[str, Any]) -> None:
+        if "offset_ns" in told:
+            peer.offset = Offset(int(told["offset_ns"]), int(told["uncertainty_ns"]))
+
+    def _joins(self, peer: Peer) -> None:
+        self._event("worker_joined", worker=peer.name, host=peer.host, late=self._begun)
+
+    def begin(self, told: dict[str, Any]) -> None:
+        """A run is open: workers are told of it once they are ready, those that are not are waited for a moment.
+
+        Blocks the greenlet that begins the test, so that no worker sends before it records.
+        """
+        self._told = told
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and not all(self._is_ready(id) for id in self._connected()):
+            gevent.sleep(0.02)
+        for id in self._connected():
+            if id not in self._peers:
+                name = f"worker-{self._runner.get_worker_index(id)}"  # type: ignore[no-untyped-call]  # as above
+                log.error("%s runs without Surgeline: what it sends is in Locust's statistics only", name)
+                self._event("worker_unknown", worker=name, why="it runs without Surgeline")
+        for peer in self._peers.values():
+            if peer.ready and not peer.inherits:
+                self._tell(peer)
+        self._begun = True
+
+    def _connected(self) -> list[str]:
+        return [node.id for node in self._runner.clients.all if node.state != STATE_MISSING]
+
+    def _is_ready(self, client_id: str) -> bool:
+        peer = self._peers.get(client_id)
+        return peer is not None and peer.ready
+
+    def _tell(self, peer: Peer) -> None:
+        """Lets a worker take part in the open run."""
+        if self._told is None or peer.segment is not None:
+            return
+        journal = Path(self._told["journal"])
+        peer.segment = Segment(journal, f"locust-{peer.name}", buffer_bytes=1 << 20)
+        peer.rows_segment = Segment(journal, f"locust-{peer.name}-rows", buffer_bytes=1 << 20)
+        peer.frames, peer.whole, peer.told, peer.rows, peer.rows_home = set(), 0, -1, 0, 0
+        peer.lost, peer.reads, peer.read, peer.fetched, peer.begun = False, "", 0, False, peer.offset
+        self._joins(peer)
+        if peer.offset is not None:
+            self._event("worker_clock", worker=peer.name, moment="begin", **peer.offset._asdict(), drift_ns=0)
+        self._send(peer, RUN, **self._told, machine=machine())
+
+    # --- while it lasts ----------------------------------------------------------------------------------------------
+
+    def on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        """A stats message: the frames that ride in it go into the journal."""
+        told = data.pop(RIDES, None)
+        peer = self._heard(client_id)
+        if peer is not None and isinstance(told, dict):
+            self._take(peer, told)
+
+    def on_last(self, msg: Any, **_: Any) -> None:
+        """A worker has stopped and told the last."""
+        peer = self._heard(msg.node_id)
+        if peer is not None and peer.segment is not None:
+            self._take(peer, msg.data)
+            peer.told = int(msg.data["told"])
+            self._progress.set()
+            if self._begun and self._runner.state in (STATE_SPAWNING, STATE_RUNNING):
+                self._loses(peer, "it left")  # in order: what it has is fetched before it goes
+                self._fetch(peer)
+
+    def _take(self, peer: Peer, told: dict[str, Any]) -> None:
+        if self._told is None or peer.segment is None or told.get("run") != self._told["run"]:
+            return
+        self._note_offset(peer, told)
+        peer.rows = max(peer.rows, int(told["rows"]))
+        self._keep(peer, int(told["first"]), ((kind, payload) for kind, payload in told["frames"]))
+        with suppress(StoreError):
+            peer.segment.flush()
+
+    def _keep(self, peer: Peer, first: int, frames: Iterable[tuple[int, bytes]]) -> None:
+        """Appends those of the frames, numbered from `first`, that are not there yet."""
+        for number, (kind, payload) in enumerate(frames, first):
+            if number < peer.whole or number in peer.frames:
+                continue
+            peer.frames.add(number)
+            if peer.segment is None or not _is_sound(kind, payload):
+                peer.refused_frames += 1
+                continue
+            try:
+                peer.segment.append(Frame(kind), payload)
+            except StoreError as error:
+                log.error("a worker's figures could not be kept: %s", error)
+        while peer.whole in peer.frames:
+            peer.frames.remove(peer.whole)
+            peer.whole += 1
+
+    def _look_after(self) -> None:
+        """Who is there, twice a second: Locust tells nobody that a worker has gone."""
+        while True:
+            gevent.sleep(LOOK_S)
+            if self._told is None or not self._begun or self._runner.state not in (STATE_SPAWNING, STATE_RUNNING):
+                continue
+            nodes = {node.id: node.state for node in self._runner.clients.all}
+            for peer in self._peers.values():
+                if not peer.inherits and peer.segment is None:
+                    continue
+                state = nodes.get(peer.id)
+                gone = state is None or state == STATE_MISSING
+                if gone and not peer.lost:
+                    why = "it left" if state is None else "it was not heard of any more"
+                    peer.lost = True
+                    log.error("%s is lost: %s", peer.name, why)
+                    self._event(
+                        "worker_lost", self._plugin.since_ns(peer.heard_ns), worker=peer.name, host=peer.host, why=why
+                    )
+                elif peer.lost and not gone:
+                    peer.lost = False
+                    log.warning("%s is back", peer.name)
+                    self._event("worker_back", worker=peer.name, host=peer.host)
+
+    def _loses(self, peer: Peer, why: str) -> None:
+        peer.lost = True
+        log.error("%s is lost: %s", peer.name, why)
+        self._event("worker_lost", self._plugin.since_ns(peer.heard_ns), worker=peer.name, host=peer.host, why=why)
+
+    # --- coming home -------------------------------------------------------------------------------------------------
+
+    def bring_home(self) -> None:
+        """The test has ended: workers stop, tell the rest, and their rows are fetched. Blocks until that is over."""
+        told, peers = self._told, self.joined
+        if told is None:
+            return
+        self._begun = False
+        for peer in peers:
+            self._send(peer, END, run=told["run"])
+        grace_s = float(self._runner.environment.stop_timeout or 0.0) + DONE_S
+        self._await(lambda: all(peer.told >= 0 or not self._lives(peer) for peer in peers), grace_s)
+        for peer in peers:
+            if peer.told >= 0:
+                self._fetch(peer)
+        self._await(lambda: all(peer.fetched or peer.told < 0 or not self._lives(peer) for peer in peers), grace_s)
+        for peer in peers:
+            self._close(peer, told["run"])
+        self._told = None
+
+    def _lives(self, peer: Peer) -> bool:
+        return time.monotonic_ns() - peer.heard_ns < SILENCE_S * 1e9
+
+    def _await(self, done: Callable[[], bool], patience_s: float) -> None:
+        """Waits until something is so, as long as there is progress."""
+        deadline = time.monotonic() + patience_s
+        while not done() and time.monotonic() < deadline:
+            self._progress.clear()
+            if self._progress.wait(LOOK_S):
+                deadline = time.monotonic() + patience_s
+
+    def _fetch(self, peer: Peer, kept: str = "", at: int = 0) -> None:
+        """Asks for some parts of a file; without a name, for what there is to fetch first."""
+        peer.reads = kept or ("told" if peer.whole < peer.told else "rows")
+        if self._told is not None:
+            self._send(peer, FETCH, run=self._told["run"], kept=peer.reads, at=at)
+
+    def on_part(self, msg: Any, **_: Any) -> None:
+        """Whole frames of a worker's file. When as many parts have come as were asked for, the next are."""
+        peer, part = self._heard(msg.node_id), msg.data
+        if peer is None or self._told is None or part["run"] != self._told["run"] or part["kept"] != peer.reads:
+            return
+        self._progress.set()
+        data = zlib.decompressobj().decompress(part["data"], LONGEST_FRAME)
+        frames = [(int(kind), bytes(payload)) for kind, payload, _ in decode_frames(data)]
+        if peer.reads == "rows":
+            self._keep_rows(peer, frames)
+        else:
+            self._keep(peer, peer.read, frames)
+            peer.read += len(frames)
+        if part["ends"] and peer.reads == "told":
+            self._fetch(peer, "rows")
+        elif part["ends"]:
+            peer.fetched = True
+            if self._begun:
+                self._close(peer, self._told["run"])
+        elif part["left"] == 0:
+            self._fetch(peer, peer.reads, int(part["then"]))
+
+    def _keep_rows(self, peer: Peer, frames: list[tuple[int, bytes]]) -> None:
+        for kind, payload in frames:
+            if kind != Frame.ROWS or peer.rows_segment is None or not _is_sound(kind, payload):
+                peer.refused_frames += 1
+                continue
+            try:
+                peer.rows_segment.append(Frame.ROWS, payload)
+                peer.rows_home += rows_in(payload)
+            except StoreError as error:
+                log.error("a worker's rows could not be kept: %s", error)
+
+    def _close(self, peer: Peer, run: str) -> None:
+        """Says what of a worker is here and what is not, and lets it go."""
+        missing = max(peer.rows - peer.rows_home, 0)
+        if peer.told < 0 and not peer.lost:
+            self._loses(peer, "it was not heard of any more" if not self._lives(peer) else "it did not stop")
+        if peer.offset is not None and peer.begun is not None:
+            drift = peer.offset.offset_ns - peer.begun.offset_ns
+            self._event("worker_clock", worker=peer.name, moment="end", **peer.offset._asdict(), drift_ns=drift)
+        frames = max(peer.told - peer.whole - len(peer.frames), 0) + peer.refused_frames
+        self._event("worker_rows", worker=peer.name, rows=peer.rows_home, missing=missing, frames_missing=frames)
+        if missing:
+            log.error("%d of %d rows of %s are missing", missing, peer.rows, peer.name)
+        if missing and self._plugin.recorder is not None:
+            self._plugin.recorder.left_out(missing)
+        for segment in (peer.segment, peer.rows_segment):
+            if segment is not None:
+                with suppress(StoreError):
+                    segment.close()
+        peer.segment = peer.rows_segment = None
+        self._send(peer, OVER, run=run, missing=missing)
+
+
+def _is_sound(kind: object, payload: object) -> bool:
+    """Whether a frame of another machine may go into the journal: of a known kind, bounded, and readable."""
+    if not isinstance(payload, bytes) or len(payload) > LONGEST_FRAME or kind not in frozenset(Frame):
+        return False
+    columns = COLUMNS.get(Frame(kind))  # type: ignore[arg-type]  # it is one, as has just been seen
+    try:
+        if columns is None:
+            value = json.loads(payload)
+            return isinstance(value, dict) and encode_object(value) is not None
+        return set(columns) <= set(decode_table(payload).columns)
+    except (SampleError, ValueError, RecursionError):
+        return False
+
+
+def greet(runner: WorkerRunner) -> None:
+    """A worker that its master forked says that it is there."""
+    with suppress(locust.exception.RPCError):
+        runner.register_message(WELCOME, lambda **_: None)
+        hello = {"protocol": PROTOCOL, **versions(), "host": socket.gethostname(), "inherits": True}
+        runner.send_message(HELLO, hello)
+
+
+def reporting() -> int | None:
+    """Where `surgeline worker` listens, for the process that it started and those that this one forks."""
+    told = os.environ.pop(JOIN, "")
+    if not told:
+        return None
+    os.set_inheritable(int(told), False)
+    return int(told)
+
+
+def report_each_second() -> None:
+    """Workers send their statistics each second instead of every three: the live view and the abort rule read them."""
+    locust.runners.WORKER_REPORT_INTERVAL = 1.0
+
+
+def loopback_only(parser: Any, **_: Any) -> None:
+    """Locust's own default is every address of the machine; ours is none but its own, unless it is told otherwise."""
+    parser.set_defaults(master_bind_host="127.0.0.1")
