@@ -54,9 +54,8 @@ class Gap:
     def told(self) -> str:
         """What happened, as a clause."""
         if self.late:
-            return (
-                f"{self.worker} joined {units.format_duration(self.end_ns or 0)} into the run{self._load('until then')}"
-            )
+            load = "" if self.load is not None and self.load.kept else self._load("until then")
+            return f"{self.worker} joined {units.format_duration(self.end_ns or 0)} into the run{load}"
         back = "" if self.end_ns is None else f" and back at {units.format_duration(self.end_ns)}"
         when = units.format_duration(self.begin_ns)
         return f"{self.worker} was lost {when} into the run{back} ({self.why}){self._load('meanwhile')}"
@@ -105,6 +104,8 @@ class Workers:
     """Rows that were told of and never came, by worker; those without are left out."""
     told_missing: tuple[str, ...]
     """Workers of whose counts something never came."""
+    locust: tuple[int, int] | None = None
+    """Requests and failures in the statistics of Locust's master at the end; None where it did not say."""
 
     def doubts(self) -> list[str]:
         """What makes all of the run's numbers mean less, as clauses."""
@@ -132,7 +133,10 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
     strangers: dict[str, str] = {}
     missing: dict[str, int] = {}
     cut: dict[str, None] = {}
+    counted: tuple[int, int] | None = None
     for event in events:
+        if event.get("kind") == "locust_counted":
+            counted = _whole(event.get("requests")), _whole(event.get("failures"))
         worker, at = event.get("worker"), event.get("at_ns")
         if not isinstance(worker, str) or not isinstance(at, int):
             continue
@@ -162,7 +166,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
         return None
     gaps.sort(key=lambda gap: gap.end_ns or 0 if gap.late else gap.begin_ns)
     ordered = sorted(skews.values(), key=lambda skew: -max(skew.uncertainty_ns, abs(skew.drift_ns)))
-    return Workers(tuple(names), tuple(gaps), tuple(ordered), tuple(strangers.items()), missing, tuple(cut))
+    return Workers(tuple(names), tuple(gaps), tuple(ordered), tuple(strangers.items()), missing, tuple(cut), counted)
 
 
 def _skew(worker: str, event: Mapping[str, Any]) -> Skew:
@@ -176,8 +180,10 @@ def _whole(value: object) -> int:
 
 
 def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:
-    """The planned load of a time and the actual one; None where nothing was planned, or for less than a second."""
-    if end_ns - begin_ns < units.NS_PER_S:
+    """The planned load of a time and the actual one, over its whole seconds; None without any, or without a plan."""
+    begin_ns = -(-max(begin_ns, book.begin_ns) // units.NS_PER_S) * units.NS_PER_S
+    end_ns = min(end_ns, book.end_ns) // units.NS_PER_S * units.NS_PER_S
+    if end_ns <= begin_ns:
         return None
     planned = [max(held.values()) for held in book.readings("users_planned", begin_ns, end_ns).values()]
     users = [sum(held.values()) for held in book.readings("users", begin_ns, end_ns).values()]
@@ -185,9 +191,7 @@ def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:
         if not planned or not users or not any(planned):
             return None
         return Load(float(np.mean(planned)), float(np.mean(users)), "users")
-    seconds = range(-(-begin_ns // units.NS_PER_S), end_ns // units.NS_PER_S)
-    if not seconds:
-        return None
+    seconds = range(begin_ns // units.NS_PER_S, end_ns // units.NS_PER_S)
     due = sum(cell.due_by_second.get(second, (0, 0))[0] for cell in book.cells.values() for second in seconds)
     wanted = sum(_planned_at(book, second * units.NS_PER_S + units.NS_PER_S // 2) for second in seconds)
     return Load(wanted / len(seconds), due / len(seconds), "requests/s") if wanted else None

@@ -364,6 +364,8 @@ class Master:
         self._told: dict[str, Any] | None = None
         """The run that is open, as workers are told of it."""
         self._begun = False
+        self._turned_away = False
+        """Locust has forgotten a worker for which it may have begun the test."""
         self._progress = gevent.event.Event()
         for name, listener in (
             (HELLO, self.on_hello),
@@ -409,6 +411,8 @@ class Master:
                 self._event("worker_refused", worker=name, host=peer.host, why=why)
             self._peers[client] = peer
             self._send(peer, WELCOME, refused=why, clock="")
+            if self._plugin.orders is not None:
+                self._turn_away(client)
             return
         if client not in self._peers:
             self._peers[client] = peer
@@ -417,6 +421,15 @@ class Master:
                 self._joins(peer)
         self._heard(client)
         self._send(peer, WELCOME, refused=None, clock=common("time"))
+
+    def _turn_away(self, client: str) -> None:
+        """Has Locust forget a worker: it would count it among those expected, and end the run when it goes."""
+        node = self._runner.clients.pop(client, None)
+        if node is None:
+            return
+        self._turned_away = True
+        if self._runner._users_dispatcher is not None:
+            self._runner._users_dispatcher.remove_worker(node)
 
     def on_clock(self, msg: Any, **_: Any) -> None:
         """A worker asks what time it is here."""
@@ -447,8 +460,8 @@ class Master:
         Blocks the greenlet that begins the test, so that no worker sends before it records.
         """
         self._told = told
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and not all(self._is_ready(id) for id in self._connected()):
+        begun = time.monotonic()
+        while not self._all_there(time.monotonic() - begun):
             gevent.sleep(0.02)
         for id in self._connected():
             if id not in self._peers:
@@ -459,6 +472,16 @@ class Master:
             if peer.ready and not peer.inherits:
                 self._tell(peer)
         self._begun = True
+
+    def _all_there(self, waited_s: float) -> bool:
+        """Whether all workers are ready, or have been waited for long enough."""
+        there = self._connected()
+        if self._turned_away:
+            options = self._runner.environment.parsed_options
+            wanted, most_s = getattr(options, "expect_workers", 1), getattr(options, "expect_workers_max_wait", 0)
+            if len(there) < wanted and waited_s < (most_s or READY_S):
+                return False
+        return waited_s >= READY_S or all(self._is_ready(client) for client in there)
 
     def _connected(self) -> list[str]:
         return [node.id for node in self._runner.clients.all if node.state != STATE_MISSING]

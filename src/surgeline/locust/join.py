@@ -110,6 +110,8 @@ def work(given: Sequence[str], master: str, say: Callable[[str], None]) -> Cours
         raise Failed(f"the master at {master} refuses this worker: {course.refused}; install the same on both")
     if stopped:
         return course
+    if code > 128 and code - 128 in set(signal.Signals):
+        raise Failed(f"Locust was ended by {signal.Signals(code - 128).name}; what it had not told yet is lost")
     if course.joined and not course.over:
         rows = f", and {course.lost:,} rows of this worker are lost" if course.lost else ""
         raise Gone(f"the master at {master} ended without fetching what was measured here{rows}")

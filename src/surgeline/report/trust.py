@@ -168,6 +168,20 @@ def _workers(summary: Summary) -> Iterator[Trust]:
             yield Trust("workers", "warning", f"{plural(count, 'row')} of {shown(name)} did not arrive.")
     for clause in workers.doubts()[:MOST_ACTS]:
         yield Trust("workers", "warning", f"{_upper(shown(clause))}.")
+    tally = summary.total.tally
+    ended = tally.due - tally.aborted
+    if workers.locust is not None and workers.locust[0] != ended:
+        why = (
+            "what a worker was lost with, or was cut off in, is not told to it"
+            if gone or tally.aborted
+            else "a script may have reset them"
+        )
+        yield Trust(
+            "workers",
+            "note",
+            f"Locust's own statistics have {plural(workers.locust[0], 'request')}, these figures "
+            f"{units.format_count(ended)} that ended: {why}.",
+        )
     if len(workers.names) > 1 and not gone:
         worst = max((skew.uncertainty_ns for skew in workers.skews), default=None)
         clocks = "" if worst is None else f"; their clocks agree to ± {units.format_duration(worst)} or better"

@@ -1,0 +1,106 @@
+"""A master and its workers as child processes, on this machine or in network namespaces of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from surgeline.store.rundir import Run
+
+CLI = (sys.executable, "-m", "surgeline")
+
+
+@dataclass
+class Started:
+    """A command of ours that runs, and where it says what."""
+
+    process: "subprocess.Popen[bytes]"
+    said: Path
+
+    def ended(self, timeout_s: float = 60.0) -> int:
+        """Its exit code."""
+        return self.process.wait(timeout_s)
+
+    @property
+    def text(self) -> str:
+        """What it has said so far."""
+        return self.said.read_text(errors="replace")
+
+    def says(self, text: str, timeout_s: float = 30.0) -> None:
+        """Waits until it has said something."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.text:
+            assert self.process.poll() is None or text in self.text, f"it ended:\n{self.text}"
+            assert time.monotonic() < deadline, f"it never said {text!r}:\n{self.text}"
+            time.sleep(0.05)
+
+    def locusts(self) -> list[psutil.Process]:
+        """The processes of stock Locust that belong to it."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [
+            p for p in family if "surgeline.locust.launch" in p.cmdline() and "warden.py" not in " ".join(p.cmdline())
+        ]
+
+
+@dataclass
+class Troupe:
+    """What a test starts; all of it is gone at the end, and what is not is a failure."""
+
+    place: Path
+    started: list[Started] = field(default_factory=list)
+
+    def __enter__(self) -> "Troupe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        family: list[psutil.Process] = []
+        for one in self.started:
+            if one.process.poll() is None:
+                family += psutil.Process(one.process.pid).children(recursive=True)
+                one.process.send_signal(signal.SIGKILL)
+                one.process.wait(10)
+        psutil.wait_procs(family, timeout=15)
+
+    def start(
+        self, *arguments: str, inside: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> Started:
+        """Starts a surgeline command, perhaps inside of something."""
+        return self.run([*CLI, *arguments], inside=inside, environment=environment)
+
+    def run(
+        self, command: Sequence[str], inside: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> Started:
+        """Starts any command."""
+        said = self.place / f"said-{len(self.started)}.txt"
+        with open(said, "wb") as file:
+            process = subprocess.Popen(
+                [*inside, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=self.place,
+                env={**os.environ, "COLUMNS": "400", **(environment or {})},
+            )
+        started = Started(process, said)
+        self.started.append(started)
+        return started
+
+
+def the_run(place: Path) -> Run:
+    """The one run that is kept there."""
+    (found,) = (path for path in (place / "surgeline-runs").iterdir() if (path / "run.json").exists())
+    return Run(found)
+
+
+def events_of(run: Run, kind: str) -> list[dict[str, Any]]:
+    """The events of a kind."""
+    events = map(json.loads, (run.path / "events.jsonl").read_text().splitlines())
+    return [event for event in events if event["kind"] == kind]

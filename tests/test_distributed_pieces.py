@@ -1,0 +1,273 @@
+"""What runs on several machines are made of, each piece by itself: clocks, spools, and what is said of workers."""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surgeline.analysis.book import Book
+from surgeline.analysis.live import Live
+from surgeline.analysis.summary import summarise
+from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
+from surgeline.locust.clocks import Clock, Offset
+from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
+from surgeline.report.trust import trust
+from surgeline.samples import (
+    Count,
+    Frame,
+    Histogram,
+    Measurement,
+    Outcome,
+    Reading,
+    Window,
+    decode_frames,
+    encode_object,
+)
+from surgeline.store.rundir import Run, RunDirectory
+
+S = 1_000_000_000
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    offset=st.integers(-(10**15), 10**15),
+    trips=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=40),
+)
+def test_the_offset_is_never_further_off_than_it_says(offset: int, trips: list[tuple[int, int]]) -> None:
+    """However a message was delayed on its way there or back, the truth lies within the uncertainty."""
+    clock = Clock()
+    for number, (there, back) in enumerate(trips):
+        sent = 5 * S + number * S
+        clock.add(sent + offset, sent + there, sent + offset + there + back)
+    found = clock.offset
+    assert found is not None
+    assert abs(found.offset_ns - offset) <= found.uncertainty_ns + 1
+    assert found.uncertainty_ns == min(-(-(there + back) // 2) for there, back in trips)
+
+
+def test_the_quickest_round_trip_counts_until_it_is_old() -> None:
+    """One trip of 1 ms outweighs many of 100 ms; after as many as are kept it is forgotten, for clocks drift."""
+    clock = Clock(kept=10)
+    clock.add(0, 500_000, 1_000_000)
+    for _ in range(9):
+        clock.add(0, 0, 100_000_000)
+    assert clock.offset == Offset(0, 500_000)
+    clock.add(0, 0, 100_000_000)
+    assert clock.offset == Offset(50_000_000, 50_000_000)
+
+
+def test_no_round_trip_says_nothing() -> None:
+    """Before the first there is no offset, and one that came back before it left is no round trip."""
+    clock = Clock()
+    assert clock.offset is None
+    clock.add(10, 5, 9)
+    assert clock.offset is None
+
+
+# --- spools ----------------------------------------------------------------------------------------------------------
+
+
+def rows(count: int, size: int = 100) -> bytes:
+    """A payload that begins as a table of so many rows does."""
+    return struct.pack("<I", count) + bytes(size)
+
+
+def all_of(spool: Spool, kept: Any) -> list[bytes]:
+    """The payloads of a file, as they come in parts."""
+    at, found = 0, []
+    while (part := spool.part(kept, at)).data:
+        found += [bytes(payload) for _, payload, _ in decode_frames(part.data)]
+        at = part.then
+    return found
+
+
+@given(sizes=st.lists(st.integers(0, 700_000), max_size=6))
+def test_rows_come_back_in_parts_of_whole_frames(
+    tmp_path_factory: pytest.TempPathFactory, sizes: Sequence[int]
+) -> None:
+    """Every frame once and in order, in parts no longer than they may be unless one frame alone is longer."""
+    spool = Spool(tmp_path_factory.mktemp("spool"))
+    for number, size in enumerate(sizes):
+        spool.append(Frame.ROWS, rows(number, size))
+    spool.flush()
+    assert all_of(spool, "rows") == [rows(number, size) for number, size in enumerate(sizes)]
+    assert spool.rows == sum(range(len(sizes)))
+    part = spool.part("rows", 0)
+    assert len(part.data) <= PART_BYTES or len(list(decode_frames(part.data))) == 1
+    spool.close()
+    assert all_of(spool, "rows") == [rows(number, size) for number, size in enumerate(sizes)]
+
+
+def test_what_is_told_is_numbered_and_taken_once(tmp_path: Path) -> None:
+    """Frames that are no rows wait for the next message; the number of the first tells whether one was missed."""
+    spool = Spool(tmp_path)
+    spool.append(Frame.COUNTS, b"a")
+    spool.append(Frame.ROWS, rows(3))
+    spool.append(Frame.WINDOWS, b"b")
+    assert spool.take() == (0, [(Frame.COUNTS, b"a"), (Frame.WINDOWS, b"b")])
+    assert spool.take() == (2, [])
+    spool.append(Frame.HEALTH, b"c")
+    assert spool.take() == (2, [(Frame.HEALTH, b"c")])
+    assert all_of(spool, "told") == [b"a", b"b", b"c"] and spool.told == 3
+
+
+def test_what_nobody_takes_stays_on_the_disk(tmp_path: Path) -> None:
+    """A master that cannot be reached for long costs no memory; what was not taken can be fetched."""
+    spool = Spool(tmp_path)
+    big = bytes(MOST_WAITING // 3)
+    for _ in range(5):
+        spool.append(Frame.EVENT, big)
+    first, frames = spool.take()
+    assert (first, len(frames)) == (4, 1)
+    assert all_of(spool, "told") == [big] * 5
+
+
+# --- what is said of workers -----------------------------------------------------------------------------------------
+
+
+def event(kind: str, at_s: float, **more: Any) -> dict[str, Any]:
+    """An event of the master."""
+    return {"at_ns": round(at_s * S), "kind": kind, **more}
+
+
+def measured(*events: dict[str, Any], rate: Sequence[int] = (100,) * 10, dropped: int = 0) -> Measurement:
+    """Ten seconds of an open load with so many requests due in each, and these events."""
+    histogram = Histogram()
+    histogram.record(2_000_000)
+    windows, counts = [], []
+    for second, due in enumerate(rate):
+        times = Histogram()
+        times.record(2_000_000, due)
+        windows.append(Window(second, 0, "GET /", Outcome.OK, due, 0, 0, times, times))
+        counts.append(Count(second, 0, "GET /", due, due, 0))
+    marks = (event("stage_started", 0, stage=0), event("stage_ended", len(rate), stage=0))
+    health = (Reading(9 * S, "generator", "worker-1", "rows_dropped", float(dropped)),) if dropped else ()
+    return Measurement(
+        tuple(windows), tuple(counts), health, (*marks, *events), rows=sum(rate) - dropped, rows_dropped=dropped
+    )
+
+
+RUN = {
+    "id": "r",
+    "engine": "locust",
+    "due_known": True,
+    "stages": [{"index": 0, "name": "s", "model": "open", "from": 100.0, "to": 100.0, "duration_ns": 10 * S}],
+    "settings": {"workers": 2},
+    "subject": {"kind": "plan", "plan": {}},
+}
+JOINED = [event("worker_joined", 0.0, worker=f"worker-{n}", host="a", late=False) for n in range(2)]
+
+
+def test_a_run_without_workers_says_nothing_of_them() -> None:
+    """One process that sent is not spoken of as several."""
+    run = measured()
+    assert workers_of(run.events, Book.of(RUN, run)) is None
+
+
+def test_a_lost_worker_marks_its_interval_and_both_loads_are_shown() -> None:
+    """Lost at 4 s of 10: the stage is degraded, with what was planned and what there was from then on."""
+    lost = event("worker_lost", 4.0, worker="worker-1", host="a", why="it was not heard of any more")
+    missing = event("worker_rows", 10.1, worker="worker-1", rows=0, missing=200, frames_missing=0)
+    run = measured(*JOINED, lost, missing, rate=(100,) * 4 + (50,) * 6, dropped=200)
+    summary = summarise(RUN, run)
+    assert summary.workers is not None
+    (gap,) = summary.workers.gaps
+    assert gap.load is not None and (gap.load.planned, gap.load.actual) == (100.0, 50.0)
+    assert summary.validity != "valid" and summary.stages[0].validity != "valid"
+    said = [line.sentence for line in trust(summary) if line.about == "workers"]
+    assert any("Worker-1 was lost 4 s into the run" in line and "50 of 100 planned requests/s" in line for line in said)
+    assert any("200 rows of it are not in requests.csv" in line for line in said)
+    assert not [line for line in trust(summary) if line.about == "books" and line.level == "warning"]
+
+
+def test_a_worker_that_came_back_was_missing_in_between_only() -> None:
+    """The gap ends where it was heard of again, and so does the load that is compared."""
+    gone = event("worker_lost", 4.0, worker="worker-1", host="a", why="it was not heard of any more")
+    back = event("worker_back", 7.0, worker="worker-1", host="a")
+    run = measured(*JOINED, gone, back, rate=(100,) * 4 + (50,) * 3 + (100,) * 3)
+    workers = workers_of(run.events, Book.of(RUN, run))
+    assert workers is not None
+    (gap,) = workers.gaps
+    assert (gap.begin_ns, gap.end_ns) == (4 * S, 7 * S) and gap.load is not None and gap.load.actual == 50.0
+
+
+def test_a_late_worker_counts_against_the_run_where_it_was_missed() -> None:
+    """With all of the load there before it came it is a note; with half of it, a reason to doubt the stage."""
+    late = event("worker_joined", 5.0, worker="worker-2", host="a", late=True)
+    there = summarise(RUN, measured(*JOINED, late))
+    assert there.stages[0].validity == "valid"
+    assert [line.level for line in trust(there) if "joined 5 s" in line.sentence] == ["note"]
+    missed = summarise(RUN, measured(*JOINED, late, rate=(50,) * 5 + (100,) * 5))
+    assert missed.stages[0].validity != "valid"
+    assert any("until then 50 of 100 planned requests/s" in line.sentence for line in trust(missed))
+
+
+@pytest.mark.parametrize(
+    ("offset", "uncertainty", "drift", "doubted"),
+    [
+        (0, 100_000, 0, False),
+        (10**15, CLOCK_LIMIT_NS, 0, False),
+        (0, CLOCK_LIMIT_NS + 1, 0, True),
+        (0, 1_000_000, CLOCK_LIMIT_NS + 1, True),
+        (0, 40_000_000, CLOCK_LIMIT_NS + 1, False),
+    ],
+    ids=["together", "far apart and known", "not known", "drifted", "drift not beyond doubt"],
+)
+def test_a_clock_is_off_where_it_is_not_known_where_it_stood(
+    offset: int, uncertainty: int, drift: int, doubted: bool
+) -> None:
+    """How far two clocks are apart matters to nobody; how well that is known, and whether it stayed so, does."""
+    told = {"offset_ns": offset, "uncertainty_ns": uncertainty, "drift_ns": drift}
+    summary = summarise(RUN, measured(*JOINED, event("worker_clock", 10.0, worker="worker-1", **told)))
+    assert (summary.validity == "degraded") is doubted
+    assert any("clock of worker-1" in reason for reason in summary.validity_reasons) is doubted
+
+
+def test_requests_that_nobody_recorded_make_a_run_doubtful() -> None:
+    """A worker without the plugin, and one of another version, are named with the reason."""
+    told = event("worker_unknown", 0.0, worker="worker-1", why="it runs without Surgeline")
+    summary = summarise(RUN, measured(JOINED[0], told))
+    assert summary.validity == "degraded"
+    assert summary.validity_reasons == (
+        "worker-1 sent requests that are not in these figures: it runs without Surgeline",
+    )
+
+
+def test_what_locust_counted_is_held_against_what_was_recorded() -> None:
+    """Equal: nothing is said. Otherwise both numbers are, and why they may differ."""
+    for counted, told in ((1000, False), (990, True)):
+        summary = summarise(RUN, measured(*JOINED, event("locust_counted", 10.2, requests=counted, failures=0)))
+        said = [line.sentence for line in trust(summary) if "Locust's own statistics" in line.sentence]
+        assert bool(said) is told
+    assert "990 requests" in said[0] and "1,000" in said[0]
+
+
+def test_the_live_view_says_that_a_worker_is_lost() -> None:
+    """As long as it is."""
+    live = Live(RUN)
+    reading = {"at_ns": 1, "kind": "worker_lost", "worker": "worker-1"}
+    live.add(Frame.EVENT, encode_object(reading))
+    live._health["generator", "cpu_ratio"]["worker-0"] = (1, 0.1)
+    assert "1 worker lost" in live.health_line()
+    live.add(Frame.EVENT, encode_object({**reading, "kind": "worker_back"}))
+    assert "lost" not in live.health_line()
+
+
+def test_due_requests_of_a_lost_worker_are_aborted_when_the_run_is_closed(tmp_path: Path) -> None:
+    """Nobody can say what became of them: the books balance, and the number is kept with the run."""
+    from surgeline.samples import COUNT_COLUMNS, encode_table
+
+    directory = RunDirectory.create(tmp_path, "r", {"engine": "locust", "stages": []})
+    with directory.segment() as segment:
+        counts = {"second": [0], "stage": [0], "endpoint": ["GET /"], "due": [7], "sent": [7], "hops": [0]}
+        segment.append(Frame.COUNTS, encode_table(COUNT_COLUMNS, counts))
+        segment.append(Frame.EVENT, encode_object(event("worker_lost", 1.0, worker="worker-1", why="it left")))
+    directory.close("finished", "", 2 * S)
+    measurement = Run(directory.path).measurement()
+    assert [(w.outcome, w.count) for w in measurement.windows] == [(Outcome.ABORTED, 7)]

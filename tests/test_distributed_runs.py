@@ -1,0 +1,232 @@
+"""Runs that are led here and sent from elsewhere, on one machine: the books, the versions, what goes wrong."""
+
+import csv
+import json
+import math
+import socket
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distributed import Troupe, events_of, the_run
+from surgeline.cli import surgeline
+from surgeline.samples import Histogram, Outcome
+from targets.faulty import Faulty
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+SCRIPT = """
+    from locust import FastHttpUser, constant, task
+
+    class Visitor(FastHttpUser):
+        wait_time = constant(0.02)
+
+        @task(3)
+        def look(self):
+            self.client.get("/ok")
+
+        @task
+        def lost(self):
+            self.client.get("/status/404")
+"""
+
+
+@pytest.fixture
+def target() -> Iterator[Faulty]:
+    """A server that counts."""
+    with Faulty() as faulty:
+        yield faulty
+
+
+@pytest.fixture
+def troupe(tmp_path: Path) -> Iterator[Troupe]:
+    """Processes that end with the test; the locustfile lies in their place."""
+    (tmp_path / "locustfile.py").write_text(textwrap.dedent(SCRIPT))
+    with Troupe(tmp_path) as found:
+        yield found
+
+
+def free_port() -> str:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def led(target: Faulty, port: str, workers: int, *more: str, seconds: int = 4) -> list[str]:
+    """The arguments of a run that waits for workers."""
+    waits = ["--expect-workers", str(workers), "--master-bind-port", port, "--expect-workers-max-wait", "40"]
+    shown = ["--ui", "none", "--no-preflight", "--no-abort"]
+    return ["run", "locustfile.py", "--target", target.url, "-u", "8", "-t", f"{seconds}s", *waits, *shown, *more]
+
+
+def test_locusts_csv_our_store_and_the_servers_log_are_equal(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    Four workers in three commands, none lost. Every request that the server read is in Locust's CSV of the master, in
+    our counts, in our windows and in our rows, each once; and percentiles merged from the windows of four workers are
+    those of one sorted list of all samples, to a thousandth.
+    """
+    port = free_port()
+    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
+    hired.append(troupe.start("worker", "--master", f"127.0.0.1:{port}", "--processes", "2"))
+    leader = troupe.start(*led(target, port, 4, "--", "--csv", "locusts"))
+    assert leader.ended() == 0, leader.text
+    assert [one.ended(20) for one in hired] == [0, 0, 0], [one.text for one in hired]
+    run = the_run(tmp_path)
+    measured, rows = run.measurement(), list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
+    with open(tmp_path / "locusts_stats.csv") as file:
+        locusts = {line["Name"]: int(line["Request Count"]) for line in csv.DictReader(file)}
+    served = Counter(seen.path for seen in target.of_run(run.id))
+    assert sum(served.values()) > 200
+    assert served == {name: count for name, count in locusts.items() if name != "Aggregated"}
+    assert served == Counter(row["endpoint"].split()[1] for row in rows)
+    due: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    for count in measured.counts:
+        due[count.endpoint.split()[1]] += count.due
+    for window in measured.windows:
+        ended[window.endpoint.split()[1]] += window.count
+    assert served == due == ended
+    assert len({row["worker"] for row in rows}) == 4
+    merged = Histogram()
+    for window in measured.windows:
+        merged.merge(window.response)
+    exact = sorted(round(float(row["response_us"]) * 1000) for row in rows)
+    for q in (0.5, 0.75, 0.9, 0.95, 0.99, 0.999):
+        true = exact[math.ceil(q * len(exact) - 1e-9) - 1]
+        assert merged.quantile(q) == pytest.approx(true, rel=0.001)
+    document = json.loads((run.path / "result.json").read_text())
+    assert not [t for t in document["trust"] if t["about"] in ("books", "workers") and t["level"] == "warning"]
+    assert any("4 workers sent, none was lost" in t["sentence"] for t in document["trust"])
+
+
+def test_a_worker_that_is_asked_to_end_brings_its_rows_home_first(
+    target: Faulty, troupe: Troupe, tmp_path: Path
+) -> None:
+    """SIGTERM to one of two: the run goes on, says that it left, and misses no row of either."""
+    port = free_port()
+    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
+    leader = troupe.start(*led(target, port, 2, seconds=6))
+    for one in hired:
+        one.says("takes part")
+    hired[0].says("joined")
+    time.sleep(2)
+    hired[0].process.terminate()
+    assert hired[0].ended(20) == 0, hired[0].text
+    assert leader.ended() == 0, leader.text
+    run = the_run(tmp_path)
+    (lost,) = events_of(run, "worker_lost")
+    assert lost["why"] == "it left"
+    assert [event["missing"] for event in events_of(run, "worker_rows")] == [0, 0]
+    measured = run.measurement()
+    aborted = sum(window.count for window in measured.windows if window.outcome is Outcome.ABORTED)
+    assert measured.rows == sum(count.due for count in measured.counts)
+    assert len(target.of_run(run.id)) in range(measured.rows - aborted, measured.rows + 1)
+    document = json.loads((run.path / "result.json").read_text())
+    assert document["verdict"]["validity"] != "valid"
+    assert any("was lost" in t["sentence"] and "it left" in t["sentence"] for t in document["trust"])
+
+
+OTHERS = {
+    "surgeline": ("import surgeline; surgeline.__version__ = '9.9.9'", "Surgeline 9.9.9"),
+    "locust": ("import locust; locust.__version__ = '2.44.1'", "Locust 2.44.1"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_worker_of_another_version_is_refused_with_a_sentence_on_both_sides(
+    target: Faulty, troupe: Troupe, tmp_path: Path, other: str
+) -> None:
+    """It ends at once, names both versions and exits with 2; the master logs the same and the run goes on without."""
+    code, named = OTHERS[other]
+    (tmp_path / "another.py").write_text(
+        "import sys\nfrom surgeline.locust import join\n"
+        f"join.COMMAND = (sys.executable, '-c', {code + '; import runpy; '!r}"
+        "\"runpy.run_module('surgeline.locust.launch', run_name='__main__')\")\n"
+        "from surgeline.cli import main\nmain(sys.argv[1:])\n"
+    )
+    port = free_port()
+    leader = troupe.start(*led(target, port, 1, seconds=2))
+    leader.says("waited for")
+    stranger = troupe.run([sys.executable, "another.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"])
+    assert stranger.ended(40) == 2, stranger.text
+    assert named in stranger.text and "refuses this worker" in stranger.text and "Traceback" not in stranger.text
+    fitting = troupe.start("worker", "--master", f"127.0.0.1:{port}")
+    assert leader.ended() == 0, leader.text
+    assert fitting.ended(20) == 0
+    run = the_run(tmp_path)
+    assert named in (run.path / "locust.log").read_text()
+
+
+def test_a_worker_without_surgeline_is_named(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """Stock Locust joins, sends its share, and the run says that this share is not in its figures."""
+    port = free_port()
+    ours = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
+    stock = [sys.executable, "-m", "locust", "-f", "-", "--worker", "--master-port", port, "--headless"]
+    troupe.run(stock)
+    leader = troupe.start(*led(target, port, 2))
+    assert leader.ended() == 0, leader.text
+    assert ours.ended(20) == 0
+    run = the_run(tmp_path)
+    assert [event["why"] for event in events_of(run, "worker_unknown")] == ["it runs without Surgeline"]
+    document = json.loads((run.path / "result.json").read_text())
+    assert document["verdict"]["validity"] != "valid"
+    assert any("not in these figures" in t["sentence"] for t in document["trust"])
+    assert any("Locust's own statistics have" in t["sentence"] for t in document["trust"])
+
+
+def test_workers_that_do_not_come_are_given_up_with_a_sentence(target: Faulty, troupe: Troupe) -> None:
+    """One of two is there when the time is up: exit code 3, how many came, and how to start one."""
+    port = free_port()
+    hired = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
+    waits = ["--expect-workers", "2", "--expect-workers-max-wait", "8", "--master-bind-port", port]
+    leader = troupe.start("run", "locustfile.py", "--target", target.url, *waits, "--ui", "none", "--no-preflight")
+    assert leader.ended() == 3, leader.text
+    assert "1 of 2 workers came to 127.0.0.1" in leader.text and "surgeline worker --master" in leader.text
+    assert hired.ended(30) in (0, 3) and "Traceback" not in hired.text
+
+
+def test_a_master_that_is_not_there_is_tried_for_as_long_as_was_said() -> None:
+    """Exit code 3, with the place, the reason and the time."""
+    port = free_port()
+    found = CliRunner().invoke(surgeline, ["worker", "--master", f"127.0.0.1:{port}", "--wait", "1s"])
+    assert found.exception is not None
+    assert f"No master answers at 127.0.0.1 port {port} after 1 s: Connection refused" in str(found.exception)
+    assert getattr(found.exception, "code", None) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "x.py", "--expect-workers", "2", "--workers", "2"], "give one of them"),
+        (["run", "x.py", "--master-bind-host", "*"], "--expect-workers how many"),
+        (["run", "x.py", "--expect-workers", "2", "--engine", "native"], "leave --engine out"),
+        (["worker", "--master", "a b"], "is no place of a master"),
+        (["worker", "--master", "h:99999"], "is no place of a master"),
+        (["worker", "--master", "h", "plan.yaml"], "a plan comes from the master"),
+        (["worker", "--master", "h", "none.py"], "There is no locustfile"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
+    """Before anything is started, with one sentence and exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").write_text("")
+    found = CliRunner().invoke(surgeline, arguments)
+    assert sentence in str(found.exception) and getattr(found.exception, "code", None) == 2
+
+
+def test_a_port_that_is_taken_is_a_sentence(target: Faulty, troupe: Troupe) -> None:
+    """Nothing is measured; the port and what to do are named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        leader = troupe.start(*led(target, port, 1))
+        assert leader.ended() == 3, leader.text
+    assert "something else listens there" in leader.text and "Traceback" not in leader.text
