@@ -492,7 +492,7 @@ def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None, re
         engines = engines[1:]
     elif wanted.engine != "auto":
         engines = [engine for engine in engines if engine.name == wanted.engine]
-    chosen, refusals = preferred(engines, subject, Settings("", 0, load))
+    chosen, refusals = preferred(engines, subject, Settings("", 0, load, remote=remote))
     if chosen is None:
         raise Refused(f"No engine can run this. {' '.join(refusals)}", EXIT_USAGE)
     if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto" and remote is None:
