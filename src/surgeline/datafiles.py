@@ -11,6 +11,9 @@ from surgeline.plan.feed import MOST_BYTES, Feed, feed_faults, read_feed, with_h
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import Fault, PlanError
 
+MOST_PEM_BYTES = 4 << 20
+"""A file of all certificates that systems trust has a twentieth of this."""
+
 
 def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[str, Feed]]:
     """The plan with the hashes of its data, and the data; `folder` is None where the plan came out of no file.
@@ -31,6 +34,31 @@ def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[s
     return with_hashes(plan, feeds), feeds
 
 
+def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, Path]) -> Mapping[str, str]:
+    """The texts of the files that the plan's `tls` names; `named` has those that the user named outside of the plan.
+
+    Raises PlanError where one is not there, leads out of the plan's folder, or is no text.
+    """
+    texts: dict[str, str] = {}
+    faults: list[Fault] = []
+    for key, file in plan.tls.named.items():
+        if file is None:
+            continue
+        path = named.get(key)
+        found = _read(file, folder) if path is None else _content(path, str(path))
+        if isinstance(found, bytes) and len(found) > MOST_PEM_BYTES:
+            found = f"{file} is larger than any file of certificates"
+        if isinstance(found, str):
+            faults.append(Fault(("tls", key), f"tls.{key}: {found}"))
+            continue
+        texts[file] = found.decode("ascii", errors="replace")
+        if "-----BEGIN " not in texts[file]:
+            faults.append(Fault(("tls", key), f"tls.{key}: {file} is not in PEM form (-----BEGIN …)"))
+    if faults:
+        raise PlanError.of_faults(where, faults)
+    return texts
+
+
 def _read(file: str, folder: Path | None) -> bytes | str:
     """The file's bytes, or why there are none, as a clause."""
     if folder is None:
@@ -42,7 +70,14 @@ def _read(file: str, folder: Path | None) -> bytes | str:
             return f"{file} leads out of the plan's folder; put the file itself into it"
         if not path.is_file():
             return f"there is no file {file} beside the plan"
-        with open(path, "rb") as opened:
-            return opened.read(MOST_BYTES + 1)
     except (OSError, ValueError, RuntimeError) as error:
         return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+    return _content(path, file)
+
+
+def _content(path: Path, shown: str) -> bytes | str:
+    try:
+        with open(path, "rb") as opened:
+            return opened.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        return f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}"

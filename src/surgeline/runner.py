@@ -77,6 +77,10 @@ class Order:
     """What the look beforehand saw of each endpoint's answer to one who accepts gzip."""
     served: "Served | None" = None
     """The processes that serve the target, where they can be seen; read once a second."""
+    proxy_addresses: tuple[str, ...] = ()
+    """What the host of the plan's proxy resolved to."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The text of each file that the plan's `tls` names; never kept."""
 
 
 class Observer(Protocol):
@@ -404,6 +408,8 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         workers=order.workers,
         addresses=order.addresses,
         remote=order.remote,
+        proxy_addresses=order.proxy_addresses,
+        files=order.files,
     )
 
 

@@ -25,6 +25,7 @@ use crate::record::add_histograms;
 use crate::secret::Secrets;
 use crate::table::{Frame, Table};
 use crate::tls::Tls;
+use crate::way::Way;
 
 /// Idle connections that a pool keeps: as many as the clients that this one stands in for.
 const MOST_IDLE: usize = 10;
@@ -67,7 +68,7 @@ pub struct Client<W> {
 impl<W> Client<W> {
     /// Without connections. `prepare` sees each new socket before it connects, `receive` reads from it.
     pub fn new(clock: Clock, prepare: fn(&TcpStream), receive: Receive) -> io::Result<Self> {
-        let mut conns = Connections::new(clock, &[], 0, None, u64::MAX)?;
+        let mut conns = Connections::new(clock, Way::nowhere(), None, u64::MAX)?;
         conns.read_with(receive);
         Ok(Self {
             conns,

@@ -12,6 +12,8 @@
 //!                    └─────────────┴────────────┴──► closed, with a Completion that says why
 //! ```
 //!
+//! Where TLS goes through a proxy, it is asked for the way between the two (Tunnelling), as a part of connecting.
+//!
 //! Readiness is edge-triggered. A read that fills less than the buffer has emptied the socket, so the next read waits for
 //! the next event; an event that says the peer has closed is remembered, because no further one will come.
 //! An answer that fits one read is parsed where it lies: its head and body are borrowed from the read buffer and are
@@ -35,6 +37,7 @@ use crate::clock::{Clock, Ns};
 use crate::http1::{self, Chunks, Framing, Head, LONGEST_HEAD};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
+use crate::way::{Way, connect_kind};
 
 const READ_BUFFER: usize = 64 * 1024;
 /// Reads of one connection before others get their turn.
@@ -42,6 +45,9 @@ const READS_PER_TURN: usize = 16;
 /// What a connection's own buffers may keep between exchanges.
 const KEPT_CAPACITY: usize = 4 * 1024;
 const EVENTS: usize = 1024;
+/// A listener whose queue was full is tried again after this long, where the system does not say when it has room: Unix
+/// sockets. Taste.
+const LISTENER_PAUSE: Ns = 1_000_000;
 const TIMER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
@@ -156,6 +162,7 @@ enum Place {
 enum State {
     Free,
     Connecting,
+    Tunnelling,
     Handshaking,
     Idle,
     Busy,
@@ -220,6 +227,8 @@ enum Fill {
     Eof {
         clean: bool,
     },
+    /// The server refused the TLS session.
+    Refused(Fault),
     Broken,
 }
 
@@ -234,9 +243,12 @@ pub struct Connections {
     timer: Timer,
     clock: Clock,
     now: Ns,
-    addresses: Vec<SocketAddr>,
-    next_address: usize,
+    way: Way,
     tls: Option<Arc<Tls>>,
+    /// Exchanges after which a connection is closed.
+    most_served: u32,
+    /// Why no way to the target, or no TLS session, came about for the first time; empty once it was taken.
+    fault: Option<String>,
     receive: Receive,
     /// Wall clock minus clock; None where receive time stamps are not to be used.
     offset: Option<Ns>,
@@ -257,14 +269,8 @@ struct Readiness {
 }
 
 impl Connections {
-    /// No connection yet. `addresses` are taken in turn, the first by `first_address`.
-    pub fn new(
-        clock: Clock,
-        addresses: &[SocketAddr],
-        first_address: usize,
-        tls: Option<Tls>,
-        max_body: u64,
-    ) -> io::Result<Self> {
+    /// No connection yet.
+    pub fn new(clock: Clock, way: Way, tls: Option<Tls>, max_body: u64) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new(poll.registry())?;
         Ok(Self {
@@ -277,9 +283,10 @@ impl Connections {
             timer,
             clock,
             now: clock.now(),
-            addresses: addresses.to_vec(),
-            next_address: first_address,
+            way,
             tls: tls.map(Arc::new),
+            most_served: u32::MAX,
+            fault: None,
             receive: socket_read,
             offset: None,
             max_body,
@@ -300,6 +307,16 @@ impl Connections {
     /// Has sockets read by `receive`, which knows receive time stamps. Holds for connections that begin later.
     pub fn read_with(&mut self, receive: Receive) {
         self.receive = receive;
+    }
+
+    /// Has connections closed after so many exchanges.
+    pub fn set_most_served(&mut self, exchanges: u32) {
+        self.most_served = exchanges;
+    }
+
+    /// Why a connection, or a TLS session, did not come about for the first time, as a clause; None afterwards.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.as_mut().map(std::mem::take).filter(|text| !text.is_empty())
     }
 
     /// What the wall clock is ahead of the clock, for receive time stamps; None discards them.
@@ -402,9 +419,13 @@ impl Connections {
 
     /// Begins a new connection. The error's outcome says whether the target or the generator refused it.
     pub fn acquire_new(&mut self) -> Result<ConnId, Kind> {
-        let address = self.addresses[self.next_address % self.addresses.len()];
-        self.next_address = self.next_address.wrapping_add(1);
-        self.acquire_to(address, self.tls.clone(), |_| {})
+        let stream = self.way.open()?;
+        let later = stream.is_none();
+        let id = self.begin(stream, self.tls.clone())?;
+        if later {
+            self.look_later(id.slot as usize);
+        }
+        Ok(id)
     }
 
     /// Begins a new connection to an address of the caller's, over TLS if that is given. `prepare` sees the socket.
@@ -414,23 +435,27 @@ impl Connections {
         tls: Option<Arc<Tls>>,
         prepare: impl FnOnce(&TcpStream),
     ) -> Result<ConnId, Kind> {
-        let mut stream = TcpStream::connect(address).map_err(|error| connect_kind(&error))?;
-        // A socket that does not take the option still works, only later.
-        let _ = stream.set_nodelay(true);
+        let stream = TcpStream::connect(address).map_err(|error| connect_kind(&error))?;
         prepare(&stream);
+        self.begin(Some(stream), tls)
+    }
+
+    /// Gives a socket that has begun to connect its slot; None gets it later.
+    fn begin(&mut self, mut stream: Option<TcpStream>, tls: Option<Arc<Tls>>) -> Result<ConnId, Kind> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Conn::new());
             self.slots.len() as u32 - 1
         });
         let conn = &mut self.slots[slot as usize];
         let id = ConnId { slot, generation: conn.generation };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(&mut stream, id.token(), interest).is_err() {
-            self.free.push(slot);
-            return Err(Kind::ClientFds);
+        if let Some(stream) = &mut stream {
+            if register(&self.poll, stream, id).is_err() {
+                self.free.push(slot);
+                return Err(Kind::ClientFds);
+            }
         }
         conn.state = State::Connecting;
-        conn.stream = Some(stream);
+        conn.stream = stream;
         conn.setup = tls;
         conn.receive = self.receive;
         (conn.connected, conn.secured, conn.served) = (-1, -1, 0);
@@ -541,15 +566,47 @@ impl Connections {
             if deadline > self.now {
                 conn.queued = deadline;
                 self.deadlines.push(Reverse((deadline, slot, generation)));
+                if conn.state == State::Connecting && conn.stream.is_none() {
+                    self.begin_again(slot as usize);
+                }
                 continue;
             }
             let kind = match (conn.state, &conn.receiving) {
-                (State::Connecting | State::Handshaking, _) => Kind::ConnectTimeout,
+                (State::Connecting | State::Tunnelling | State::Handshaking, _) => Kind::ConnectTimeout,
                 (_, Receiving::Head) => Kind::HeaderTimeout,
                 _ => Kind::BodyTimeout,
             };
             let completion = self.fail(slot as usize, kind);
             self.pending.push_back(completion);
+        }
+    }
+
+    /// Has `expire` look at a connection whose listener had no room.
+    #[cold]
+    fn look_later(&mut self, slot: usize) {
+        let conn = &mut self.slots[slot];
+        conn.queued = self.clock.now() + LISTENER_PAUSE;
+        self.deadlines.push(Reverse((conn.queued, slot as u32, conn.generation)));
+    }
+
+    /// Tries once more to connect.
+    #[cold]
+    fn begin_again(&mut self, slot: usize) {
+        let id = self.id(slot);
+        let begun = self.way.open().and_then(|stream| match stream {
+            None => Ok(None),
+            Some(mut stream) => match register(&self.poll, &mut stream, id) {
+                Ok(()) => Ok(Some(stream)),
+                Err(_) => Err(Kind::ClientFds),
+            },
+        });
+        match begun {
+            Ok(None) => self.look_later(slot),
+            Ok(stream) => self.slots[slot].stream = stream,
+            Err(kind) => {
+                let completion = self.fail(slot, kind);
+                self.pending.push_back(completion);
+            }
         }
     }
 
@@ -581,6 +638,7 @@ impl Connections {
                 None
             }
             State::Connecting => self.on_connecting(slot),
+            State::Tunnelling => self.dig(slot),
             State::Handshaking => self.shake_hands(slot),
             State::Free => None,
         }
@@ -597,9 +655,32 @@ impl Connections {
             self.now = self.clock.now();
             return Some(self.fail(slot, connect_kind(&error)));
         }
-        if stream.peer_addr().is_err() {
+        if rustix::net::getpeername(stream).is_err() {
             return None; // not yet
         }
+        if conn.setup.is_some() && self.way.tunnel().is_some() {
+            conn.state = State::Tunnelling;
+            return self.dig(slot);
+        }
+        self.on_connected(slot)
+    }
+
+    /// Asks the proxy for the way to the target, and hears what it says.
+    #[cold]
+    fn dig(&mut self, slot: usize) -> Option<Completion> {
+        let request = self.way.tunnel()?;
+        let dug = self.slots[slot].dig(&request);
+        self.now = self.clock.now();
+        match dug {
+            Ok(false) => None,
+            Ok(true) => self.on_connected(slot),
+            Err(fault) => Some(self.fail_with(slot, fault)),
+        }
+    }
+
+    /// The way to the target is open.
+    fn on_connected(&mut self, slot: usize) -> Option<Completion> {
+        let conn = &mut self.slots[slot];
         conn.connected = self.clock.now();
         self.now = conn.connected;
         if let Some(tls) = &conn.setup {
@@ -626,8 +707,15 @@ impl Connections {
                 self.slots[slot].secured = self.now;
                 self.start_sending(slot)
             }
-            Err(kind) => Some(self.fail(slot, kind)),
+            Err(fault) => Some(self.fail_with(slot, fault)),
         }
+    }
+
+    /// Ends what never became an exchange, and keeps the first reason.
+    #[cold]
+    fn fail_with(&mut self, slot: usize, fault: Fault) -> Completion {
+        self.fault.get_or_insert(fault.why);
+        self.fail(slot, fault.kind)
     }
 
     fn start_sending(&mut self, slot: usize) -> Option<Completion> {
@@ -677,7 +765,12 @@ impl Connections {
                     self.now = self.clock.now();
                     return Some(self.end_of_stream(slot, clean));
                 }
-                Fill::Broken => {
+                // In TLS 1.3 a server looks at the client's certificate after the client has finished its handshake.
+                Fill::Refused(fault) if self.slots[slot].served == 0 && self.slots[slot].bytes_in == 0 => {
+                    self.now = self.clock.now();
+                    return Some(self.fail_with(slot, fault));
+                }
+                Fill::Broken | Fill::Refused(_) => {
                     self.slots[slot].reset = true;
                     self.now = self.clock.now();
                     return Some(self.fail_broken(slot));
@@ -696,9 +789,9 @@ impl Connections {
         let keep_alive = conn.head.as_ref().is_some_and(|head| head.keep_alive);
         let whole = !conn.unsent && !conn.write_failed && !conn.hung_up && ending.extra == 0;
         let mut completion = conn.completion(id, end, None, ending.head, ending.body);
-        if keep_alive && whole && conn.is_silent() {
+        if keep_alive && whole && conn.served + 1 < self.most_served && conn.is_silent() {
             conn.state = State::Idle;
-            conn.served = conn.served.saturating_add(1);
+            conn.served += 1;
         } else {
             completion.open = false;
             self.close_slot(slot);
@@ -760,6 +853,22 @@ impl Connections {
 
     fn id(&self, slot: usize) -> ConnId {
         ConnId { slot: slot as u32, generation: self.slots[slot].generation }
+    }
+}
+
+/// Why a connection did not come about.
+struct Fault {
+    kind: Kind,
+    why: String,
+}
+
+impl Fault {
+    fn new(kind: Kind, why: &str) -> Self {
+        Self { kind, why: why.to_owned() }
+    }
+
+    fn of(error: &rustls::Error) -> Self {
+        Self { kind: tls::handshake_kind(error), why: tls::reason(error) }
     }
 }
 
@@ -944,9 +1053,52 @@ impl Conn {
         }
     }
 
+    /// Whether the proxy has opened the way.
+    fn dig(&mut self, request: &[u8]) -> Result<bool, Fault> {
+        let lost = || Fault::new(Kind::ProxyRefused, "the proxy closed the connection instead of an answer to CONNECT");
+        let Some(stream) = &self.stream else { return Err(lost()) };
+        while self.out_at < request.len() {
+            match socket_write(stream, &request[self.out_at..]) {
+                Ok(size) => self.out_at += size,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(lost()),
+            }
+        }
+        let mut bytes = [0; 1024];
+        while self.head_bytes.len() <= LONGEST_HEAD {
+            match socket_read(stream, &mut bytes) {
+                Ok((0, _)) => return Err(lost()),
+                Ok((size, _)) => self.head_bytes.extend_from_slice(&bytes[..size]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Err(lost()),
+            }
+            // Interim answers are no answers; behind the last one nothing may come, as the target speaks second.
+            while let Some(head) = http1::parse_head(&self.head_bytes, true)
+                .map_err(|_| Fault::new(Kind::ProxyRefused, "what the proxy answered to CONNECT is not HTTP"))?
+            {
+                self.head_bytes.drain(..head.length);
+                match head.status {
+                    ..200 => {}
+                    200..300 if self.head_bytes.is_empty() => {
+                        self.out_at = 0;
+                        return Ok(true);
+                    }
+                    status => {
+                        let why = format!("the proxy answered {status} to CONNECT");
+                        return Err(Fault { kind: Kind::ProxyRefused, why });
+                    }
+                }
+            }
+        }
+        Err(Fault::new(Kind::ProxyRefused, "the proxy's answer to CONNECT has no end"))
+    }
+
     /// Whether the handshake is done.
-    fn shake_hands(&mut self) -> Result<bool, Kind> {
-        let (Some(session), Some(stream)) = (&mut self.tls, &mut self.stream) else { return Err(Kind::EngineFault) };
+    fn shake_hands(&mut self) -> Result<bool, Fault> {
+        let lost = || Fault::new(Kind::TlsHandshake, "the connection was closed during the handshake");
+        let (Some(session), Some(stream)) = (&mut self.tls, &mut self.stream) else { return Err(lost()) };
         loop {
             let moved = if session.wants_write() {
                 session.write_tls(&mut Wire::new(stream))
@@ -956,16 +1108,16 @@ impl Conn {
                 session.read_tls(&mut Wire::new(stream))
             };
             match moved {
-                Ok(0) => return Err(Kind::TlsHandshake),
+                Ok(0) => return Err(lost()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return Err(Kind::TlsHandshake),
+                Err(_) => return Err(lost()),
             }
             if let Err(error) = session.process_new_packets() {
                 // The alert tells the server why; whether it still arrives does not matter here.
                 let _ = session.write_tls(&mut Wire::new(stream));
-                return Err(tls::handshake_kind(&error));
+                return Err(Fault::of(&error));
             }
         }
     }
@@ -1191,9 +1343,12 @@ fn fill_tls(
             }
             Err(_) => return Fill::Broken,
         }
-        if session.process_new_packets().is_err() {
+        if let Err(error) = session.process_new_packets() {
             let _ = session.write_tls(&mut Wire::new(stream));
-            return Fill::Broken;
+            return match error {
+                rustls::Error::AlertReceived(_) => Fill::Refused(Fault::of(&error)),
+                _ => Fill::Broken,
+            };
         }
         if session.wants_write() {
             // Answers to the protocol's own questions; a failure shows at the next read.
@@ -1265,17 +1420,10 @@ fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-fn connect_kind(error: &io::Error) -> Kind {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    match error.kind() {
-        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse => Kind::ClientPorts,
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Kind::ConnectReset,
-        ErrorKind::TimedOut => Kind::ConnectTimeout,
-        ErrorKind::OutOfMemory => Kind::ClientFds,
-        _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE)) => Kind::ClientFds,
-        _ => Kind::ConnectRefused,
-    }
+fn register(poll: &Poll, stream: &mut TcpStream, id: ConnId) -> io::Result<()> {
+    // A socket that does not take the option still works, only later.
+    let _ = stream.set_nodelay(true);
+    poll.registry().register(stream, id.token(), Interest::READABLE | Interest::WRITABLE)
 }
 
 #[cfg(target_os = "linux")]

@@ -5,8 +5,8 @@
 //! 1. `plan` reads the plan and compiles it, with `template` and `request` for what is sent and `answer` for what is made
 //!    of what comes back. Nothing is interpreted later.
 //! 2. `schedule` says when requests are due. It is arithmetic.
-//! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls`, and
-//!    judges the answers. Workers share nothing.
+//! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls` and
+//!    which `way` to go, and judges the answers. Workers share nothing.
 //! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
 //!    what is `secret`, and
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
@@ -38,4 +38,5 @@ pub mod sink;
 pub mod table;
 pub mod template;
 pub mod tls;
+pub mod way;
 pub mod worker;

@@ -53,6 +53,8 @@ kinds! {
     ClientPorts "client_ports" NotSent,
     /// The generator has no descriptor left.
     ClientFds "client_fds" NotSent,
+    /// The proxy did not open the way to the target: its answer to CONNECT is not 200.
+    ProxyRefused "proxy_refused" Error,
     /// The TLS handshake broke off.
     TlsHandshake "tls_handshake" Error,
     /// The certificate was not trusted.

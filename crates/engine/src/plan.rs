@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use crate::request::Request;
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
 use crate::template::Scope;
+use crate::way::Way;
 
 /// The version of the plan's form that this engine reads.
 /// 1: first version.
@@ -59,6 +61,10 @@ pub struct Plan {
     transactions: Vec<String>,
     scenarios: Vec<ScenarioText>,
     workload: WorkloadText,
+    #[serde(default)]
+    connection: ConnectionText,
+    #[serde(default)]
+    tls: TlsText,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -86,6 +92,67 @@ pub struct Target {
     pub insecure: bool,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca_file: Option<String>,
+}
+
+/// How connections are made, kept and shared.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConnectionText {
+    /// Requests after which a connection is closed; never where absent.
+    #[serde(default)]
+    requests: Option<u32>,
+    /// Who keeps connections; users of a closed load and the pool of an open one where absent.
+    #[serde(default)]
+    share: Option<Keeper>,
+    #[serde(default)]
+    proxy: Option<ProxyText>,
+    /// A Unix socket that the target listens on.
+    #[serde(default)]
+    unix_socket: Option<PathBuf>,
+    /// Where connections begin.
+    #[serde(default)]
+    source_addresses: Vec<IpAddr>,
+}
+
+/// Who keeps connections between requests.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Keeper {
+    User,
+    Pool,
+}
+
+/// A proxy that requests go through.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxyText {
+    addresses: Vec<String>,
+    port: u16,
+    /// The value of `Proxy-Authorization`.
+    #[serde(default)]
+    authorization: Option<String>,
+}
+
+/// How TLS is spoken. Files come as their texts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsText {
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca: Option<String>,
+    /// The certificate (PEM) to show, with those that vouch for it.
+    pub certificate: Option<String>,
+    /// Its key (PEM); in the certificate's text where absent.
+    pub key: Option<String>,
+    /// `1.2`, `1.3`; both where empty.
+    pub versions: Vec<String>,
+    /// Whether sessions are resumed.
+    pub resumption: bool,
+}
+
+impl Default for TlsText {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, versions: Vec::new(), resumption: true }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -269,8 +336,18 @@ struct StageText {
 pub struct Program {
     /// Where the requests go.
     pub target: Target,
-    /// The target's addresses with its port; at least one.
-    pub addresses: Vec<SocketAddr>,
+    /// Which way connections go.
+    pub way: Way,
+    /// What stands before the path in a request line: nothing, or the target where a proxy is asked for it.
+    pub absolute: String,
+    /// How TLS is spoken.
+    pub tls_options: TlsText,
+    /// Whether connections go back into a pool between requests, instead of staying with their user.
+    pub pooled: bool,
+    /// Requests after which a connection is closed.
+    pub most_served: u32,
+    /// Set by the worker that told why connections do not come about.
+    pub told: AtomicBool,
     /// Whether the target speaks TLS.
     pub tls: bool,
     /// `http://host:port`, to be put before a path.
@@ -407,6 +484,7 @@ impl Plan {
         demand((1..=1024).contains(&self.workers), || format!("workers {} must be 1 to 1024", self.workers))?;
         demand(self.timeout_ns > 0, || "timeout_ns must be above 0".into())?;
         demand(self.grace_ns >= 0, || "grace_ns must not be negative".into())?;
+        demand(self.connection.requests != Some(0), || "connection.requests must be above 0".into())?;
         demand(self.max_in_flight > 0, || "max_in_flight must be above 0".into())?;
         demand((1..=1 << 16).contains(&self.endpoints.len()), || {
             format!("endpoints must be 1 to 65536, there are {}", self.endpoints.len())
@@ -416,7 +494,8 @@ impl Plan {
             "https" => true,
             other => return Err(format!("target.scheme '{other}' must be http or https")),
         };
-        let addresses = addresses(&self.target)?;
+        let through_proxy = self.connection.proxy.is_some();
+        let way = way(&self.target, &self.connection)?;
         let origin = format!("{}://{}", self.target.scheme, self.target.host_header);
         let stages = self.workload.stages.iter().map(|text| stage(text.duration_ns, text.from, text.to));
         let stages = stages.collect::<Result<Vec<_>, _>>()?;
@@ -424,7 +503,15 @@ impl Plan {
             format!("workload.stages must be 1 to {MOST_STAGES}, there are {}", stages.len())
         })?;
         let mut program = Program {
-            addresses,
+            way,
+            absolute: if through_proxy && !tls { origin.clone() } else { String::new() },
+            tls_options: self.tls,
+            pooled: match self.connection.share {
+                Some(keeper) => keeper == Keeper::Pool,
+                None => self.workload.model == Model::Open,
+            },
+            most_served: self.connection.requests.unwrap_or(u32::MAX),
+            told: AtomicBool::new(false),
             tls,
             origin,
             seed: self.seed,
@@ -570,6 +657,7 @@ impl Program {
         let host = &self.target.host_header;
         let body = step.body.as_deref();
         let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
+        let request = request.in_absolute_form(&self.absolute);
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));
         let think = step.think_time_ns.or(think).unwrap_or(Pause::NONE);
@@ -621,14 +709,31 @@ pub fn stage(duration: Ns, from: f64, to: f64) -> Result<Stage, String> {
     Ok(Stage { duration, from, to })
 }
 
-fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {
+fn way(target: &Target, connection: &ConnectionText) -> Result<Way, String> {
     demand(target.port > 0, || "target.port must not be 0".into())?;
+    let sources = &connection.source_addresses;
+    match (&connection.unix_socket, &connection.proxy) {
+        (None, None) => Way::to(&addresses("target", &target.addresses, target.port)?, sources),
+        (None, Some(proxy)) => {
+            let authority = match target.host.as_str() {
+                host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", target.port),
+                host => format!("{host}:{}", target.port),
+            };
+            let addresses = addresses("connection.proxy", &proxy.addresses, proxy.port)?;
+            Ok(Way::to(&addresses, sources)?.through_proxy(&authority, proxy.authorization.as_deref()))
+        }
+        (Some(path), None) if sources.is_empty() => Ok(Way::into_socket(path.clone())),
+        (Some(_), _) => Err("connection: a Unix socket has no proxy and no source addresses".into()),
+    }
+}
+
+fn addresses(whose: &str, texts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
     let parse = |text: &String| match text.parse::<IpAddr>() {
-        Ok(address) => Ok(SocketAddr::new(address, target.port)),
-        Err(_) => Err(format!("target.addresses: '{text}' is not an IP address")),
+        Ok(address) => Ok(SocketAddr::new(address, port)),
+        Err(_) => Err(format!("{whose}.addresses: '{text}' is not an IP address")),
     };
-    let addresses = target.addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    demand(!addresses.is_empty(), || "target.addresses must not be empty".into())?;
+    let addresses = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    demand(port > 0 && !addresses.is_empty(), || format!("{whose} needs a port and at least one address"))?;
     Ok(addresses)
 }
 

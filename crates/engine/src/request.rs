@@ -10,6 +10,8 @@ use crate::template::{Filling, Missing, Place, Scope, Template};
 pub struct Request {
     /// As it stands in the request line.
     pub method: String,
+    /// What stands between the method and the path: nothing, or the target's scheme and authority.
+    absolute: Box<str>,
     path: Template,
     /// Header lines, each ending in CRLF; `Content-Length` included unless the body varies.
     headers: Template,
@@ -70,7 +72,18 @@ impl Request {
         }
         let path = Template::compile(path, Place::Path, scope)?;
         let constant = constant(method, &path, &headers, body.as_ref());
-        Ok(Self { method: method.to_owned(), path, headers, bodyless_headers, body, constant })
+        Ok(Self { method: method.to_owned(), absolute: "".into(), path, headers, bodyless_headers, body, constant })
+    }
+
+    /// The same, with `origin` before its path: how a proxy is asked (RFC 9112 section 3.2.2).
+    pub fn in_absolute_form(mut self, origin: &str) -> Self {
+        self.absolute = origin.into();
+        if let Some(Constant { bytes, head_end }) = &mut self.constant {
+            let begin = self.method.len() + 1;
+            *bytes = [&bytes[..begin], origin.as_bytes(), &bytes[begin..]].concat().into();
+            *head_end += origin.len();
+        }
+        self
     }
 
     /// The path, where it is the same each time.
@@ -98,11 +111,12 @@ impl Request {
             out.extend_from_slice(&constant.bytes[..constant.head_end]);
             push_cookies(cookies, out);
             out.extend_from_slice(&constant.bytes[constant.head_end..]);
-            let begin = self.method.len() + 1;
+            let begin = self.method.len() + 1 + self.absolute.len();
             return Ok(begin..begin + self.path.constant().map_or(0, <[u8]>::len));
         }
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
+        out.extend_from_slice(self.absolute.as_bytes());
         let begin = out.len();
         self.path.fill(filling, out)?;
         let path = begin..out.len();
@@ -129,6 +143,7 @@ impl Request {
         out.clear();
         out.extend_from_slice(method.as_bytes());
         out.push(b' ');
+        out.extend_from_slice(self.absolute.as_bytes());
         out.extend_from_slice(path);
         out.extend_from_slice(b" HTTP/1.1\r\n");
         if with_body {
@@ -264,6 +279,26 @@ mod tests {
         assert_eq!(length.trim().parse::<usize>().unwrap(), body.len());
         assert_eq!(head.matches("ength").count(), 1);
         assert!(head.contains("\r\nCookie: k=v"));
+    }
+
+    /// A proxy is asked for the whole URL, and the range of the path is the path's: also where it varies, and after a
+    /// redirect.
+    #[test]
+    fn proxies_are_asked_in_absolute_form() {
+        let slots = [Slot { set: true, text: b"5".to_vec() }];
+        for (path, sent) in [("/x", "/x"), ("/x/{{id}}", "/x/5")] {
+            let request = compile("GET", path, &[], None).unwrap().in_absolute_form("http://h:1");
+            let mut draws = SplitMix64::new(1);
+            let mut filling = Filling { slots: &slots, draws: &mut draws, seq: 0, user: 0, iteration: 0 };
+            let mut out = Vec::new();
+            let range = request.fill(&mut filling, b"k=v", &mut out).unwrap();
+            assert_eq!(&out[range], sent.as_bytes());
+            let text = String::from_utf8(out.clone()).unwrap();
+            assert!(text.starts_with(&format!("GET http://h:1{sent} HTTP/1.1\r\nHost: h:1\r\n")), "{text}");
+            assert!(text.ends_with("A: 1\r\nCookie: k=v\r\n\r\n"), "{text}");
+            request.fill_redirect("GET", b"/y", false, &mut filling, b"", &mut out).unwrap();
+            assert!(out.starts_with(b"GET http://h:1/y HTTP/1.1\r\n"));
+        }
     }
 
     /// A redirect that drops the body drops what describes it.

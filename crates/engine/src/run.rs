@@ -19,6 +19,7 @@ use crate::schedule::{Arrivals, Timeline};
 use crate::sink::{Next, Sink};
 use crate::table::Frame;
 use crate::tls::Tls;
+use crate::way::Unbound;
 use crate::worker::{Control, Gauge, Parts, Worker};
 
 /// Threads that send what a plan says, from the moment it is made until its last request has ended.
@@ -54,6 +55,11 @@ pub struct Snapshot {
 impl Running {
     /// Starts the threads. The error is a sentence about the plan.
     pub fn start(plan: &str) -> Result<Self, String> {
+        Self::start_with(plan, |_| {})
+    }
+
+    /// The same; `unbound` sees each socket before it is bound to a source address.
+    pub fn start_with(plan: &str, unbound: Unbound) -> Result<Self, String> {
         let program = Arc::new(Plan::parse(plan)?.compile()?);
         let clock = Clock::anchored(program.anchor);
         let workers = program.workers as usize;
@@ -69,7 +75,7 @@ impl Running {
         // Everything that can be wrong is found before the first thread runs.
         let mut ready = Vec::new();
         for worker in 0..workers {
-            ready.push(running.prepare(worker)?);
+            ready.push(running.prepare(worker, unbound)?);
         }
         for (number, run) in ready.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("surgeline-{number}")).spawn(run);
@@ -78,12 +84,14 @@ impl Running {
         Ok(running)
     }
 
-    fn prepare(&mut self, worker: usize) -> Result<impl FnOnce() + Send + use<>, String> {
+    fn prepare(&mut self, worker: usize, unbound: Unbound) -> Result<impl FnOnce() + Send + use<>, String> {
         let program = self.program.clone();
         let (clock, sink, gauge) = (self.clock, self.sink.clone(), Arc::new(Gauge::default()));
-        let tls = if program.tls { Some(Tls::new(&program.target)?) } else { None };
+        let tls = if program.tls { Some(Tls::new(&program.target, &program.tls_options)?) } else { None };
         let unready = |error| format!("the engine cannot wait for the network: {error}");
-        let conns = Connections::new(clock, &program.addresses, worker, tls, program.max_body).map_err(unready)?;
+        let way = program.way.clone().begin_with(worker, unbound)?;
+        let mut conns = Connections::new(clock, way, tls, program.max_body).map_err(unready)?;
+        conns.set_most_served(program.most_served);
         let (ear, controls) = channel();
         self.ears.push((ear, conns.waker().map_err(unready)?));
         self.gauges.push(gauge.clone());

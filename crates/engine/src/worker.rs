@@ -4,9 +4,9 @@
 //! for the next moment at which something is due, deal with each answer at once.
 //!
 //! Open model: each arrival of the schedule is a new user that runs one iteration; its later steps are due when the
-//! answer before has come and the think time has passed. Connections come from one pool. Closed model: user u of the run
-//! belongs to worker u mod n, is active while u is below the planned number of users, keeps its connection, and is due
-//! whenever it is ready again.
+//! answer before has come and the think time has passed. Closed model: user u of the run belongs to worker u mod n, is
+//! active while u is below the planned number of users, and is due whenever it is ready again. Connections come from one
+//! pool, or each user keeps its own, as the plan says.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -582,6 +582,9 @@ impl<'p> Worker<'p> {
         self.active -= 1;
         self.drop_transaction(slot, Outcome::Aborted, 0);
         if self.program.model == Model::Open {
+            if let Some(conn) = self.users[slot as usize].conn.take() {
+                self.conns.close(conn);
+            }
             self.free.push(slot);
         }
     }
@@ -626,14 +629,12 @@ impl<'p> Worker<'p> {
         (flight.hops, flight.bytes_out, flight.bytes_in, flight.reused) = (0, 0, 0, 2);
         flight.phases = Phases { connect: -1, tls: -1, send: -1, wait: -1, receive: -1 };
         flight.deadline = begin + step.timeout;
-        let conn = match program.model {
-            Model::Open if self.in_flight >= self.limit => Err(Kind::InFlightLimit),
-            Model::Open => self.conns.acquire_idle().map_or_else(|| self.conns.acquire_new(), Ok),
-            Model::Closed => match user.conn.take().filter(|conn| self.conns.is_open(*conn)) {
-                Some(conn) => Ok(conn),
-                None => self.conns.acquire_new(),
-            },
+        let kept = match program.pooled {
+            _ if self.in_flight >= self.limit => Err(Kind::InFlightLimit),
+            true => Ok(self.conns.acquire_idle()),
+            false => Ok(user.conn.take().filter(|conn| self.conns.is_open(*conn))),
         };
+        let conn = kept.and_then(|kept| kept.map_or_else(|| self.conns.acquire_new(), Ok));
         let refused = conn.as_ref().err().map(|kind| kind.outcome());
         let sent = refused != Some(Outcome::NotSent);
         self.recorder.due(due, stage, step.endpoint, sent);
@@ -677,7 +678,7 @@ impl<'p> Worker<'p> {
         let end = End { at, outcome, reason: Reason::kind(kind), status: 0, minor: NO_PROTOCOL };
         self.record(slot, &end, None);
         let ready = if at >= 0 { at } else { due.max(self.conns.now()) };
-        if kind == Kind::InFlightLimit {
+        if kind == Kind::InFlightLimit && self.program.model == Model::Open {
             let step = &self.program.steps[self.users[slot as usize].step];
             self.transact(slot, step, outcome, ready, true, ready);
             return self.leave(slot);
@@ -706,6 +707,9 @@ impl<'p> Worker<'p> {
         let (reason, outcome, missing) = match completion.error {
             None => self.judge(&completion, step),
             Some(kind) => {
+                if is_unreachable(kind) {
+                    self.tell_why(completion.end);
+                }
                 let hops = self.users[slot as usize].flight.hops;
                 let timeout_in_chain = hops > 0 && kind.outcome() == Outcome::Timeout;
                 let kind = if timeout_in_chain { Kind::TotalTimeout } else { kind };
@@ -758,13 +762,24 @@ impl<'p> Worker<'p> {
         let end = End { at: completion.end, outcome, reason, status: completion.status, minor };
         self.record(slot, &end, Some(completion));
         if completion.open {
-            match self.program.model {
-                Model::Open => self.conns.release(completion.conn),
-                Model::Closed => self.users[slot as usize].conn = Some(completion.conn),
+            match self.program.pooled {
+                true => self.conns.release(completion.conn),
+                false => self.users[slot as usize].conn = Some(completion.conn),
             }
         }
         let unreachable = completion.error.is_some_and(is_unreachable);
         self.proceed(slot, completion.end, (outcome, completion.status), missing, unreachable);
+    }
+
+    /// Says once in a run why connections do not come about, where there is more to say than the kind.
+    #[cold]
+    fn tell_why(&mut self, at: Ns) {
+        if let Some(reason) = self.conns.take_fault() {
+            if !self.program.told.swap(true, Ordering::Relaxed) {
+                let event = json!({"at_ns": at, "kind": "note", "reason": reason});
+                self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+            }
+        }
     }
 
     fn record(&mut self, slot: u32, end: &End, completion: Option<&Completion>) {
@@ -1137,6 +1152,7 @@ fn is_unreachable(kind: Kind) -> bool {
         Kind::ConnectRefused
             | Kind::ConnectReset
             | Kind::ConnectTimeout
+            | Kind::ProxyRefused
             | Kind::TlsHandshake
             | Kind::TlsCertificate
             | Kind::ClientPorts

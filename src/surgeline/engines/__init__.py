@@ -84,6 +84,10 @@ class Settings:
     """What the target's host resolved to and the user agreed to; never resolved again during a run."""
     remote: Remote | None = None
     """Where others send; `workers` is then how many they are."""
+    proxy_addresses: tuple[str, ...] = ()
+    """The same of the proxy's host, where the plan names one."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The text of each file that the plan's `tls` names; the key among them is a secret."""
 
 
 class Sink(Protocol):

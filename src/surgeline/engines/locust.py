@@ -115,7 +115,7 @@ def absent() -> str | None:
 
 
 def _plan_refusal(plan: Plan) -> str | None:
-    """The stated subset: HTTP/1.1 steps to the plan's own origin, all models, nothing done again or timed together."""
+    """The stated subset: HTTP/1.1 steps straight to the plan's own origin, all models, nothing done again."""
     for name, scenario in plan.scenarios.items():
         absent = [word for word, part in (("once", scenario.once), ("pacing", scenario.pacing)) if part]
         absent += [
@@ -125,6 +125,10 @@ def _plan_refusal(plan: Plan) -> str | None:
         ]
         if absent:
             return f"`{absent[0]}` in scenario {name} is done by the native engine only"
+    for key in ("connection", "tls"):
+        used = getattr(plan, key).model_dump(exclude_defaults=True)
+        if used:
+            return f"`{key}.{next(iter(used))}` is done by the native engine only"
     origin = urlsplit(plan.target)[:2]
     for _, step in plan.steps():
         if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:

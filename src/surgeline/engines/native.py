@@ -215,6 +215,8 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "variables": _variables(plan, settings),
         "secrets": _made_from_secrets(plan, settings),
         "feeds": _feeds(plan, settings),
+        "connection": _connection(plan, settings),
+        "tls": _tls(plan, settings),
         "endpoints": list(endpoints),
         "transactions": list(plan.transactions),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
@@ -239,16 +241,54 @@ def _target(plan: Plan, settings: Settings) -> dict[str, Any]:
         "port": port,
         "host_header": parts.netloc,
         "addresses": list(settings.addresses) or [host],
-        "sni": host if parts.scheme == "https" else None,
+        "sni": plan.tls.server_name or (host if parts.scheme == "https" else None),
         "insecure": plan.insecure,
         "ca_file": None,
     }
 
 
+def _connection(plan: Plan, settings: Settings) -> dict[str, Any]:
+    part, proxy = plan.connection, _proxy(plan, settings)
+    return {
+        "requests": None if part.keep_alive is True else int(part.keep_alive) or 1,
+        "share": part.share,
+        "proxy": {
+            "addresses": list(settings.proxy_addresses) or [proxy.host],
+            "port": proxy.port,
+            "authorization": proxy.authorization,
+        }
+        if proxy is not None
+        else None,
+        "unix_socket": part.unix_socket,
+        "source_addresses": list(part.sources),
+    }
+
+
+def _proxy(plan: Plan, settings: Settings) -> evaluate.Proxy | None:
+    try:
+        return evaluate.proxy_of(plan, _variables(plan, settings)) if plan.connection.proxy is not None else None
+    except ValueError as error:
+        raise EngineError(str(error)) from error
+
+
+def _tls(plan: Plan, settings: Settings) -> dict[str, Any]:
+    part = plan.tls
+    absent = next((file for file in part.files if file not in settings.files), None)
+    if absent is not None:
+        raise EngineError(f"the content of {absent} was not handed to the engine")
+    texts = {key: settings.files[file] if file else None for key, file in part.named.items()}
+    return {**texts, "versions": list(part.versions), "resumption": part.resumption}
+
+
 def _headers(plan: Plan, settings: Settings) -> list[list[str]]:
     """Ours, then the plan's, then the run's; a later one of the same name replaces an earlier one."""
     wanted: dict[str, tuple[str, str]] = {}
-    ours = (("user-agent", settings.user_agent or "surgeline"), ("accept", "*/*"))
+    ours = [("user-agent", settings.user_agent or "surgeline"), ("accept", "*/*")]
+    if plan.connection.keep_alive is False:
+        ours.append(("connection", "close"))
+    proxy = _proxy(plan, settings)
+    if proxy is not None and proxy.authorization is not None and plan.target.startswith("http://"):
+        ours.append(("proxy-authorization", proxy.authorization))
     for name, value in (
         *ours,
         *plan.headers.items(),
@@ -268,13 +308,13 @@ def _variables(plan: Plan, settings: Settings) -> dict[str, str]:
 
 
 def _made_from_secrets(plan: Plan, settings: Settings) -> list[str]:
-    """What stands in a header in another form than in the environment: the encoded pair of `auth: basic`."""
-    if plan.auth.basic is None:
-        return []
-    pairs = evaluate.auth_headers(plan, _variables(plan, settings))
-    return [
-        value.removeprefix("Basic ") for name, value in pairs if name == "authorization" and value.startswith("Basic ")
-    ]
+    """What stands in a header in another form than in the environment: encoded pairs of user and password."""
+    proxy = _proxy(plan, settings)
+    values = [proxy.authorization] if proxy is not None and proxy.authorization is not None else []
+    if plan.auth.basic is not None:
+        pairs = evaluate.auth_headers(plan, _variables(plan, settings))
+        values += [value for name, value in pairs if name == "authorization"]
+    return [value.removeprefix("Basic ") for value in values if value.startswith("Basic ")]
 
 
 def _feeds(plan: Plan, settings: Settings) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ def faults(plan: Plan) -> list[Fault]:
         _target(plan),
         _of_all_requests(plan, extracted),
         _constants(plan),
+        _way(plan),
         _data(plan),
         chain.from_iterable(_flow(plan, name, scenario, extracted) for name, scenario in plan.scenarios.items()),
         _objectives(plan),
@@ -114,6 +115,14 @@ def _constants(plan: Plan) -> Iterator[Fault]:
                     loc,
                     f"{path_text(loc)}: a constant may refer to {{{{env.NAME}}}} only, found {_shown(found[1])}",
                 )
+
+
+def _way(plan: Plan) -> Iterator[Fault]:
+    loc: Loc = ("connection", "proxy")
+    for found in TEMPLATE.finditer(plan.connection.proxy or ""):
+        if not _ENV.fullmatch(found[1]) and found[1] not in plan.variables:
+            said = f"a proxy may refer to {{{{env.NAME}}}} and to constants only, found {_shown(found[1])}"
+            yield Fault(loc, f"{path_text(loc)}: {said}")
 
 
 def _taken(name: str) -> str | None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from surgeline.plan.model import TEMPLATE, Plan, Step, json_rules
 
@@ -298,6 +298,61 @@ def _pattern(expression: str) -> re.Pattern[str]:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+# --- The way to the target -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy. `authorization` is the value of `Proxy-Authorization`, a secret; None without one."""
+
+    host: str
+    port: int
+    authorization: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Host and port, without a password."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def proxy_of(plan: Plan, values: Mapping[str, str]) -> Proxy | None:
+    """The proxy that the plan names, templates filled in from `values`; None without one.
+
+    Raises MissingVariable, and ValueError with a sentence where what the environment holds is not the URL of a proxy.
+    """
+    text = plan.connection.proxy
+    if text is None:
+        return None
+    whole = TEMPLATE.fullmatch(text)
+    if whole:
+        text = _known(whole[1], values)
+    scheme, _, rest = text.strip().rpartition("://")
+    pair, at, place = rest.rpartition("@")
+    place = TEMPLATE.sub(lambda found: _known(found[1], values), place)
+    try:
+        parts = urlsplit(f"{scheme or 'http'}://{place}")
+        port = parts.port
+    except ValueError:
+        port = None
+    if scheme not in ("", "http") or not port or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(
+            f"connection.proxy: {plan.connection.proxy} is not the URL of an HTTP proxy with its port; "
+            "that would be for example http://127.0.0.1:3128"
+        )
+    authorization = None
+    if at:
+        written = ":".join(unquote(part) for part in pair.split(":", 1))
+        pair = TEMPLATE.sub(lambda found: _known(found[1], values), written)
+        authorization = "Basic " + base64.b64encode((pair if ":" in pair else f"{pair}:").encode()).decode()
+    return Proxy(parts.hostname, port, authorization)
+
+
+def _known(name: str, values: Mapping[str, str]) -> str:
+    if name not in values:
+        raise MissingVariable(name)
+    return values[name]
 
 
 # --- Templates of a step ---------------------------------------------------------------------------------------------

@@ -832,6 +832,16 @@ class Tls(_Part):
         None, description="The name asked for (SNI) and looked for in the certificate; by default the target's host."
     )
 
+    @property
+    def named(self) -> dict[str, str | None]:
+        """`ca`, `certificate` and `key` with the file that each names."""
+        return {"ca": self.ca, "certificate": self.certificate, "key": self.key}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are named."""
+        return tuple(file for file in self.named.values() if file is not None)
+
     @model_validator(mode="after")
     def _a_key_opens_something(self) -> "Tls":
         if self.key is not None and self.certificate is None:
@@ -863,8 +873,9 @@ def _proxy(text: str) -> str:
         raise ValueError(f"{text[:60]!r} is not the URL of a proxy: {error}") from error
     if parts.scheme in ("https", "socks4", "socks4a", "socks5", "socks5h"):
         raise ValueError(f"a proxy is spoken to over http, not {parts.scheme}; write for example http://127.0.0.1:3128")
-    if parts.scheme != "http" or not parts.hostname or port == 0:
-        raise ValueError(f"{text[:60]!r} is not the URL of a proxy; write for example http://127.0.0.1:3128")
+    if parts.scheme != "http" or not parts.hostname or not port:
+        said = "has no port" if parts.scheme == "http" and parts.hostname else "is not the URL of a proxy"
+        raise ValueError(f"{text[:60]!r} {said}; write for example http://127.0.0.1:3128")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("a proxy is a host and a port, without path or query; write for example http://127.0.0.1:3128")
     if urlsplit(TEMPLATE.sub("", text)).password:

@@ -8,4 +8,5 @@ mod reading;
 mod scenarios;
 mod server;
 mod tls;
+mod ways;
 mod workloads;

@@ -7,26 +7,54 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use serde_json::{Value, json};
 
 use crate::reading::{MS, Written, open, plan, run};
 
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     /// The certificate, to be trusted.
     ca_file: PathBuf,
     handshakes: Arc<AtomicUsize>,
+    resumed: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+}
+
+/// A server for `shop.test` that speaks both versions.
+pub fn shop() -> Server {
+    serve("shop.test", &BOTH, 5, usize::MAX, true)
 }
 
 /// A server for `name` that answers with `size` bytes and closes after `most` requests, politely or not.
 fn serve(name: &str, versions: &[&'static SupportedProtocolVersion], size: usize, most: usize, polite: bool) -> Server {
+    serve_with(named(name), versions, None, size, most, polite)
+}
+
+/// A certificate for this name, by an issuer of this name.
+fn named(name: &str) -> CertificateParams {
+    let mut certificate = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let issuer = format!("{name} {}", NUMBER.fetch_add(1, Ordering::SeqCst));
+    certificate.distinguished_name.push(DnType::CommonName, issuer);
+    certificate
+}
+
+/// The same with a certificate that a test has made, to clients who show one that `clients` has signed.
+fn serve_with(
+    certificate: CertificateParams,
+    versions: &[&'static SupportedProtocolVersion],
+    clients: Option<CertificateDer<'static>>,
+    size: usize,
+    most: usize,
+    polite: bool,
+) -> Server {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
     let ca_file = std::env::temp_dir().join(format!(
         "surgeline-{}-{}.pem",
         std::process::id(),
@@ -35,31 +63,38 @@ fn serve(name: &str, versions: &[&'static SupportedProtocolVersion], size: usize
     std::fs::write(&ca_file, certificate.pem()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(signer) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(signer).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (handshakes, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let server = Server { port, ca_file, handshakes: handshakes.clone(), requests: requests.clone() };
+    let new = Arc::<AtomicUsize>::default;
+    let server = Server { port, ca_file, handshakes: new(), resumed: new(), requests: new() };
+    let counts = (server.handshakes.clone(), server.resumed.clone(), server.requests.clone());
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (config, handshakes, requests) = (config.clone(), handshakes.clone(), requests.clone());
-            thread::spawn(move || talk(stream, config, &handshakes, &requests, size, most, polite));
+            let (config, counts) = (config.clone(), counts.clone());
+            thread::spawn(move || talk(stream, config, &counts, size, most, polite));
         }
     });
     server
 }
 
+type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>);
+
 fn talk(
     stream: TcpStream,
     config: Arc<ServerConfig>,
-    handshakes: &AtomicUsize,
-    requests: &AtomicUsize,
+    (handshakes, resumed, requests): &Counts,
     size: usize,
     most: usize,
     polite: bool,
@@ -70,11 +105,18 @@ fn talk(
     let mut buffer = [0; 4096];
     for number in 0..most {
         while !unread.windows(4).any(|window| window == b"\r\n\r\n") {
-            let size = tls.read(&mut buffer).ok().filter(|size| *size > 0)?;
+            let Some(size) = tls.read(&mut buffer).ok().filter(|size| *size > 0) else {
+                // A socket that is closed with something unread is reset, and an alert may be lost with it.
+                let _ = tls.sock.shutdown(std::net::Shutdown::Write);
+                let _ = tls.sock.read_to_end(&mut Vec::new());
+                return None;
+            };
             unread.extend_from_slice(&buffer[..size]);
         }
         unread.clear();
         handshakes.fetch_add(usize::from(number == 0), Ordering::SeqCst);
+        let again = tls.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        resumed.fetch_add(usize::from(number == 0 && again), Ordering::SeqCst);
         requests.fetch_add(1, Ordering::SeqCst);
         let head = format!("HTTP/1.1 200 x\r\nContent-Length: {size}\r\n\r\n");
         tls.write_all(&[head.as_bytes(), &vec![b't'; size]].concat()).ok()?;
@@ -87,7 +129,7 @@ fn talk(
     Some(())
 }
 
-fn target(plan: &mut Value, server: &Server, sni: &str) {
+pub fn target(plan: &mut Value, server: &Server, sni: &str) {
     plan["target"]["scheme"] = json!("https");
     plan["target"]["sni"] = json!(sni);
     plan["target"]["ca_file"] = json!(server.ca_file);
@@ -200,4 +242,117 @@ fn unusable_certificates_are_refused() {
         let error = surgeline_engine::run::Running::start(&plan.to_string()).err().expect("refused");
         assert!(error.contains(path.to_str().unwrap()), "{error}");
     }
+}
+
+/// A later connection resumes the session of an earlier one, in both versions, unless the plan does not want that.
+#[test]
+fn sessions_are_resumed() {
+    for version in BOTH {
+        for wanted in [true, false] {
+            let server = serve("shop.test", &[version], 5, 1, true);
+            let written = run_for(&server, |plan| {
+                plan["scenarios"][0]["think_time_ns"] = json!([5 * MS, 5 * MS]);
+                plan["tls"] = json!({"resumption": wanted});
+            });
+            assert_eq!(written.only_error(), "");
+            let (all, resumed) = (server.handshakes.load(Ordering::SeqCst), server.resumed.load(Ordering::SeqCst));
+            assert!(all >= 2, "{all}");
+            assert_eq!(resumed, if wanted { all - 1 } else { 0 }, "{version:?}");
+        }
+    }
+}
+
+/// A version that only one side speaks is none; the plan's choice is held to.
+#[test]
+fn versions_are_chosen() {
+    let [tls13, tls12] = BOTH;
+    for (server, wanted, error) in [
+        (tls12, json!(["1.2"]), ""),
+        (tls13, json!(["1.3"]), ""),
+        (tls12, json!(["1.3"]), "tls_handshake"),
+        (tls13, json!(["1.2"]), "tls_handshake"),
+    ] {
+        let server = serve("shop.test", &[server], 5, usize::MAX, true);
+        let written = run_for(&server, |plan| {
+            plan["workload"] = open(5, 50);
+            plan["tls"] = json!({"versions": wanted});
+        });
+        assert_eq!(written.only_error(), error);
+        assert_eq!(note(&written).contains("version"), !error.is_empty(), "{}", note(&written));
+    }
+}
+
+/// The one note of a run; empty without one.
+fn note(written: &Written) -> String {
+    let notes: Vec<&str> = written.events.iter().filter_map(|event| event["reason"].as_str()).collect();
+    assert!(notes.len() <= 1, "{notes:?}");
+    notes.concat()
+}
+
+/// A client certificate is shown to a server that asks for one; without it, or with another's, the handshake fails, also
+/// where the server says so only after the client's last word, as in TLS 1.3.
+#[test]
+fn clients_show_their_certificate() {
+    let sign = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        (named(name).self_signed(&key).unwrap(), key.serialize_pem())
+    };
+    let (known, key) = sign("client.test");
+    let (unknown, other_key) = sign("other.test");
+    let together = json!({"certificate": known.pem() + &key});
+    for version in BOTH {
+        let server = serve_with(named("shop.test"), &[version], Some(known.der().clone()), 5, usize::MAX, true);
+        for (tls, error) in [
+            (json!({"certificate": known.pem(), "key": key}), ""),
+            (together.clone(), ""),
+            (json!({}), "tls_handshake"),
+            (json!({"certificate": unknown.pem(), "key": other_key}), "tls_handshake"),
+        ] {
+            let written = run_for(&server, |plan| {
+                plan["workload"] = open(5, 50);
+                plan["tls"] = tls.clone();
+            });
+            assert_eq!(written.only_error(), error, "{version:?} {tls}");
+            assert_eq!(note(&written).contains("certificate"), !error.is_empty(), "{}", note(&written));
+        }
+        assert!(server.requests.load(Ordering::SeqCst) == 10, "{}", server.requests.load(Ordering::SeqCst));
+    }
+    let mut wrong = plan(1, "/", 10);
+    target(&mut wrong, &shop(), "shop.test");
+    for (tls, said) in [
+        (json!({"certificate": known.pem(), "key": other_key}), "do not go together"),
+        (json!({"certificate": known.pem(), "key": "nothing"}), "tls.key"),
+        (json!({"certificate": "nothing", "key": key}), "tls.certificate"),
+        (json!({"ca": "nothing"}), "tls.ca"),
+    ] {
+        wrong["tls"] = tls;
+        let error = surgeline_engine::run::Running::start(&wrong.to_string()).err().expect("refused");
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// What is wrong with a certificate is told once in a run, in words.
+#[test]
+fn the_reason_is_told() {
+    let mut expired = named("shop.test");
+    expired.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    expired.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    let server = serve_with(expired, &BOTH, None, 5, usize::MAX, true);
+    let written = run_for(&server, |plan| plan["workload"] = open(9, 90));
+    assert_eq!(written.only_error(), "tls_certificate");
+    assert_eq!(note(&written), "the server's certificate has expired");
+    let server = shop();
+    let wrong_name = run_for(&server, |plan| plan["target"]["sni"] = json!("other.test"));
+    assert_eq!(note(&wrong_name), "the server's certificate is for another name");
+    let untrusted =
+        run_for(&server, |plan| plan["tls"] = json!({"ca": std::fs::read_to_string(shop().ca_file).unwrap()}));
+    assert_eq!(untrusted.only_error(), "tls_certificate");
+    assert_eq!(note(&untrusted), "nobody who is trusted has signed the server's certificate");
+    let (port, _) = crate::server::serve(|_| vec![]);
+    let plain = run_for(&server, |plan| {
+        plan["target"]["port"] = json!(port);
+        plan["workload"] = open(3, 30);
+        plan["timeout_ns"] = json!(300 * MS);
+    });
+    assert_eq!(plain.only_error(), "connect_timeout");
 }
