@@ -272,10 +272,11 @@ fn a_full_queue_is_waited_for() {
     }
 }
 
-type Shared<T> = Arc<Mutex<T>>;
+/// What a server remembers: its port, from where it was asked, and what.
+type Remembering = (u16, Arc<Mutex<BTreeSet<String>>>, Arc<Mutex<Vec<String>>>);
 
-/// A server on `address` that answers everything and remembers from where it was asked, and what.
-fn remembering(address: &str) -> Option<(u16, Shared<BTreeSet<String>>, Shared<Vec<String>>)> {
+/// A server on `address` that answers everything.
+fn remembering(address: &str) -> Option<Remembering> {
     let listener = TcpListener::bind((address, 0)).ok()?;
     let port = listener.local_addr().unwrap().port();
     let (from, heads) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(Vec::new())));
