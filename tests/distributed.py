@@ -94,6 +94,51 @@ class Troupe:
         return started
 
 
+@dataclass
+class Network:
+    """Machines that are network namespaces: 10.77.0.1 and on, joined by a bridge in the first."""
+
+    name: str
+    machines: int = 0
+
+    def __enter__(self) -> "Network":
+        self._first = self._machine()
+        self._ip("-n", self._first, "link", "add", "bridge", "type", "bridge")
+        self._ip("-n", self._first, "addr", "add", "10.77.0.1/24", "dev", "bridge")
+        self._ip("-n", self._first, "link", "set", "bridge", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in range(1, self.machines + 1):
+            subprocess.run(["ip", "netns", "del", f"{self.name}{number}"], check=False, capture_output=True)
+
+    def _machine(self) -> str:
+        name = f"{self.name}{self.machines + 1}"
+        self._ip("netns", "add", name)
+        self.machines += 1
+        self._ip("-n", name, "link", "set", "lo", "up")
+        return name
+
+    def machine(self) -> tuple[str, list[str]]:
+        """One more: its address, and what a command is run inside of to be there."""
+        name = self._machine()
+        address, port = f"10.77.0.{self.machines}", f"port{self.machines}"
+        ends = ["type", "veth", "peer", "name", "eth0", "netns", name]
+        self._ip("link", "add", port, "netns", self._first, *ends)
+        self._ip("-n", self._first, "link", "set", port, "master", "bridge", "up")
+        self._ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        self._ip("-n", name, "link", "set", "eth0", "up")
+        return address, ["ip", "netns", "exec", name]
+
+    @property
+    def first(self) -> tuple[str, list[str]]:
+        """The machine with the bridge."""
+        return "10.77.0.1", ["ip", "netns", "exec", self._first]
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
 def the_run(place: Path) -> Run:
     """The one run that is kept there."""
     (found,) = (path for path in (place / "surgeline-runs").iterdir() if (path / "run.json").exists())

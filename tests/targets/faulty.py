@@ -37,11 +37,12 @@ class Faulty:
 
     seen: list[Seen] = field(default_factory=list)
     context: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
 
     def __enter__(self) -> "Faulty":
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listening = socket.create_server((self.host, 0), backlog=512)
         self.port = int(self._listening.getsockname()[1])
-        self.url = f"http{'s' if self.context else ''}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if self.context else ''}://{self.host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

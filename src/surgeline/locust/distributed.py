@@ -246,8 +246,12 @@ class Joined:
         self.tell("run", run=_short(self._run), worker=self._plugin.worker)
 
     def on_report(self, data: dict[str, Any], **_: Any) -> None:
-        """Locust is about to send its statistics: what has been counted since the last time goes along."""
+        """Locust is about to send its statistics: what has been counted since the last time goes along.
+
+        All of it, so that a worker that is lost has told Locust and us of the same requests.
+        """
         if self._spool is not None and not self._done:
+            self._plugin.flush()
             data[RIDES] = self._told(self._spool)
 
     def _told(self, spool: Spool) -> dict[str, Any]:

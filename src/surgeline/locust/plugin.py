@@ -195,7 +195,7 @@ class Plugin:
         if self.orders is None:
             self._leave()
         else:
-            self._flush()
+            self.flush()
             if self.main:
                 self.orders.report("stopped")
 
@@ -220,7 +220,7 @@ class Plugin:
         if self.exchanges is not None:
             self.exchanges.close()
             self.exchanges = None
-        self._flush()
+        self.flush()
         if self.recorder is not None:
             self.recorder.close()
             self.recorder = None
@@ -461,7 +461,7 @@ class Plugin:
     def _beat(self) -> None:
         while True:
             gevent.sleep(1.0 - (self.now_ns() % NS_PER_S) / NS_PER_S)
-            self._flush()
+            self.flush()
 
     def _meter(self) -> None:
         """How late the hub wakes a greenlet that asked to be: whatever a user measures is too long by as much."""
@@ -470,7 +470,8 @@ class Plugin:
             gevent.sleep(METER_S)
             self._lags.append(max(time.monotonic_ns() - asked - int(METER_S * 1e9), 0))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Appends what has gathered, and how this process fares."""
         if self.recorder is None:
             return
         now = self.now_ns()
