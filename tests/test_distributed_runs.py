@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import socket
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -133,47 +135,39 @@ def test_a_worker_that_is_asked_to_end_brings_its_rows_home_first(
     assert any("was lost" in t["sentence"] and "it left" in t["sentence"] for t in document["trust"])
 
 
-OTHERS = {
-    "surgeline": ("import surgeline; surgeline.__version__ = '9.9.9'", "Surgeline 9.9.9"),
-    "locust": ("import locust; locust.__version__ = '2.44.1'", "Locust 2.44.1"),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_a_worker_of_another_version_is_refused_with_a_sentence_on_both_sides(
-    target: Faulty, troupe: Troupe, tmp_path: Path, other: str
-) -> None:
-    """It ends at once, names both versions and exits with 2; the master logs the same and the run goes on without."""
-    code, named = OTHERS[other]
-    (tmp_path / "another.py").write_text(
-        "import sys\nfrom surgeline.locust import join\n"
-        f"join.COMMAND = (sys.executable, '-c', {code + '; import runpy; '!r}"
-        "\"runpy.run_module('surgeline.locust.launch', run_name='__main__')\")\n"
-        "from surgeline.cli import main\nmain(sys.argv[1:])\n"
-    )
+def test_workers_that_do_not_fit_are_named_on_both_sides(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    One of another Surgeline and one of another Locust are refused: they end at once with both versions and exit code 2,
+    the master logs the same and waits for others. A stock Locust without Surgeline takes part, and the run says that
+    what it sent is not in the figures, with Locust's number and ours.
+    """
     port = free_port()
-    leader = troupe.start(*led(target, port, 1, seconds=2))
-    leader.says("waited for")
-    stranger = troupe.run([sys.executable, "another.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"])
-    assert stranger.ended(40) == 2, stranger.text
-    assert named in stranger.text and "refuses this worker" in stranger.text and "Traceback" not in stranger.text
-    fitting = troupe.start("worker", "--master", f"127.0.0.1:{port}")
-    assert leader.ended() == 0, leader.text
-    assert fitting.ended(20) == 0
-    run = the_run(tmp_path)
-    assert named in (run.path / "locust.log").read_text()
-
-
-def test_a_worker_without_surgeline_is_named(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
-    """Stock Locust joins, sends its share, and the run says that this share is not in its figures."""
-    port = free_port()
+    leader = troupe.start(*led(target, port, 2, seconds=5))
+    others = {
+        "Surgeline 9.9.9": "import surgeline; surgeline.__version__ = '9.9.9'",
+        "Locust 2.44.1": "import locust; locust.__version__ = '2.44.1'",
+    }
+    refused = {}
+    for number, code in enumerate(others.values()):
+        inner = f"{code}; import runpy; runpy.run_module('surgeline.locust.launch', run_name='__main__')"
+        (tmp_path / f"other{number}.py").write_text(
+            "import sys\nfrom surgeline.locust import join\n"
+            f"join.COMMAND = (sys.executable, '-c', {inner!r})\n"
+            "from surgeline.cli import main\nmain(sys.argv[1:])\n"
+        )
+    for number, named in enumerate(others):
+        command = [sys.executable, f"other{number}.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"]
+        refused[named] = troupe.run(command)
+    for named, one in refused.items():
+        assert one.ended(40) == 2, one.text
+        assert named in one.text and "refuses this worker" in one.text and "Traceback" not in one.text
     ours = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
-    stock = [sys.executable, "-m", "locust", "-f", "-", "--worker", "--master-port", port, "--headless"]
-    troupe.run(stock)
-    leader = troupe.start(*led(target, port, 2))
+    troupe.run([sys.executable, "-m", "locust", "-f", "-", "--worker", "--master-port", port, "--headless"])
     assert leader.ended() == 0, leader.text
-    assert ours.ended(20) == 0
+    assert ours.ended(20) == 0, ours.text
     run = the_run(tmp_path)
+    for named in others:
+        assert named in (run.path / "locust.log").read_text()
     assert [event["why"] for event in events_of(run, "worker_unknown")] == ["it runs without Surgeline"]
     document = json.loads((run.path / "result.json").read_text())
     assert document["verdict"]["validity"] != "valid"
@@ -182,14 +176,40 @@ def test_a_worker_without_surgeline_is_named(target: Faulty, troupe: Troupe, tmp
 
 
 def test_workers_that_do_not_come_are_given_up_with_a_sentence(target: Faulty, troupe: Troupe) -> None:
-    """One of two is there when the time is up: exit code 3, how many came, and how to start one."""
+    """Fewer are there than were to be when the time is up: exit code 3, how many came, and how to start one."""
     port = free_port()
     hired = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
-    waits = ["--expect-workers", "2", "--expect-workers-max-wait", "8", "--master-bind-port", port]
+    waits = ["--expect-workers", "2", "--expect-workers-max-wait", "4", "--master-bind-port", port]
     leader = troupe.start("run", "locustfile.py", "--target", target.url, *waits, "--ui", "none", "--no-preflight")
     assert leader.ended() == 3, leader.text
-    assert "1 of 2 workers came to 127.0.0.1" in leader.text and "surgeline worker --master" in leader.text
-    assert hired.ended(30) in (0, 3) and "Traceback" not in hired.text
+    assert re.search(r"[01] of 2 workers came to 127\.0\.0\.1", leader.text), leader.text
+    assert "surgeline worker --master" in leader.text
+    hired.process.terminate()
+    hired.ended(20)
+    assert "Traceback" not in hired.text
+
+
+def test_nobody_goes_on_sending_when_who_leads_is_gone(target: Faulty, troupe: Troupe) -> None:
+    """
+    The master is killed: one worker hears nothing any more, stops and ends with 3. The command of the other worker is
+    killed before that: its Locust ends too.
+    """
+    port = free_port()
+    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
+    leader = troupe.start(*led(target, port, 2, seconds=60))
+    for one in hired:
+        one.says("takes part")
+    (master,), (orphan,) = leader.locusts(), hired[1].locusts()
+    hired[1].process.kill()
+    psutil.wait_procs([orphan], timeout=20)
+    assert not orphan.is_running()
+    master.kill()
+    assert leader.ended(30) in (0, 1, 3) and "SIGKILL" in leader.text
+    assert hired[0].ended(40) == 3, hired[0].text
+    assert "Nothing has been heard of the master" in hired[0].text
+    before = len(target.seen)
+    time.sleep(0.5)
+    assert len(target.seen) == before
 
 
 def test_a_master_that_is_not_there_is_tried_for_as_long_as_was_said() -> None:

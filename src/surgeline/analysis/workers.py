@@ -143,6 +143,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
         match event.get("kind"):
             case "worker_joined":
                 names[worker] = None
+                strangers.pop(worker, None)
                 if event.get("late"):
                     gaps.append(Gap(worker, book.begin_ns, at, "", True, load_between(book, book.begin_ns, at)))
             case "worker_lost":
@@ -153,7 +154,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
                 gaps.append(Gap(worker, begin, at, why, False, load_between(book, begin, at)))
             case "worker_clock":
                 skews[worker] = _skew(worker, event)
-            case "worker_refused" | "worker_unknown":
+            case "worker_refused" | "worker_unknown" if event.get("sent", True):
                 strangers[worker] = str(event.get("why", ""))
             case "worker_rows":
                 if (count := _whole(event.get("missing"))) > 0:

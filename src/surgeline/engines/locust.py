@@ -477,9 +477,9 @@ class _Log:
         return any("Gave up waiting for workers to connect" in line for line in self.lines())
 
     def connected(self) -> int:
-        """How many workers were there when Locust last said so."""
-        said = [re.search(r"workers to be ready, (\d+) of \d+ connected", line) for line in self.lines()]
-        return max((int(found[1]) for found in said if found), default=0)
+        """How many workers there were when Locust last said so."""
+        said = [re.search(r"(\d+) (?:workers connected|of \d+ connected|workers ready)", line) for line in self.lines()]
+        return next((int(found[1]) for found in reversed(said) if found), 0)
 
     def last_error(self) -> str | None:
         """The message of the last line that Locust logged as an error; None without one."""

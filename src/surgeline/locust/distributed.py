@@ -71,13 +71,18 @@ FIRST_TRIPS = 10
 TRIP_S = 0.02
 HELLO_AGAIN_S = 2.0
 READY_S = 3.0
-"""How long the beginning of a test waits for workers that Locust has and that have not said they are ready."""
+"""How long the beginning of a test waits for workers that have said hello and not yet that they are ready."""
+SPEECHLESS_S = 2.0
+"""A worker that Locust has had for so long, and that has not said hello, is taken for one without Surgeline."""
 SILENCE_S = 6.0
 """A worker that says something each second and has said nothing for so long is gone; twice Locust's own patience."""
 DONE_S = 30.0
 """How long workers may take to stop, beyond the stop timeout, and rows to come without any coming."""
 PARTS = 4
 """Parts sent at a time: a MiB or so in flight, whatever there is to fetch."""
+UNHEARD_S = 10.0
+"""A worker of `surgeline worker` that has heard nothing of its master for so long stops sending. Locust's own go on for
+a minute, but put load on somebody's target that nobody can stop or see."""
 LEAVE_S = 10.0
 """How long a worker that was asked to end waits for its rows to be fetched."""
 LONGEST_FRAME = 64 << 20
@@ -142,6 +147,9 @@ class Joined:
         self._spool: Spool | None = None
         self._place: Path | None = None
         self._run = ""
+        self._answered = 0.0
+        """When the master last answered, in s on CLOCK_MONOTONIC."""
+        self._unheard = False
         self._one_clock = False
         """Master and worker read the same clock."""
         self._begun: Offset | None = None
@@ -184,6 +192,12 @@ class Joined:
         while True:
             self._send(CLOCK, sent_ns=time.monotonic_ns())
             gevent.sleep(1.0 if self._ready else TRIP_S)
+            if self._report is not None and time.monotonic() - self._answered > UNHEARD_S:
+                log.error("the master has not been heard of for %g s", UNHEARD_S)
+                self.tell("unheard", seconds=UNHEARD_S)
+                self._unheard = True
+                gevent.spawn(self._runner.quit)
+                return
             if not self._ready and len(self._clock) >= FIRST_TRIPS:
                 self._ready = True
                 self._send(READY, **self._offset())
@@ -206,6 +220,7 @@ class Joined:
         if self._welcomed is not None:
             return
         self._welcomed = told
+        self._answered = time.monotonic()
         self._heard_back.set()
         self._one_clock = bool(told.get("clock")) and told["clock"] == common("time")
         if told.get("refused"):
@@ -221,6 +236,7 @@ class Joined:
     def on_clock(self, msg: Any, **_: Any) -> None:
         """A round trip has ended."""
         back = time.monotonic_ns()
+        self._answered = back / 1e9
         self._clock.add(int(msg.data["sent_ns"]), int(msg.data["at_ns"]), back)
 
     def on_run(self, msg: Any, **_: Any) -> None:
@@ -297,7 +313,7 @@ class Joined:
 
     def on_quitting(self, **_: Any) -> None:
         """This process has been asked to end: what it has measured is fetched first, where the master is there."""
-        if self._spool is None:
+        if self._spool is None or self._unheard:
             return
         self._runner.stop()
         self._over.wait(LEAVE_S)
@@ -368,6 +384,7 @@ class Master:
         self._told: dict[str, Any] | None = None
         """The run that is open, as workers are told of it."""
         self._begun = False
+        self._connected_at: dict[str, float] = {}
         self._turned_away = False
         """Locust has forgotten a worker for which it may have begun the test."""
         self._progress = gevent.event.Event()
@@ -379,7 +396,9 @@ class Master:
             (PART, self.on_part),
         ):
             runner.register_message(name, listener)
-        runner.environment.events.worker_report.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # as above
+        events = runner.environment.events
+        events.worker_report.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # as above
+        events.worker_connect.add_listener(self.on_connect)  # type: ignore[no-untyped-call]  # as above
         gevent.spawn(self._look_after)
 
     @property
@@ -412,7 +431,8 @@ class Master:
         if why is not None:
             if client not in self._peers:
                 log.error("%s (%s) is refused: %s; install the same versions on both", name, peer.host, why)
-                self._event("worker_refused", worker=name, host=peer.host, why=why)
+                away = self._plugin.orders is not None
+                self._event("worker_refused", worker=name, host=peer.host, why=why, sent=not away)
             self._peers[client] = peer
             self._send(peer, WELCOME, refused=why, clock="")
             if self._plugin.orders is not None:
@@ -485,7 +505,15 @@ class Master:
             wanted, most_s = getattr(options, "expect_workers", 1), getattr(options, "expect_workers_max_wait", 0)
             if len(there) < wanted and waited_s < (most_s or READY_S):
                 return False
-        return waited_s >= READY_S or all(self._is_ready(client) for client in there)
+        return waited_s >= READY_S or all(self._is_ready(client) or self._is_speechless(client) for client in there)
+
+    def _is_speechless(self, client: str) -> bool:
+        since = self._connected_at.get(client, 0.0)
+        return client not in self._peers and time.monotonic() - since > SPEECHLESS_S
+
+    def on_connect(self, client_id: str, **_: Any) -> None:
+        """Locust has one worker more."""
+        self._connected_at.setdefault(client_id, time.monotonic())
 
     def _connected(self) -> list[str]:
         return [node.id for node in self._runner.clients.all if node.state != STATE_MISSING]

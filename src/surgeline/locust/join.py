@@ -48,6 +48,8 @@ class Course:
     """Processes whose rows have come home."""
     lost: int = 0
     """Rows that nobody fetched."""
+    unheard: float = 0.0
+    """After so many seconds without a word of the master it gave up; 0 where it did not."""
 
 
 def reach(host: str, port: int, wait_s: float, say: Callable[[str], None]) -> None:
@@ -112,6 +114,10 @@ def work(given: Sequence[str], master: str, say: Callable[[str], None]) -> Cours
         return course
     if code > 128 and code - 128 in set(signal.Signals):
         raise Failed(f"Locust was ended by {signal.Signals(code - 128).name}; what it had not told yet is lost")
+    if course.unheard:
+        raise Gone(f"nothing has been heard of the master at {master} for {course.unheard:g} s, so this worker ended")
+    if course.joined and not course.began:
+        raise Gone(f"the master at {master} ended before a run began")
     if course.joined and not course.over:
         rows = f", and {course.lost:,} rows of this worker are lost" if course.lost else ""
         raise Gone(f"the master at {master} ended without fetching what was measured here{rows}")
@@ -143,6 +149,8 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
             course.over += 1
             missing = f"; {int(told['missing']):,} of them are missing there" if told["missing"] else ""
             say(f"the run is over, {int(told['rows']):,} rows are with the master{missing}")
+        case "unheard":
+            course.unheard = float(told["seconds"])
         case "lost":
             course.lost += int(told["rows"])
 
