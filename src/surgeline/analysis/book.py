@@ -6,7 +6,7 @@ windows, counts and readings where such a sum is one pass over arrays, and knows
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from surgeline.analysis.intervals import ratio_estimate
 from surgeline.analysis.model import EndpointFigures, Tally
 from surgeline.analysis.pooled import EMPTY, Columns
 from surgeline.analysis.steered import Act, acts
-from surgeline.samples import Histogram, Measurement, Outcome, Reading
+from surgeline.samples import Count, Histogram, Measurement, Outcome, Reading
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -78,6 +78,8 @@ class Book:
     """The same of the served process, where it was seen."""
     acts: tuple[Act, ...] = ()
     """What an operator did to the load."""
+    what: str = "requests"
+    """What its counts count, for sentences."""
 
     @classmethod
     def of(cls, run: Mapping[str, Any], measurement: Measurement) -> "Book":
@@ -118,6 +120,15 @@ class Book:
         return cls(
             run, arranged, _limits(run, measurement, arranged), dict(health), dict(server), acts(measurement.events)
         )
+
+    def of_transactions(self, measurement: Measurement) -> "Book":
+        """The same of what steps took together: a transaction in an endpoint's place, over the same stages.
+
+        Everything in it was due and sent by the first of its steps, so due is the sum of its outcomes.
+        """
+        counts = [Count(w.second, w.stage, w.endpoint, w.count, w.count, 0) for w in measurement.transactions]
+        kept = replace(measurement, windows=measurement.transactions, counts=tuple(counts), health=())
+        return replace(Book.of(self.run, kept), stages=self.stages, what="transactions")
 
     @cached_property
     def endpoints(self) -> list[str]:
@@ -174,6 +185,14 @@ class Book:
                             held[0] += count
                             held[1] += count if outcome is not Outcome.OK else 0
         return dict(sorted(found.items()))
+
+    def bad_by_second(self, endpoint: str | None) -> dict[int, int]:
+        """How many went wrong, by the second in which they were due; seconds without any are left out."""
+        found: dict[int, int] = defaultdict(int)
+        for slot, (_, bad) in self.by_slot(None, endpoint).items():
+            if bad:
+                found[slot & 0xFFFFFFFF] += bad
+        return dict(found)
 
     def arrived(self, endpoint: str | None, outcomes: Iterable[Outcome]) -> Array:
         """How many requests came to an end with one of the outcomes, by the second in which they did."""

@@ -1,4 +1,4 @@
-"""What only single requests can tell: errors by kind, and stalls finer than a second.
+"""What only single requests can tell: errors by kind, stalls finer than a second, and where the time went.
 
 The store hands the rows over in batches of a few columns; they are kept as compact arrays and looked at once. A run
 without rows, or with some left out, still has all its totals: those come from windows.
@@ -12,11 +12,13 @@ import numpy as np
 
 from surgeline.analysis import stalls
 from surgeline.analysis.model import ErrorGroup, PeriodicStall
+from surgeline.analysis.shape import PHASES, Parts
 from surgeline.samples import Outcome, Texts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-COLUMNS = ("endpoint", "stage", "intended_ns", "start_ns", "end_ns", "status", "outcome", "error")
+_PHASES = ("dns_ns", "connect_ns", "tls_ns", "send_ns", "wait_ns", "receive_ns")
+COLUMNS = ("endpoint", "stage", "intended_ns", "start_ns", "end_ns", "status", "outcome", "error", *_PHASES)
 """The columns of a row that `look` needs."""
 MOST_FOR_STALLS = 1_000_000
 """Of twice as many requests every second one is looked at for stalls, and so on: a freeze hits them all alike."""
@@ -24,11 +26,15 @@ MOST_FOR_STALLS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the rows of a run add to its windows. `rows` is how many there were."""
+    """What the rows of a run add to its windows. `rows` is how many there were.
+
+    `parts` takes the time of right answers apart, by endpoint and stage; empty where an engine knows no phases.
+    """
 
     errors: tuple[ErrorGroup, ...] = ()
     stalls: tuple[PeriodicStall, ...] = ()
     rows: int = 0
+    parts: Mapping[tuple[str, int], Parts] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ def look(batches: Iterable[Mapping[str, Any]]) -> Details:
     """
     names, kinds = _Names(), _Names()
     answered, wrong = _Thinned(), []
+    phases = _Phases()
     rows = 0
     for batch in batches:
         columns = {name: np.asarray(batch[name]).astype(_NUMBERS[name]) for name in _NUMBERS if name != "endpoint"}
@@ -100,15 +107,56 @@ def look(batches: Iterable[Mapping[str, Any]]) -> Details:
             wrong.append({**kept, "error": kinds.of(_picked(batch["error"], bad))})
         good = np.flatnonzero((outcome <= Outcome.FAILURE) & (columns["end_ns"] >= 0))
         answered.add({name: columns[name][good] for name in _FOR_STALLS})
+        phases.add(columns, batch)
     stall = _stall(_joined(answered.parts), list(names.codes)) if answered.parts else None
     return Details(
         errors=_errors(_joined(wrong), list(names.codes), list(kinds.codes)) if wrong else (),
         stalls=() if stall is None else (stall,),
         rows=rows,
+        parts=phases.parts(list(names.codes)),
     )
 
 
 _FOR_STALLS = ("stage", "endpoint", "intended_ns", "start_ns", "end_ns")
+
+
+class _Phases:
+    """Sums of phases by endpoint and stage, of right answers. Rows without a known wait have no phases at all."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, Array] = {}
+
+    def add(self, columns: Mapping[str, Array], batch: Mapping[str, Any]) -> None:
+        """Adds the rows of a batch."""
+        if "wait_ns" not in batch:
+            return
+        wait = np.asarray(batch["wait_ns"])
+        chosen = np.flatnonzero((columns["outcome"] == Outcome.OK) & (wait >= 0) & (columns["start_ns"] >= 0))
+        if not len(chosen):
+            return
+        # Stage -1 stands for requests outside of every stage.
+        key = columns["endpoint"][chosen].astype(np.int64) * _STAGES + columns["stage"][chosen] + 1
+        keys, at = np.unique(key, return_inverse=True)
+        spent = [columns["start_ns"][chosen] - columns["intended_ns"][chosen]]
+        spent += [np.asarray(batch[name])[chosen] for name in _PHASES]
+        fresh = np.asarray(batch["connect_ns"])[chosen] >= 0
+        rows = [np.bincount(at, minlength=len(keys)), np.bincount(at, weights=fresh, minlength=len(keys))]
+        rows += [np.bincount(at, weights=np.maximum(part, 0), minlength=len(keys)) for part in spent]
+        for place, mine in zip(keys.tolist(), np.stack(rows, axis=1), strict=True):
+            self._sums[place] = self._sums[place] + mine if place in self._sums else mine
+
+    def parts(self, names: list[str]) -> dict[tuple[str, int], Parts]:
+        """What has been added, by the endpoint's name and the stage."""
+        found = {}
+        for place in sorted(self._sums):
+            count, fresh, *sums = (round(value) for value in self._sums[place].tolist())
+            found[names[place // _STAGES], place % _STAGES - 1] = Parts(count, fresh, tuple(sums))
+        return found
+
+
+_STAGES = 1 << 20
+"""More than a run has stages."""
+assert len(PHASES) == len(_PHASES) + 1  # noqa: S101 - queue comes first
 
 
 def _picked(column: Any, rows: Array) -> Any:

@@ -6,7 +6,7 @@ with the reason beside it; zero is a measurement.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surgeline.analysis.capacity_search import Capacity
 from surgeline.analysis.steered import Act
@@ -14,6 +14,9 @@ from surgeline.analysis.traits import Traits
 from surgeline.analysis.workers import Workers
 from surgeline.plan.objective import Objective
 from surgeline.samples import Histogram, Outcome
+
+if TYPE_CHECKING:
+    from surgeline.analysis.shape import Heat, Parts, Spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,12 @@ class EndpointFigures:
     service: Times
     failed_response: Times
     share_of_time: float | None
+    parts: "Parts | None" = None
+    """Where the time of its right answers went; None where rows were not looked at or the engine knows no phases."""
+    heat: "Heat | None" = None
+    """Its response times over the run; None of a stage, and where nothing was answered right."""
+    spectrum: "Spectrum | None" = None
+    """Its times at ever rarer ranks; None of a stage, and where nothing was answered right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,8 @@ class StageFigures:
     """Cores' worth of CPU that the served process used, the median of its seconds; None where it was not seen."""
     machine_cpu: float | None = None
     """The same of everything on the server's machine."""
+    transactions: tuple[EndpointFigures, ...] = ()
+    """Steps timed together, of which the first was due in this stage."""
 
     @property
     def duration_s(self) -> float:
@@ -360,6 +371,10 @@ class Summary:
     """What a search for capacity found; None for other runs."""
     limit: Limit | None = None
     """What kind of limit was met; None where none was."""
+    transactions: tuple[EndpointFigures, ...] = ()
+    """Steps timed as a whole, beside the requests they consist of; empty where the plan has none."""
+    exchanges: tuple[Mapping[str, Any], ...] = ()
+    """Whole requests with their answers, as evidence: of each endpoint a few."""
     rows_seen: bool = False
     """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""
     workers: Workers | None = None

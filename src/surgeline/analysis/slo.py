@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis.book import Book
+from surgeline.analysis.book import WITH_TIMES, Book, within
 from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.intervals import ratio_estimate, spread
 from surgeline.analysis.model import Estimate, ObjectiveResult, SloVerdict, StageFigures
@@ -42,10 +42,22 @@ def objectives_of(run: Mapping[str, Any]) -> tuple[Objective, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def judge(objectives: Sequence[Objective], book: Book, stages: Sequence[StageFigures]) -> tuple[ObjectiveResult, ...]:
-    """What became of each objective, over all valid stages and in each of them."""
+def judge(
+    objectives: Sequence[Objective], book: Book, stages: Sequence[StageFigures], together: Book | None = None
+) -> tuple[ObjectiveResult, ...]:
+    """What became of each objective, over all valid stages and in each of them.
+
+    One that names no endpoint of the run is looked for among the transactions in `together`.
+    """
     valid = [stage for stage in stages if stage.validity != "invalid"]
-    return tuple(_one(objective, book, valid) for objective in objectives)
+    return tuple(_one(objective, _book_of(objective, book, together), valid) for objective in objectives)
+
+
+def _book_of(objective: Objective, book: Book, together: Book | None) -> Book:
+    name = objective.endpoint
+    if together is None or name is None or name in book.endpoints or name not in together.endpoints:
+        return book
+    return together
 
 
 def holds(results: Sequence[ObjectiveResult], stages: Sequence[StageFigures]) -> int | None:
@@ -96,7 +108,9 @@ def _decide(objective: Objective, book: Book, stages: Sequence[StageFigures]) ->
         return _quantile(objective, book, stages, judged)
     if objective.metric == "errors":
         observed = ratio_estimate(judged, bad, _strata(objective, book, stages))
-        return _share(objective, observed, int(bad.sum()), int(judged.sum()), objective.limit, "requests went wrong")
+        return _share(
+            objective, observed, int(bad.sum()), int(judged.sum()), objective.limit, f"{book.what} went wrong"
+        )
     if objective.metric == "apdex":
         return _apdex(objective, book, stages, judged)
     if objective.metric == "rate":
@@ -141,11 +155,11 @@ def _quantile(objective: Objective, book: Book, stages: Sequence[StageFigures], 
     label = f"p{q * 100:g}"
     value = "without end" if observed.value is None else units.format_duration(observed.value)
     limit = units.format_duration(objective.limit)
-    counted = f"{k:,} of {n:,} requests ({units.format_ratio(k / n)}) were slower than {limit} or went wrong"
+    counted = f"{k:,} of {n:,} {book.what} ({units.format_ratio(k / n)}) were slower than {limit} or went wrong"
     if verdict == "no data":
         enough = math.ceil(math.log(SURE) / math.log(q))
         why = (
-            f"{n:,} requests, {label} needs {enough:,}"
+            f"{n:,} {book.what}, {label} needs {enough:,}"
             if n < enough
             else f"{counted}: too close to the {units.format_ratio(1 - q)} allowed to tell in a run this short"
         )
@@ -203,7 +217,7 @@ def _apdex(objective: Objective, book: Book, stages: Sequence[StageFigures], jud
     squares = (float(satisfied.sum()) + float(tolerated.sum()) / 4.0) / n
     se = math.sqrt(max(squares - value * value, 0.0) / n * phi)
     observed = Estimate(value, max(value - 1.96 * se, 0.0), min(value + 1.96 * se, 1.0), n, n / phi)
-    said = f"Apdex {value:.2f} against {objective.limit:g}, T = {units.format_duration(threshold)}, {n:,} requests"
+    said = f"Apdex {value:.2f} against {objective.limit:g}, T = {units.format_duration(threshold)}, {n:,} {book.what}"
     if n < 30:
         return _result(objective, "no data", observed, f"{said}: too few to tell")
     if value >= objective.limit:
@@ -214,7 +228,7 @@ def _apdex(objective: Objective, book: Book, stages: Sequence[StageFigures], jud
 
 
 def _rate(objective: Objective, book: Book, stages: Sequence[StageFigures]) -> ObjectiveResult:
-    good = [_goodput(stage, objective.endpoint) for stage in stages]
+    good = [_goodput(book, stage, objective.endpoint) for stage in stages]
     best = max((rate for rate in good if rate is not None), default=None)
     if best is None:
         return _result(objective, "no data", Estimate(None), "no correct answer came")
@@ -228,10 +242,12 @@ def _rate(objective: Objective, book: Book, stages: Sequence[StageFigures]) -> O
     return _result(objective, verdict, Estimate(best, why_not="one run"), said)
 
 
-def _goodput(stage: StageFigures, endpoint: str | None) -> float | None:
-    if endpoint is None:
+def _goodput(book: Book, stage: StageFigures, name: str | None) -> float | None:
+    if name is None:
         return stage.total.goodput_per_s
-    return next((figures.goodput_per_s for figures in stage.endpoints if figures.name == endpoint), None)
+    if (stage.index, name) not in book.cells or stage.duration_s <= 0:
+        return None
+    return within(book.arrived(name, WITH_TIMES[:1]), stage.begin_ns, stage.end_ns) / stage.duration_s
 
 
 def _mean_or_max(
@@ -250,7 +266,7 @@ def _mean_or_max(
     if objective.metric == "max":
         most = histogram.max_ns
         if timeouts:
-            said = f"{timeouts:,} requests timed out, which counts as infinitely slow"
+            said = f"{timeouts:,} {book.what} timed out, which counts as infinitely slow"
             return _result(objective, "missed", Estimate(None, n=judged, why_not=said), said, timeouts, judged)
         if most is None:
             return _result(objective, "no data", Estimate(None), "no correct answer came")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis import capacity, limits, slo, steady_state, steered, stress, validity
+from surgeline.analysis import capacity, limits, shape, slo, steady_state, steered, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import (
@@ -26,6 +26,7 @@ from surgeline.analysis.model import (
     Summary,
 )
 from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
+from surgeline.analysis.shape import Parts
 from surgeline.analysis.traits import Traits
 from surgeline.analysis.workers import workers_of
 from surgeline.samples import Measurement, Outcome
@@ -41,7 +42,9 @@ def summarise(
     counts.
     """
     book = Book.of(run, measurement)
-    stages = [_stage(book, limits) for limits in book.stages]
+    together = book.of_transactions(measurement)
+    parts = details.parts if details is not None else {}
+    stages = [_stage(book, together, limits, parts) for limits in book.stages]
     workers = workers_of(measurement.events, book)
     judged = validity.judge(run, stages, book, details, workers)
     warm = {stage.index: steady_state.warm_up_s(book, stage) for stage in stages}
@@ -58,10 +61,11 @@ def summarise(
     ]
     begin, end = book.begin_ns, book.end_ns
     total = book.figures("", None, None, begin, end)
-    whole = _with_shares([book.figures(name, None, name, begin, end) for name in book.endpoints])
+    total = replace(total, parts=_pooled(parts), **_portrait(book, None, total, MOST_COLUMNS))
+    whole = _with_shares([_whole(book, name, parts) for name in book.endpoints])
     # What a search puts between its steps is there to drain them: its requests wait for those before.
     steps = [stage for stage in stages if stage.role != "settle"]
-    objectives = slo.judge(slo.objectives_of(run), book, steps)
+    objectives = slo.judge(slo.objectives_of(run), book, steps, together)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
     saturated = capacity.saturation(steps)
     server = _server_health(run, book)
@@ -94,6 +98,8 @@ def summarise(
         server=server,
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),
+        transactions=tuple(_whole(together, name, {}) for name in together.endpoints),
+        exchanges=measurement.exchanges,
         rows_seen=details is not None,
         workers=workers,
     )
@@ -102,11 +108,40 @@ def summarise(
 # --- Stages ----------------------------------------------------------------------------------------------------------
 
 
-def _stage(book: Book, limits: Limits) -> StageFigures:
+MOST_COLUMNS, MOST_COLUMNS_SMALL = 120, 60
+"""Columns of a heatmap: of everything together, of one endpoint."""
+
+
+def _portrait(book: Book, name: str | None, figures: EndpointFigures, most: int) -> dict[str, Any]:
+    """The heatmap and the spectrum of an endpoint, or of everything."""
+    first = book.begin_ns // units.NS_PER_S
+    return {
+        "heat": shape.heat(book.ok(None, name), book.bad_by_second(name), first, book.width, most),
+        "spectrum": shape.spectrum(figures.response.histogram, figures.service.histogram),
+    }
+
+
+def _whole(book: Book, name: str, parts: Mapping[tuple[str, int], Parts]) -> EndpointFigures:
+    """An endpoint, or a transaction, over the whole run."""
+    figures = book.figures(name, None, name, book.begin_ns, book.end_ns)
+    mine = {key: part for key, part in parts.items() if key[0] == name}
+    return replace(figures, parts=_pooled(mine), **_portrait(book, name, figures, MOST_COLUMNS_SMALL))
+
+
+def _pooled(parts: Mapping[tuple[str, int], Parts]) -> Parts | None:
+    return sum(parts.values(), Parts()) if parts else None
+
+
+def _stage(book: Book, together: Book, limits: Limits, parts: Mapping[tuple[str, int], Parts]) -> StageFigures:
     begin, end = limits.begin_ns, limits.end_ns
     total = book.figures("all endpoints", limits.index, None, begin, end)
     names = [name for name in book.endpoints if (limits.index, name) in book.cells]
-    endpoints = _with_shares([book.figures(name, limits.index, name, begin, end) for name in names])
+    endpoints = _with_shares(
+        [
+            replace(book.figures(name, limits.index, name, begin, end), parts=parts.get((name, limits.index)))
+            for name in names
+        ]
+    )
     users = book.readings("users", begin, end)
     level = [sum(held.values()) for held in users.values()]
     mean_users = float(np.mean(level)) if level else None
@@ -123,7 +158,11 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
         begin_ns=begin,
         end_ns=end,
         completed=limits.completed,
-        total=replace(total, share_of_time=1.0 if total.tally.ok else None),
+        total=replace(
+            total,
+            share_of_time=1.0 if total.tally.ok else None,
+            parts=_pooled({key: part for key, part in parts.items() if key[1] == limits.index}),
+        ),
         endpoints=endpoints,
         planned_due=_planned_due(book, limits) if limits.model == "open" else None,
         in_flight=within(book.in_flight, begin, end) / seconds if seconds > 0 else None,
@@ -134,6 +173,11 @@ def _stage(book: Book, limits: Limits) -> StageFigures:
         role=stress.role_of(book.run, limits.index),
         server_cpu=float(np.median(server_cpu)) if server_cpu else None,
         machine_cpu=float(np.median(machine_cpu)) if machine_cpu else None,
+        transactions=tuple(
+            together.figures(name, limits.index, name, begin, end)
+            for name in together.endpoints
+            if (limits.index, name) in together.cells
+        ),
     )
 
 

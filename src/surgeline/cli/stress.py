@@ -14,6 +14,7 @@ from surgeline.cli.order import Wanted, order_from, serving
 from surgeline.cli.run import show, stopping
 from surgeline.cli.stored import index
 from surgeline.engines import Script
+from surgeline.plan.model import Plan
 from surgeline.plan.objective import Objective, parse_objectives
 from surgeline.runner import Order, search_stage
 from surgeline.runner import carry_out as carried_out
@@ -84,7 +85,7 @@ def _searching(order: Order, budget_s: float, lowest: float, highest: float, see
             "give a plan, an OpenAPI document or a URL, or step up users with surgeline run",
             EXIT_USAGE,
         )
-    objectives = _objectives(order.subject.slo)
+    objectives = searched(order.subject)
     if not any(objective.metric != "rate" for objective in objectives):
         objectives = (*objectives, *parse_objectives(DEFAULT_SLO))
         style.note(f"no objective was given that a load could break; {DEFAULT_SLO} is taken")
@@ -96,8 +97,17 @@ def _searching(order: Order, budget_s: float, lowest: float, highest: float, see
     return replace(order, subject=subject, workload=Workload("open", stages, "poisson", given), pilot=pilot)
 
 
-def _objectives(texts: tuple[str, ...]) -> tuple[Objective, ...]:
-    return tuple(objective for text in texts for objective in parse_objectives(text))
+def searched(plan: Plan) -> tuple[Objective, ...]:
+    """The objectives that steer a search of the plan. Raises Refused for one that no single request decides."""
+    objectives = tuple(objective for text in plan.slo for objective in parse_objectives(text))
+    together = [objective.text for objective in objectives if objective.endpoint in plan.transactions]
+    if together:
+        raise Refused(
+            f"{together[0]} names a transaction, and a search is steered by single requests; give its steps objectives "
+            "of their own, or step up the load with surgeline run",
+            EXIT_USAGE,
+        )
+    return objectives
 
 
 def _exit_code(document: Any, needed: float | None) -> int:

@@ -1,5 +1,7 @@
 """Which objectives were missed, from which load on, and by whom?"""
 
+from collections.abc import Sequence
+
 from surgeline import units
 from surgeline.analysis.model import EndpointFigures, ObjectiveResult, StageFigures, Summary
 from surgeline.findings import wording
@@ -55,8 +57,22 @@ def _missed(summary: Summary, result: ObjectiveResult) -> Finding:
     )
 
 
-def _figures(stage: StageFigures, endpoint: str | None) -> EndpointFigures:
-    return next((figures for figures in stage.endpoints if figures.name == endpoint), stage.total)
+def _figures(stage: StageFigures, name: str | None) -> EndpointFigures:
+    """Of the endpoint or transaction of that name in a stage, or of everything."""
+    held = (*stage.endpoints, *stage.transactions)
+    return next((figures for figures in held if figures.name == name), stage.total)
+
+
+def _what(stage: StageFigures, name: str | None) -> str:
+    """What an objective counts."""
+    return "transactions" if _is_transaction(stage.endpoints, stage.transactions, name) else "requests"
+
+
+def _is_transaction(
+    endpoints: Sequence[EndpointFigures], together: Sequence[EndpointFigures], name: str | None
+) -> bool:
+    names = {figures.name for figures in endpoints}
+    return name not in names and any(figures.name == name for figures in together)
 
 
 def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
@@ -66,16 +82,15 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
         over = units.format_ratio(_over(figures, result) / max(figures.tally.judged, 1))
         value = _with_bad(figures, objective.quantile)
         limit, label = units.format_duration(objective.limit), f"p{objective.quantile * 100:g}"
-        counted = f"{over} of {figures.tally.judged:,} requests were slower or went wrong"
+        counted = f"{over} of {figures.tally.judged:,} {_what(stage, objective.endpoint)} were slower or went wrong"
         if value is None:
             allowed = units.format_ratio(1.0 - objective.quantile)
             return f"there {counted}, more went wrong than the {allowed} that {label} leaves out"
         return f"there {label} is {value} against {limit}, {counted}"
     if objective.metric == "errors":
-        return (
-            f"there {wording.share(figures.error_ratio)} of {figures.tally.judged:,} requests went wrong against "
-            f"{units.format_ratio(objective.limit)}"
-        )
+        what, allowed = _what(stage, objective.endpoint), units.format_ratio(objective.limit)
+        share = wording.share(figures.error_ratio)
+        return f"there {share} of {figures.tally.judged:,} {what} went wrong against {allowed}"
     return result.reason
 
 
@@ -142,6 +157,7 @@ def _no_data(result: ObjectiveResult) -> Finding:
         evidence=({"objective": result.objective.text, "reason": result.reason},),
         next_step="Run longer at the load you care about.",
         impact_s=0.0,
+        doubt="",
     )
 
 

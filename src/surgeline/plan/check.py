@@ -312,13 +312,19 @@ def _shown(name: str) -> str:
 
 
 def _objectives(plan: Plan) -> Iterator[Fault]:
-    endpoints = dict.fromkeys(plan.endpoints)
+    endpoints, together = dict.fromkeys(plan.endpoints), dict.fromkeys(plan.transactions)
+    names = {**endpoints, **together}
+    kinds = "endpoint or transaction" if together else "endpoint"
     for index, text in enumerate(plan.slo):
         for objective in parse_objectives(text):
-            if objective.endpoint is None or objective.endpoint in endpoints:
+            name, loc = objective.endpoint, ("slo", index)
+            if name in endpoints and name in together:
+                said = "is an endpoint and a transaction: give one of them another name"
+                yield Fault(loc, f"slo[{index}]: {quoted(name)} {said}")
+            if name is None or name in names:
                 continue
-            hint = did_you_mean(objective.endpoint, endpoints)
+            hint = did_you_mean(name, names)
             if not hint:
-                more = ", …" if len(endpoints) > 5 else ""
-                hint = f"; it has {', '.join(quoted(name) for name in islice(endpoints, 5))}{more}"
-            yield Fault(("slo", index), f"slo[{index}]: the plan has no endpoint {quoted(objective.endpoint)}{hint}")
+                more = ", …" if len(names) > 5 else ""
+                hint = f"; it has {', '.join(quoted(name) for name in islice(names, 5))}{more}"
+            yield Fault(loc, f"slo[{index}]: the plan has no {kinds} {quoted(name)}{hint}")
