@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from surgeline.analysis import shape
 from surgeline.analysis.model import (
     QUANTILES,
     EndpointFigures,
@@ -27,6 +28,7 @@ from surgeline.analysis.model import (
     Tally,
     Times,
 )
+from surgeline.analysis.pooled import Columns
 from surgeline.findings.model import Finding
 from surgeline.plan.objective import parse_objectives
 from surgeline.samples import Histogram, Merger, Outcome, Window
@@ -176,7 +178,62 @@ def figures(name: str, part: Sequence[Row], duration_s: float, all_ok_ns: int) -
         times(service),
         times(bad),
         ok.sum_ns / all_ok_ns if all_ok_ns else None,
+        parts(part),
+        heat(part),
+        shape.spectrum(ok, service),
     )
+
+
+def parts(part: Sequence[Row]) -> shape.Parts | None:
+    """Where the time went: 0.2 ms to be sent, every tenth on a connection of its own, a fiftieth to receive."""
+    spent = [row[5] for row in part if row[3] is Outcome.OK]
+    if not spent:
+        return None
+    whole, fresh = sum(spent) - 200_000 * len(spent), len(spent) // 10
+    receive, connect = whole // 50, 150_000 * fresh
+    return shape.Parts(
+        len(spent), fresh, (200_000 * len(spent), 0, connect, 0, 9_000, whole - receive - connect, receive)
+    )
+
+
+def heat(part: Sequence[Row]) -> shape.Heat | None:
+    """The heatmap of some rows."""
+    by_second: dict[int, Histogram] = defaultdict(Histogram)
+    bad: dict[int, int] = defaultdict(int)
+    for row in part:
+        if row[3] is Outcome.OK:
+            by_second[row[0] // S].record(row[5])
+        else:
+            bad[row[0] // S] += 1
+    last = max((row[0] // S for row in part), default=0)
+    return shape.heat(Columns.of(0, sorted(by_second.items())), bad, 0, last + 1, 60)
+
+
+def exchanges(names: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """Of each endpoint its slowest, and of the checkout a failure with an answer that tells too much."""
+    found = []
+    for name in names:
+        request = {"method": name.split()[0], "url": f"http://127.0.0.1:8001{name.split()[-1]}?api_key=k1"}
+        headers = [["Content-Type", "application/json"], ["Set-Cookie", "***"], ["Server-Timing", "db;dur=4.2"]]
+        answer = {"status": 200, "headers": headers, "body_head": '{"token": "t0p"}', "body_bytes": 900}
+        common = {"endpoint": name, "at_ns": 3 * S, "request": request, "response_ns": 400 * MS}
+        found.append({**common, "why": "slowest", "error": None, "answer": answer})
+        if name == "POST /checkout":
+            body = '{"error": "out of stock",\n "session_token": "t0p-s3cret", "card": "c4rd-no"}'
+            failed = {**answer, "status": 500, "body_head": body, "body_bytes": len(body)}
+            found.append({**common, "why": "failed", "error": "status 500", "answer": failed})
+    return tuple(found)
+
+
+def with_transactions(summary: Summary) -> Summary:
+    """The summary with the checkout timed as a whole too, as if it were one of its endpoints."""
+    wanted = "POST /checkout"
+
+    def one(held: Sequence[EndpointFigures]) -> tuple[EndpointFigures, ...]:
+        return tuple(replace(item, name="checkout", parts=None) for item in held if item.name == wanted)
+
+    stages = tuple(replace(stage, transactions=one(stage.endpoints)) for stage in summary.stages)
+    return replace(summary, stages=stages, transactions=one(summary.endpoints))
 
 
 def summary_of(
@@ -239,6 +296,7 @@ def summary_of(
             (),
             saturation=saturation(stages),
             shares_machine=True,
+            exchanges=exchanges(names),
             rows_seen=True,
         ),
         slo,

@@ -132,6 +132,11 @@ def with_text(text: str) -> tuple[Summary, list[Finding]]:
         validity_reasons=(text,),
         books=(text,),
     )
+    kept = {"endpoint": text, "request": {"method": text, "url": text}, "at_ns": 1, "response_ns": 2}
+    answer = {"status": 500, "headers": [["Server", text], [text, text]], "body_head": text, "body_bytes": 3}
+    exchanges = ({**kept, "answer": answer, "error": text}, {**kept, "answer": answer, "error": None})
+    summary = replace(examples.with_transactions(summary), exchanges=exchanges)
+    summary = replace(summary, transactions=tuple(replace(item, name=text) for item in summary.transactions))
     finding = Finding(text, "failed", text, "high", text, 3, ({text: text, "x_ns": text},), text, 1.0)
     return summary, [finding, replace(finding, kind="well"), replace(finding, kind="explore")]
 

@@ -4,7 +4,7 @@ Parts of a document come in, short texts leave: the same figure reads the same i
 all three take it from here. Nothing is computed; numbers are printed by `units`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from surgeline import units
@@ -15,6 +15,9 @@ Node = Mapping[str, Any]
 
 MOST_ROWS = 12
 """Endpoints on a page."""
+
+MOST_TOGETHER = 4
+"""Transactions on a page."""
 
 MOST_STAGES = 8
 """Stages on a page without a plot."""
@@ -117,6 +120,25 @@ def interval(estimate: Node, form: str = "duration") -> str:
     return f"{low}–{high}"
 
 
+def no_interval(estimate: Node) -> str:
+    """Why an estimate that has a value has no interval, as a clause; empty where it has one, or no value."""
+    if estimate["value"] is None or estimate["low"] is not None or estimate["high"] is not None:
+        return ""
+    return str(estimate["why_not"])
+
+
+def silent_intervals(parts: Sequence[Node]) -> str:
+    """How many of some figures stand without an interval, and why; empty where none does.
+
+    The median is known where anything is, so it tells for all percentiles.
+    """
+    reasons = [why for part in parts if (why := no_interval(part["response"]["p50"]))]
+    if not reasons:
+        return ""
+    counted = "None of them has an interval" if len(reasons) == len(parts) else f"{len(reasons)} have no interval"
+    return f"{counted}: {reasons[0]}."
+
+
 def rate(value: float | None) -> str:
     """Requests per second."""
     return units.format_rate(value)
@@ -125,6 +147,28 @@ def rate(value: float | None) -> str:
 def errors(figures: Node) -> str:
     """The share of requests that went wrong: `0 %`, `1.1 %`; an en dash where none was judged."""
     return units.format_ratio(figures["error_ratio"]["value"])
+
+
+def near(document: Document, part: Node) -> list[str]:
+    """An endpoint's or a transaction's own numbers, in short parts."""
+    response, tally = part["response"], part["tally"]
+    parts = [f"{units.format_count(tally['due'])} due", f"{rate(part['goodput_per_s'])} right"]
+    for name in ("p50", "p95", "p99"):
+        around = interval(response[name])
+        if response[name]["value"] is not None:
+            parts.append(f"{name} {duration(response[name])}" + (f" [{around}]" if around else ""))
+        elif name == "p99" or response["p50"]["value"] is None:
+            parts.append(f"no {name}: {response[name]['why_not']}")
+    if response["max_ns"] is not None:
+        parts.append(f"slowest {units.format_duration(response['max_ns'])}")
+    wrong = f"{errors(part)} errors"
+    around = interval(part["error_ratio"], "ratio")
+    parts.append(wrong + (f" [{around}]" if tally["bad"] and around else ""))
+    if part.get("share_of_time") is not None:
+        parts.append(f"{units.format_ratio(part['share_of_time'])} of all response time")
+    if document["objectives"] and part.get("breaks_stage") is not None:
+        parts.append(f"breaks an objective at {load_of(document, part['breaks_stage'])}")
+    return parts
 
 
 def mark(slo: str | None) -> str:

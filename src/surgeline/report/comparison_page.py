@@ -5,20 +5,15 @@ hash. Verdicts and gate first, then whether the sides are alike, the effects wit
 sits, the findings that came and went, every row, and the runs behind them.
 """
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from surgeline import units
 from surgeline.report import comparison_text as words
 from surgeline.report import svg
-from surgeline.report.text import plural, shown
+from surgeline.report.text import plural
+from surgeline.report.webpage import drawing, rendered
 
 Document = Mapping[str, Any]
 
@@ -29,50 +24,23 @@ ROW = 26
 _TICKS = 5
 
 
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("surgeline.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(shown=shown)
-    environment.globals.update(words=words, plural=plural)
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _style() -> str:
-    loader = _environment().loader
-    assert loader is not None  # noqa: S101 - given above
-    source, _, _ = loader.get_source(_environment(), "comparison.css")
-    return source
-
-
 def render(document: Document) -> str:
     """The page. The same document gives the same text."""
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows, _ = words.rows_shown(document)
     plotted = [row for row in rows if row["unit"] != "ratio" and row["low"] is not None][:MOST_EFFECTS]
-    text = (
-        _environment()
-        .get_template("comparison.html")
-        .render(
-            document=document,
-            style=Markup(style),  # noqa: S704 - our own style sheet
-            csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
-            effects=Markup(effects_plot(plotted)) if plotted else "",  # noqa: S704 - made below, texts escaped
-            shifts=[
-                (shift, Markup(shift_plot(shift, number)))  # noqa: S704 - made below, texts escaped
-                for number, shift in enumerate(document["shifts"])
-            ],
-            rows=document["changes"],
-        )
+    shifts = [(shift, drawing(shift_plot(shift, number))) for number, shift in enumerate(document["shifts"])]
+    return rendered(
+        "comparison.html",
+        "comparison.css",
+        {
+            "document": document,
+            "effects": drawing(effects_plot(plotted)) if plotted else "",
+            "shifts": shifts,
+            "rows": document["changes"],
+            "words": words,
+            "plural": plural,
+        },
     )
-    return text.rstrip("\n") + "\n"
 
 
 def effects_plot(rows: Sequence[Mapping[str, Any]]) -> str:

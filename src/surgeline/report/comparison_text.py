@@ -10,7 +10,7 @@ from typing import Any
 
 from surgeline import units
 from surgeline.analysis.effects import MOST_RUNS
-from surgeline.report.terminal import WIDTH, Pen, filled, joined, table
+from surgeline.report.terminal import UNCUT, WIDTH, Pen, filled, joined, table
 from surgeline.report.text import LONGEST_SENTENCE, plural, shown
 
 Document = Mapping[str, Any]
@@ -25,13 +25,18 @@ GATE_WORDS = {"failed": "FAIL", "passed": "pass", "inconclusive": "inconclusive"
 
 
 def render(
-    document: Document, colour: bool = False, ascii: bool = False, width: int = WIDTH, all_rows: bool = False
+    document: Document,
+    colour: bool = False,
+    ascii: bool = False,
+    width: int = WIDTH,
+    all_rows: bool = False,
+    cut: bool = True,
 ) -> str:
-    """What `surgeline compare` prints."""
-    return joined(_screen(document, Pen(colour), max(width, 60), all_rows), ascii)
+    """What `surgeline compare` prints. Without `cut` names stay whole, whatever the width."""
+    return joined(_screen(document, Pen(colour), max(width, 60), all_rows, cut), ascii)
 
 
-def _screen(document: Document, pen: Pen, width: int, all_rows: bool) -> Iterator[str]:
+def _screen(document: Document, pen: Pen, width: int, all_rows: bool, cut: bool) -> Iterator[str]:
     yield from filled(shown(document["sentence"], LONGEST_SENTENCE), "", width, pen, (), ("bold",))
     for side in ("base", "candidate"):
         part = document[side]
@@ -51,7 +56,7 @@ def _screen(document: Document, pen: Pen, width: int, all_rows: bool) -> Iterato
     scale = f"−{span * 100:.0f} %".ljust(PLOT // 2) + "0" + f"+{span * 100:.0f} %".rjust(PLOT // 2)
     head = ("", "endpoint", "metric", *label, "change", "95 % interval", scale, "verdict", "p")
     lines = [_row(row, span) for row in rows]
-    for number, line in enumerate(table(head, "lllrrrlllr", lines, max(width, 124), shrink=1)):
+    for number, line in enumerate(table(head, "lllrrrlllr", lines, max(width, 124) if cut else UNCUT, shrink=1)):
         tone = _TONES.get(rows[number - 1]["word"] or "", "") if number else "dim"
         yield " " + pen(line, tone)
     if hidden:

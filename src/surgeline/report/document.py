@@ -35,9 +35,10 @@ from surgeline.analysis.model import (
     Times,
 )
 from surgeline.findings.model import Finding
+from surgeline.report import closeup
 from surgeline.report.capacity import capacity_part, limit_part, server_part
 from surgeline.report.schema import SCHEMA as SCHEMA
-from surgeline.report.text import LONGEST_SENTENCE, bounded, plural, shown
+from surgeline.report.text import LONGEST_SENTENCE, bounded, plain_number, plural, shown
 from surgeline.report.trust import trust
 from surgeline.report.verdict import (
     ERRORS_BEGIN_RATIO,
@@ -69,8 +70,8 @@ BUCKETS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86
 MOST_ENDPOINTS = 300
 """Endpoints in a document; more of them mean that ids have not been made into templates."""
 
-DETAILED_ENDPOINTS = 40
-"""Endpoints, worst first, whose figures per stage are in the document."""
+DETAILED_ENDPOINTS = 100
+"""Endpoints, worst first, whose figures per stage and whose distributions are in the document."""
 
 MOST_ERRORS = 100
 """Groups of errors in a document, largest first."""
@@ -85,6 +86,7 @@ STAGE_QUANTILES = (0.5, 0.95, 0.99)
 def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, Any]:
     """The document of one run."""
     judged = verdict(summary)
+    kept = closeup.by_endpoint(summary.exchanges)
     return {
         "document": "surgeline-result",
         "format": FORMAT,
@@ -100,9 +102,10 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
             "breaks_endpoint": None if judged.breaks_endpoint is None else shown(judged.breaks_endpoint),
             "broken": judged.broken,
         },
-        "totals": totals_part(summary),
-        "endpoints": list(islice(endpoint_parts(summary, DETAILED_ENDPOINTS), MOST_ENDPOINTS)),
+        "totals": {**totals_part(summary), **closeup.closeup_parts(summary.total)},
+        "endpoints": list(islice(_detailed(summary, kept), MOST_ENDPOINTS)),
         "endpoints_left_out": max(len(summary.endpoints) - MOST_ENDPOINTS, 0),
+        "transactions": transaction_parts(summary)[:MOST_ENDPOINTS],
         "stages": stage_parts(summary),
         "capacity": capacity_part(summary),
         "limit": limit_part(summary),
@@ -110,7 +113,7 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
         "saturation": _saturation(summary.saturation),
         "stalls": [_stall(stall) for stall in summary.stalls],
         "timeline": timeline(summary.seconds),
-        "errors": [_error(group) for group in _largest(summary.errors)[:MOST_ERRORS]],
+        "errors": [_error(group, kept.get(group.endpoint, ())) for group in _largest(summary.errors)[:MOST_ERRORS]],
         "errors_left_out": max(len(summary.errors) - MOST_ERRORS, 0),
         "objectives": [_objective(result) for result in summary.objectives],
         "findings": {kind: _box(kind, findings) for kind in KINDS},
@@ -150,7 +153,15 @@ def _written(value: Any, depth: int) -> Iterable[str]:
 
 
 def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ": "))
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ": "), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What is no JSON but a number all the same. Raises TypeError for everything else."""
+    found = plain_number(value)
+    if found is value:
+        raise TypeError(f"a {type(value).__name__} cannot stand in a result document")
+    return found
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -335,6 +346,7 @@ def _stage(stage: StageFigures) -> dict[str, Any]:
         "validity": stage.validity,
         "validity_reasons": [shown(reason) for reason in stage.validity_reasons],
         **_figures(stage.total),
+        "phases": closeup.phases_part(stage.total.parts),
     }
 
 
@@ -433,6 +445,62 @@ def endpoint_parts(summary: Summary, detailed: int | None = None) -> Iterator[di
         yield _endpoint(figures, standing, parts.get(figures.name, {}) if with_stages else {})
 
 
+def _detailed(summary: Summary, kept: Mapping[str, Sequence[closeup.Exchange]]) -> Iterator[dict[str, Any]]:
+    """The endpoints with a closer look at the worst of them."""
+    looked_at = [figures for figures, _ in worst_first(summary)]
+    for position, part in enumerate(endpoint_parts(summary, DETAILED_ENDPOINTS)):
+        figures = looked_at[position]
+        near = closeup.closeup_parts(figures) if position < DETAILED_ENDPOINTS else _NOTHING_NEAR
+        examples = closeup.examples_part(kept.get(figures.name, ())) if position < DETAILED_ENDPOINTS else []
+        yield {**part, **near, "examples": examples}
+
+
+_NOTHING_NEAR = {"phases": None, "heat": None, "spectrum": None}
+
+
+def transaction_parts(summary: Summary) -> list[dict[str, Any]]:
+    """The transactions, slowest p95 first, each with its stages; figures as of an endpoint."""
+    by_stage = {stage.index: stage for stage in summary.stages}
+    verdicts: dict[str, Slo | None] = {
+        figures.name: _worst(
+            [objective_word(result) for result in summary.objectives if result.objective.endpoint == figures.name]
+        )
+        for figures in summary.transactions
+    }
+
+    def slow(figures: EndpointFigures) -> tuple[float, str]:
+        quantiles = figures.response.quantiles
+        return -(quantiles[0.95].value or quantiles[0.5].value or 0.0), figures.name
+
+    return [
+        {
+            "name": shown(figures.name),
+            "slo": verdicts[figures.name],
+            **_figures(figures),
+            "heat": closeup.heat_part(figures.heat),
+            "spectrum": closeup.spectrum_part(figures.spectrum),
+            "stages": [
+                {
+                    "stage": index,
+                    "tally": _tally(part.tally),
+                    "throughput_per_s": _number(part.throughput_per_s),
+                    "goodput_per_s": _number(part.goodput_per_s),
+                    "error_ratio": _estimate(part.error_ratio, False),
+                    "response": _times(part.response, STAGE_QUANTILES),
+                }
+                for index, stage in by_stage.items()
+                for part in stage.transactions
+                if part.name == figures.name
+            ],
+        }
+        for figures in sorted(summary.transactions, key=slow)
+    ]
+
+
+def _worst(words: Sequence[Slo]) -> Slo | None:
+    return next((word for word in ("missed", "no data", "met") if word in words), None)
+
+
 def _endpoint(figures: EndpointFigures, standing: _Standing, stages: Mapping[int, EndpointFigures]) -> dict[str, Any]:
     return {
         "name": shown(figures.name),
@@ -449,6 +517,7 @@ def _endpoint(figures: EndpointFigures, standing: _Standing, stages: Mapping[int
                 "goodput_per_s": _number(part.goodput_per_s),
                 "error_ratio": _estimate(part.error_ratio, False),
                 "response": _times(part.response, STAGE_QUANTILES),
+                "phases": closeup.phases_part(part.parts),
             }
             for index, part in stages.items()
         ],
@@ -513,7 +582,7 @@ def _largest(errors: Sequence[ErrorGroup]) -> list[ErrorGroup]:
     )
 
 
-def _error(group: ErrorGroup) -> dict[str, Any]:
+def _error(group: ErrorGroup, exchanges: Sequence[closeup.Exchange]) -> dict[str, Any]:
     return {
         "endpoint": shown(group.endpoint),
         "outcome": group.outcome.word,
@@ -526,6 +595,7 @@ def _error(group: ErrorGroup) -> dict[str, Any]:
         "by_stage": [[stage, group.by_stage[stage]] for stage in sorted(group.by_stage)],
         "cluster_ns": group.cluster_ns,
         "cluster_share": _number(group.cluster_share),
+        "example": closeup.error_example(group, exchanges),
     }
 
 

@@ -1,24 +1,18 @@
 """What does the report look like in a browser?
 
-A document comes in, one self-contained HTML page leaves. It needs no network and no script: the Content-Security-Policy
-in it forbids everything but its own style sheet, known by its hash, and the plots are SVG made by `plots`. Its first
-screen, and its first sheet on paper, is the page; the plots over time and the details follow.
+A document comes in, one self-contained HTML page leaves (`webpage`), its plots SVG made by `plots` and `distributions`.
+Its first screen, and its first sheet on paper, is the page; the plots over time, each endpoint and the details follow.
 """
 
-import base64
-import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from surgeline import units
-from surgeline.report import cells, plots
-from surgeline.report.cells import Document
+from surgeline.report import cells, distributions, plots
+from surgeline.report.cells import Document, Node
 from surgeline.report.text import shown
+from surgeline.report.webpage import drawing, rendered
 
 _UNIT = re.compile(r"(?<=[\d≥≤±]) (?=(?:ns|µs|ms|s|min|h|B|kB|MB|GB|[kM]/s|%|users?|\d)(?![\w]))")
 """The space between a number and its unit, where a line must not end."""
@@ -30,82 +24,99 @@ def _joined(text: object) -> str:
     return re.sub("(?<=[A-Z]{3}) (?=/)", "\xa0", re.sub(" ([<>]) ", "\xa0\\1\xa0", whole))
 
 
-def _drawing(svg: str) -> Markup:
-    """A drawing of `plots`, which has escaped every text in it."""
-    return Markup(svg)  # noqa: S704 - made by plots, texts escaped there
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "joined": _joined,
+    "duration": units.format_duration,
+    "count": units.format_count,
+    "rate": units.format_rate,
+    "size": units.format_size,
+}
 
 
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("surgeline.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        shown=shown,
-        joined=_joined,
-        drawing=_drawing,
-        duration=units.format_duration,
-        count=units.format_count,
-        rate=units.format_rate,
-    )
-    environment.globals.update(cells=cells, columns=_columns, values=_values)
-    return environment
+class Closeup(NamedTuple):
+    """An endpoint seen closely: its part of the document, its anchor, drawings, findings, and its place by rank."""
 
-
-@lru_cache(maxsize=1)
-def _style() -> str:
-    loader = _environment().loader
-    assert loader is not None  # noqa: S101 - given above
-    source, _, _ = loader.get_source(_environment(), "report.css")
-    return source
+    part: Node
+    anchor: str
+    load: plots.Small | None
+    near: distributions.Near
+    bar: str
+    findings: tuple[tuple[str, Node], ...]
 
 
 def render(document: Document) -> str:
     """The report. The same document gives the same text."""
-    style = _style()
     load, over_time = plots.load_plot(document), plots.time_plots(document)
     # Without several loads the page shows how response time went, and without answers what went wrong.
     stand_in = next((plot for key in ("percentiles", "wrong") for plot in over_time if plot.key == key), None)
     hero = None if load is not None else stand_in
     endpoints = document["endpoints"]
     ranked = endpoints[: cells.MOST_ROWS]
-    drawn = (_drawing(strip) for strip in plots.strips(document, ranked))
-    text = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            document=document,
-            status=cells.status(document),
-            style=Markup(style),  # noqa: S704 - our own style sheet
-            csp=_csp(style),
-            density=_density(document),
-            load=load,
-            hero=hero,
-            plots=[plot for plot in over_time if plot is not hero],
-            smalls=plots.multiples(document),
-            strips=list(zip(ranked, drawn, strict=True)),
-            limits=[item for item in document["objectives"] if item["unit"] == "ns"],
-            more_endpoints=max(len(endpoints) - cells.MOST_ROWS, 0) + document["endpoints_left_out"],
-            endpoint_rows=_endpoint_rows(document),
-            timeline_head=_TIMELINE_HEAD,
-            timeline_rows=_timeline_rows(document["timeline"]),
-            small_head=("endpoint", *(stage["load"] for stage in document["stages"])),
-            small_rows=_small_rows(document),
-            any_finding=any(box["items"] for box in document["findings"].values()),
-            setup=list(_setup(document)),
-        )
+    strips = (drawing(strip) for strip in plots.strips(document, ranked))
+    closeups = list(_closeups(document))
+    shape = [distributions.heat_plot(document), distributions.spectrum_plot(document)]
+    return rendered(
+        "report.html",
+        "report.css",
+        {
+            "document": document,
+            "cells": cells,
+            "columns": _columns,
+            "values": _values,
+            "status": cells.status(document),
+            "density": _density(document),
+            "load": load,
+            "hero": hero,
+            "plots": [plot for plot in over_time if plot is not hero],
+            "shape": [plot for plot in shape if plot is not None],
+            "phases": distributions.phases_plot(document),
+            "phase_patterns": drawing(distributions.phase_patterns("ph")),
+            "phases_words": distributions.phases_words,
+            "closeups": closeups,
+            "anchors": {item.part["name"]: item.anchor for item in closeups},
+            "transactions": [
+                (part, distributions.near(document, part, number, "t"))
+                for number, part in enumerate(document["transactions"][:MOST_TRANSACTIONS])
+            ],
+            "spans": [drawing(distributions.span_strip(document, error)) for error in document["errors"]],
+            "strips": list(zip(ranked, strips, strict=True)),
+            "limits": [item for item in document["objectives"] if item["unit"] == "ns"],
+            "more_endpoints": max(len(endpoints) - cells.MOST_ROWS, 0) + document["endpoints_left_out"],
+            "endpoint_rows": _endpoint_rows,
+            "timeline_head": _TIMELINE_HEAD,
+            "timeline_rows": _timeline_rows(document["timeline"]),
+            "small_head": ("endpoint", *(stage["load"] for stage in document["stages"])),
+            "small_rows": list(_small_rows(document)),
+            "silent_stages": cells.silent_intervals(document["stages"]),
+            "silent_endpoints": cells.silent_intervals(ranked),
+            "any_finding": any(box["items"] for box in document["findings"].values()),
+            "setup": list(_setup(document)),
+        },
+        _FILTERS,
     )
-    return text.rstrip("\n") + "\n"
 
 
-def _csp(style: str) -> str:
-    """Nothing may be loaded, sent or run; of styles only this one, known by its hash."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+MOST_CLOSEUPS = 100
+"""Endpoints with a section of their own; of a hundred the report stays below two megabytes."""
+MOST_TRANSACTIONS = 20
+
+
+def _closeups(document: Document) -> Iterator[Closeup]:
+    smalls = {small.name: small for small in plots.multiples(document)}
+    said: dict[str, list[tuple[str, Node]]] = {}
+    for kind, _, mark, _ in cells.BOXES:
+        for item in document["findings"][kind]["items"]:
+            if item["endpoint"] is not None:
+                said.setdefault(item["endpoint"], []).append((mark, item))
+    for number, part in enumerate(document["endpoints"][:MOST_CLOSEUPS]):
+        yield Closeup(
+            part,
+            f"e{number + 1}",
+            smalls.get(shown(part["name"], 100)),
+            distributions.near(document, part, number),
+            distributions.phase_bar(part),
+            tuple(said.get(part["name"], ())),
+        )
 
 
 # --- the first sheet -------------------------------------------------------------------------------------------------
@@ -149,6 +160,8 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
         if good or item["level"] != "good"
     )
     rows = min(len(document["endpoints"]), cells.MOST_ROWS)
+    if document["transactions"]:
+        rows += 1 + min(len(document["transactions"]), cells.MOST_TOGETHER)
     head = 93 + 26 * lines(document["verdict"]["sentence"], 62)
     return round(head + 254 + max(boxes) + 50 + 20.3 * rows + 35 + max(trust, 105))
 
@@ -171,14 +184,16 @@ def _timeline_rows(timeline: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _endpoint_rows(document: Document) -> Iterator[tuple[str, ...]]:
+def _endpoint_rows(document: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
     for endpoint in document["endpoints"]:
         response = endpoint["response"]
         yield (
             shown(endpoint["name"]),
-            units.format_count(endpoint["tally"]["due"]),
-            *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
-            cells.errors(endpoint),
+            (
+                units.format_count(endpoint["tally"]["due"]),
+                *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
+                cells.errors(endpoint),
+            ),
         )
 
 

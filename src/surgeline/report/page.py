@@ -89,6 +89,9 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
         yield "## Endpoints, worst first"
         yield ""
         yield from _endpoints(document)
+    if document["transactions"]:
+        yield ""
+        yield from _transactions(document)
     yield ""
     yield "## How far to trust it"
     yield ""
@@ -152,6 +155,29 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
     left_out = len(document["stages"]) - len(chosen)
     head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages left out)"
     yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
+
+
+def _transactions(document: Document) -> Iterator[str]:
+    """What steps took together, one line each, slowest first."""
+
+    def row(part: Node) -> tuple[str, ...]:
+        response = part["response"]
+        p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
+        return (
+            f"{cells.mark(part['slo'])} {escaped(shown(part['name'], LONGEST_NAME))}".strip(),
+            units.format_count(part["tally"]["due"]),
+            cells.duration(response["p50"]),
+            f"{p95} [{around}]" if around else p95,
+            cells.duration(response["p99"]),
+            cells.errors(part),
+        )
+
+    parts = document["transactions"]
+    head = ("Transaction, timed as a whole", "due", "p50", "p95 [95 % CI]", "p99", "errors")
+    yield from _table(head, "lrrrrr", map(row, parts[: cells.MOST_TOGETHER]))
+    if len(parts) > cells.MOST_TOGETHER:
+        yield ""
+        yield f"+{len(parts) - cells.MOST_TOGETHER} more in transactions.csv"
 
 
 def _endpoints(document: Document) -> Iterator[str]:

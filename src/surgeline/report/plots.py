@@ -24,7 +24,7 @@ WIDE, NARROW, PAPER = 912, 358, 840
 
 PERCENTILES = ("p50", "p95", "p99")
 
-MOST_MULTIPLES = 12
+MOST_MULTIPLES = 100
 """Endpoints that have a small plot of their own."""
 
 SMALL_PERCENTILES = ("p50", "p95")
@@ -52,7 +52,7 @@ class Plot(NamedTuple):
 # --- what plots have in common ---------------------------------------------------------------------------------------
 
 
-def _duration_limits(document: Document, endpoint: str | None = None) -> list[tuple[str, float]]:
+def duration_limits(document: Document, endpoint: str | None = None) -> list[tuple[str, float]]:
     """The limits on percentiles that hold for everything, and for one endpoint if that is asked: name, ns."""
     return [
         (item["text"] if item["endpoint"] is None else item["text"].rpartition(": ")[2], float(item["limit"]))
@@ -61,7 +61,7 @@ def _duration_limits(document: Document, endpoint: str | None = None) -> list[tu
     ]
 
 
-def _clock(second: float) -> str:
+def clock(second: float) -> str:
     """`45 s`, `2:30`, `1:05:00`."""
     whole = round(second)
     if whole < 60:
@@ -78,7 +78,7 @@ def _time_ticks(end: float, most: int) -> list[float]:
     return [0.0]
 
 
-def _stage_bands(canvas: svg.Canvas, document: Document, x: svg.Scale, labels: bool = True) -> None:
+def stage_bands(canvas: svg.Canvas, document: Document, x: svg.Scale, labels: bool = True) -> None:
     """Each second stage a shade darker, an invalid one hatched, its load written at the top where there is room."""
     reached = -math.inf
     for number, stage in enumerate(document["stages"]):
@@ -100,12 +100,13 @@ def _stage_bands(canvas: svg.Canvas, document: Document, x: svg.Scale, labels: b
                 break
 
 
-def _time_axis(canvas: svg.Canvas, x: svg.Scale) -> None:
+def time_axis(canvas: svg.Canvas, x: svg.Scale) -> None:
+    """Moments of the run under the plot."""
     for tick in _time_ticks(x.high, 10 if (canvas.width == WIDE) else 5):
         at = x(tick)
         canvas.add(
             svg.line(at, canvas.y0, at, canvas.y0 + 4, "axis"),
-            svg.text(at, canvas.y0 + 18, _clock(tick), "tick", "middle"),
+            svg.text(at, canvas.y0 + 18, clock(tick), "tick", "middle"),
         )
     canvas.add(svg.line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis"))
 
@@ -176,7 +177,7 @@ def load_plot(document: Document) -> Plot | None:
     closed = loads[0].stage["model"] == "closed"
     unit = "active users" if closed else "requests due per second"
     log = ", on a log scale" if _load_scale(loads, 0, 1).log else ""
-    note = f"Each point is one stage; bars are 95 % intervals. Load in {unit}{log}."
+    note = f"Each point is one stage; {_bars(loads)}. Load in {unit}{log}."
     title = "Response time against load"
     described = "; ".join(
         f"{item.stage['load']}: p95 {cells.duration(item.stage['response']['p95'])}, "
@@ -187,13 +188,25 @@ def load_plot(document: Document) -> Plot | None:
     return Plot("load", title, note, wide, narrow, _draw_load(document, loads, PAPER, title, described))
 
 
+def _bars(loads: Sequence[_Load]) -> str:
+    """What the bars are, and why where some have none."""
+    # The median is known where anything is, so it tells whether a stage was long enough.
+    silent = [item.stage for item in loads if cells.no_interval(item.stage["response"]["p50"])]
+    if not silent:
+        return "bars are 95 % intervals"
+    why = cells.no_interval(silent[0]["response"]["p50"])
+    if len(silent) == len(loads):
+        return f"no 95 % intervals: {why}"
+    return f"bars are 95 % intervals, {len(silent)} of {len(loads)} stages have none ({why})"
+
+
 def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: str, described: str) -> str:
     is_wide = width != NARROW
     height, lower = {WIDE: (392, 84), NARROW: (400, 74), PAPER: (268, 46)}[width]
     canvas = svg.Canvas(f"load-{width}", width, height, 58, 104 if is_wide else 52, 22, lower + 70)
     inset = 26 if is_wide else 16
     x = _load_scale(loads, canvas.x0 + inset, canvas.x1 - inset)
-    limits = _duration_limits(document)
+    limits = duration_limits(document)
     low, high = svg.log_range(
         [
             *(
@@ -364,7 +377,7 @@ def _time_canvas(
     )
     _, end = _seconds(document)
     x = svg.Scale(0, end, canvas.x0, canvas.x1)
-    _stage_bands(canvas, document, x, labels)
+    stage_bands(canvas, document, x, labels)
     return canvas, x
 
 
@@ -391,7 +404,7 @@ def _throughput(document: Document) -> Plot:
                 continue
             canvas.add(svg.path([(x(t), y(v)) for t, v in zip(middles, values, strict=True)], f"line {classes}"))
             labels.append((y(values[-1]), name, classes))
-        _time_axis(canvas, x)
+        time_axis(canvas, x)
         _end_labels(canvas, labels)
         return canvas.done(_size(width), title, described)
 
@@ -438,7 +451,7 @@ def _users(document: Document) -> Plot | None:
             points = [(x(t), None if v is None else y(v)) for t, v in zip(middles, values, strict=True)]
             canvas.add(svg.path(points, f"line {classes}"))
             labels.append(([place for _, place in points if place is not None][-1], name, classes))
-        _time_axis(canvas, x)
+        time_axis(canvas, x)
         _end_labels(canvas, labels)
         return canvas.done(_size(width), title, described)
 
@@ -452,11 +465,11 @@ def _percentiles(document: Document) -> Plot | None:
     known = [value for values in series.values() for value in values if value]
     if not known:
         return None
-    limits = _duration_limits(document)
+    limits = duration_limits(document)
     low, high = svg.log_range([*known, *(limit for _, limit in limits)])
     title = "Response time over time"
     width = timeline["bucket_s"]
-    each = "due in each second" if width == 1 else f"in the worst second of each {_clock(width)}"
+    each = "due in each second" if width == 1 else f"in the worst second of each {clock(width)}"
     note = f"p50, p95 and p99 of the right answers {each}; log scale."
     described = (
         f"p95 between {units.format_duration(min(v for v in series['p95'] if v))} and " if any(series["p95"]) else ""
@@ -478,7 +491,7 @@ def _percentiles(document: Document) -> Plot | None:
                 labels.append((ends[-1], name, name))
         labels += _limit_labels(limits, y, width == WIDE)
         _stall_marks(canvas, document, x, end)
-        _time_axis(canvas, x)
+        time_axis(canvas, x)
         _end_labels(canvas, labels)
         return canvas.done(_size(width), title, described)
 
@@ -528,13 +541,13 @@ def _wrong(document: Document) -> Plot | None:
                 if count:
                     rate = count / per
                     fill = f"url(#{prefix}-{name})" if name in ("error", "timeout") else ""
-                    tip = f"{_clock(timeline['second'][i])}: {plural(count, names[name].removesuffix('s'))}"
+                    tip = f"{clock(timeline['second'][i])}: {plural(count, names[name].removesuffix('s'))}"
                     spot = x(middle) - bar / 2
                     canvas.add(
                         svg.rect(spot, y(floor + rate), bar, y(floor) - y(floor + rate), f"stack {name}", tip, fill)
                     )
                     floor += rate
-        _time_axis(canvas, x)
+        time_axis(canvas, x)
         _swatches(canvas, [(names[name], name, prefix) for name in kinds])
         return canvas.done(_size(width), title, note, _patterns(prefix))
 
@@ -592,7 +605,7 @@ def _small(document: Document, endpoint: Node, loads: Sequence[_Load], low: floa
     for tick in svg.log_ticks(low, high, 4):
         canvas.add(svg.line(canvas.x0, y(tick), canvas.x1, y(tick), "grid"))
         canvas.add(svg.text(canvas.x0 - 5, y(tick) + 3.5, units.format_duration(tick), "tick small", "end"))
-    for _, limit in _duration_limits(document, endpoint["name"]):
+    for _, limit in duration_limits(document, endpoint["name"]):
         if low <= limit <= high:
             canvas.add(svg.line(canvas.x0, y(limit), canvas.x1, y(limit), "limit"))
     parts = {part["stage"]: part for part in endpoint["stages"]}
@@ -615,7 +628,12 @@ def _small(document: Document, endpoint: Node, loads: Sequence[_Load], low: floa
     canvas.add(svg.text((canvas.x0 + canvas.x1) / 2, canvas.y0 + 14, unit, "tick small", "middle"))
     canvas.add(svg.line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis"))
     p95 = endpoint["response"]["p95"]
-    note = f"p95 {cells.duration(p95)}" if p95["value"] is not None else f"no p95: {p95['why_not']}"
+    silent = [part["response"]["p95"] for _, _, part in held if part["response"]["p95"]["value"] is None]
+    note = ""
+    if silent and len(silent) == len(held):
+        note = f"no p95 at any load: at best {max(silent, key=lambda part: part['n'])['why_not']}"
+    elif p95["value"] is None:
+        note = f"no p95: {p95['why_not']}"
     described = "; ".join(
         f"{stage['load']}: p50 {cells.duration(part['response']['p50'])}, p95 {cells.duration(part['response']['p95'])}"
         for _, stage, part in held
@@ -634,12 +652,12 @@ def _place(scale: svg.Scale, value: float | None) -> float | None:
 def strips(document: Document, endpoints: Sequence[Node]) -> Iterator[str]:
     """For each endpoint a strip on one log scale: p50, p95 with its interval, p99, and the limit."""
     parts = [endpoint["response"] for endpoint in endpoints]
-    limits = _duration_limits(document)
+    limits = duration_limits(document)
     values = [part[name][key] for part in parts for name in PERCENTILES for key in ("value", "low", "high")]
     low, high = svg.log_range([*values, *(limit for _, limit in limits)])
     x = svg.Scale(low, high, 4, 146, True)
     for endpoint, part in zip(endpoints, parts, strict=True):
-        yield _strip(endpoint, part, x, [limit for _, limit in _duration_limits(document, endpoint["name"])])
+        yield _strip(endpoint, part, x, [limit for _, limit in duration_limits(document, endpoint["name"])])
 
 
 def _strip(endpoint: Node, response: Node, x: svg.Scale, limits: Sequence[float]) -> str:

@@ -85,6 +85,61 @@ _FIGURES: Part = {
     "failed_response": _ref("times", "Response times of failures, errors and timeouts."),
 }
 
+_PHASES = _object(
+    {
+        "count": _with(_COUNT, "Right answers whose phases are known."),
+        "fresh": _with(_COUNT, "Those of them that opened a connection."),
+        "queue_ns": _with(_NS, "From due to actual start."),
+        **{f"{name}_ns": _NS for name in ("dns", "connect", "tls", "send", "wait", "receive")},
+    },
+    "Means over all of them; together the mean response time, less what no phase covers.",
+)
+_HEAT = _object(
+    {
+        "begin_s": _with({"type": "integer"}, "Where the first column begins, seconds since the run's start."),
+        "width_s": _with({"type": "integer", "minimum": 1}, "Seconds in a column."),
+        "lowest": _with({"type": "integer"}, "The lowest row begins at 10^(lowest / 6) ns, each higher one a row on."),
+        "counts": _list(_list(_COUNT), "Rows from the fastest up, in each a count for each column."),
+        "bad": _list(_COUNT, "What went wrong in each column; it stands in no row."),
+    },
+    "Right answers by the second in which they were due and by response time.",
+)
+_SPECTRUM = _object(
+    {
+        "quantiles": _list(_NUMBER, "Ascending; the last leaves at least one request beyond."),
+        "response_ns": _list(_NS),
+        "service_ns": _list(_NS),
+        "sure_to": _with(_RATIO_NULL, "The greatest quantile that so many requests carry; null: none."),
+    },
+    "Times at ever rarer ranks.",
+)
+_NEAR: Part = {
+    "phases": _or_null(_ref("phases", "null where rows were not looked at, or the engine knows no phases.")),
+    "heat": _or_null(_ref("heat", "null where nothing was answered right, or beyond the 100 worst endpoints.")),
+    "spectrum": _or_null(_ref("spectrum", "null as heat is.")),
+}
+_EXAMPLE = _object(
+    {
+        "why": {"enum": ["slowest", "failed"]},
+        "at_ns": _NS_NULL,
+        "response_ns": _NS_NULL,
+        "method": _TEXT,
+        "url": _TEXT,
+        "error": _TEXT_NULL,
+        "status": {"type": ["integer", "null"]},
+        "headers": _list({"type": "array", "prefixItems": [_TEXT, _TEXT], "items": False}, "Some of the answer's."),
+        "body_bytes": {"type": ["integer", "null"]},
+        "body": _with(_TEXT_NULL, "The beginning of a failure's body, secrets taken out; null: none, or no text."),
+    },
+    "A whole exchange, bounded.",
+)
+_IN_STAGE: Part = {
+    "stage": _STAGE,
+    **{key: _FIGURES[key] for key in ("tally", "throughput_per_s", "goodput_per_s")},
+    "error_ratio": _ref("ratio"),
+    "response": _ref("times"),
+}
+
 _FINDING = _object(
     {
         "id": _TEXT,
@@ -180,9 +235,10 @@ SCHEMA: Part = {
                     "broken": _with(_TEXT_NULL, "The objective that gave way first."),
                 }
             ),
-            "totals": _object(_FIGURES),
+            "totals": _object({**_FIGURES, **_NEAR}),
             "endpoints": _list(_ref("endpoint"), "Worst first."),
             "endpoints_left_out": _COUNT,
+            "transactions": _list(_ref("transaction"), "Steps timed as a whole, slowest first."),
             "stages": _list(_ref("stage"), "In order of time."),
             "capacity": _or_null(_ref("capacity", "null where capacity was not searched.")),
             "limit": _or_null(_ref("limit", "null where no limit was met.")),
@@ -244,19 +300,26 @@ SCHEMA: Part = {
                 "breaks_stage": _with(_STAGE_NULL, "The lowest load at which it missed one."),
                 "share_of_time": _with(_RATIO_NULL, "Its part of all response time of right answers."),
                 **_FIGURES,
-                "stages": _list(
-                    _object(
-                        {
-                            "stage": _STAGE,
-                            **{key: _FIGURES[key] for key in ("tally", "throughput_per_s", "goodput_per_s")},
-                            "error_ratio": _ref("ratio"),
-                            "response": _ref("times"),
-                        }
-                    ),
-                    "Empty beyond the 40 worst endpoints.",
-                ),
+                **_NEAR,
+                "examples": _list(_ref("example"), "The slowest right answer, and the first failure that was kept."),
+                "stages": _list(_object({**_IN_STAGE, "phases": _NEAR["phases"]}), "Empty beyond the 100 worst."),
             }
         ),
+        "transaction": _object(
+            {
+                "name": _TEXT,
+                "slo": _with(_SLO_NULL, "Against the objectives that name it."),
+                **_FIGURES,
+                "heat": _NEAR["heat"],
+                "spectrum": _NEAR["spectrum"],
+                "stages": _list(_object(_IN_STAGE)),
+            },
+            "Steps timed together, think times left out. Its requests are counted under their endpoints.",
+        ),
+        "phases": _PHASES,
+        "heat": _HEAT,
+        "spectrum": _SPECTRUM,
+        "example": _EXAMPLE,
         "stage": _object(
             {
                 "index": _COUNT,
@@ -280,6 +343,7 @@ SCHEMA: Part = {
                 "validity": _VALIDITY,
                 "validity_reasons": _list(_TEXT),
                 **_FIGURES,
+                "phases": _NEAR["phases"],
             }
         ),
         "capacity": _object(
@@ -378,6 +442,7 @@ SCHEMA: Part = {
                 "by_stage": _list(_list({"type": "integer"}), "Pairs of stage and count."),
                 "cluster_ns": _with(_NS_NULL, "The service time around which most of them lie."),
                 "cluster_share": _RATIO_NULL,
+                "example": _or_null(_ref("example", "null where none of them was kept.")),
             }
         ),
         "objective": _object(

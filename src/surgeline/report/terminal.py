@@ -65,9 +65,9 @@ class Pen:
         return f"\x1b[{codes}m{text}\x1b[0m" if self._colour and codes and text else text
 
 
-def render(document: Document, colour: bool = False, ascii: bool = False, width: int = WIDTH) -> str:
-    """What `surgeline run` prints on stdout at the end."""
-    return joined(_run(document, Pen(colour), max(width, 40)), ascii)
+def render(document: Document, colour: bool = False, ascii: bool = False, width: int = WIDTH, cut: bool = True) -> str:
+    """What `surgeline run` prints on stdout at the end. Without `cut` names stay whole, whatever the width."""
+    return joined(_run(document, Pen(colour), max(width, 40), cut), ascii)
 
 
 def joined(lines: Iterable[str], ascii: bool) -> str:
@@ -76,7 +76,7 @@ def joined(lines: Iterable[str], ascii: bool) -> str:
     return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii") if ascii else text
 
 
-def _run(document: Document, pen: Pen, width: int) -> Iterator[str]:
+def _run(document: Document, pen: Pen, width: int, cut: bool) -> Iterator[str]:
     status = cells.status(document)
     yield from filled(
         shown(document["verdict"]["sentence"], 400),
@@ -98,7 +98,11 @@ def _run(document: Document, pen: Pen, width: int) -> Iterator[str]:
     if document["endpoints"]:
         yield ""
         yield pen("Endpoints, worst first", "bold")
-        yield from _endpoints(document, pen, width)
+        yield from _endpoints(document, pen, width if cut else UNCUT)
+    if document["transactions"]:
+        yield ""
+        yield pen("Transactions, each timed as a whole", "bold")
+        yield from _transactions(document, pen, width if cut else UNCUT)
     yield ""
     yield pen("How far to trust it", "bold")
     tones = {"good": "good", "note": "plain", "warning": "warn"}
@@ -163,6 +167,28 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
         yield f"    +{more} more in endpoints.csv"
 
 
+def _transactions(document: Document, pen: Pen, width: int) -> Iterator[str]:
+    rows = [
+        (
+            cells.mark(part["slo"]),
+            shown(part["name"]),
+            units.format_count(part["tally"]["due"]),
+            *(cells.duration(part["response"][name]) for name in ("p50", "p95", "p99")),
+            cells.errors(part),
+        )
+        for part in document["transactions"][: cells.MOST_TOGETHER]
+    ]
+    head = ("", "transaction", "due", "p50", "p95", "p99", "errors")
+    for number, line in enumerate(table(head, "llrrrrr", rows, width - 2, shrink=1)):
+        yield "  " + (pen(line, "dim") if number == 0 else line)
+    if len(document["transactions"]) > len(rows):
+        yield f"    +{len(document['transactions']) - len(rows)} more in transactions.csv"
+
+
+UNCUT = 100_000
+"""A width that no table passes: what a file or a pipe gets has whole names in it."""
+
+
 def table(
     head: Sequence[str], align: str, rows: Sequence[Sequence[str]], width: int = WIDTH, shrink: int | None = None
 ) -> Iterator[str]:
@@ -183,7 +209,11 @@ def table(
 
 
 def render_runs(
-    entries: Iterable[Mapping[str, Any]], colour: bool = False, ascii: bool = False, width: int = WIDTH
+    entries: Iterable[Mapping[str, Any]],
+    colour: bool = False,
+    ascii: bool = False,
+    width: int = WIDTH,
+    cut: bool = True,
 ) -> str:
     """What `surgeline runs list` prints: one line a run, in the order they come.
 
@@ -210,5 +240,5 @@ def render_runs(
     if not listed:
         return joined(["No runs here yet. Make one:  surgeline demo"], ascii)
     head = ("", "run", "started (UTC)", "engine", "state", "baseline", "verdict")
-    lines = table(head, "lllllll", listed, width, shrink=6)
+    lines = table(head, "lllllll", listed, width if cut else UNCUT, shrink=6)
     return joined((pen(line, "dim") if number == 0 else line for number, line in enumerate(lines)), ascii)

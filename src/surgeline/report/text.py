@@ -47,12 +47,20 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def plain_number(value: Any) -> Any:
+    """A number of an array library as Python's own, which is what JSON takes; everything else as it is."""
+    if type(value).__module__ != "numpy" or not hasattr(value, "item") or getattr(value, "shape", None) != ():
+        return value
+    return value.item()
+
+
 def bounded(value: Any, depth: int = 6, items: int = 50) -> Any:
     """`value` as JSON data that is safe to show: texts through `shown`, containers cut at `items` and `depth`.
 
     What is neither None, a truth value, a number, a text, a mapping nor a sequence becomes its text. A number that JSON
     cannot hold (infinite, not a number) becomes None.
     """
+    value = plain_number(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

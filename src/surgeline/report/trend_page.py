@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from surgeline import units
 from surgeline.analysis.trend import CAPACITY, Point, Trend
 from surgeline.report import svg
-from surgeline.report.terminal import WIDTH, Pen, filled, joined, table
+from surgeline.report.terminal import UNCUT, WIDTH, Pen, filled, joined, table
 from surgeline.report.text import plural, shown
 
 BAR = 30
@@ -19,12 +19,12 @@ STYLE = (
 )
 
 
-def render(trend: Trend, colour: bool = False, ascii: bool = False, width: int = WIDTH) -> str:
-    """What `surgeline trend` prints."""
-    return joined(_lines(trend, Pen(colour), width), ascii)
+def render(trend: Trend, colour: bool = False, ascii: bool = False, width: int = WIDTH, cut: bool = True) -> str:
+    """What `surgeline trend` prints. Without `cut` names stay whole, whatever the width."""
+    return joined(_lines(trend, Pen(colour), width, cut), ascii)
 
 
-def _lines(trend: Trend, pen: Pen, width: int) -> Iterator[str]:
+def _lines(trend: Trend, pen: Pen, width: int, cut: bool) -> Iterator[str]:
     name = f"{trend.metric} of {shown(trend.endpoint)}"
     if not trend.steps:
         yield f"No run of this plan has a {name}."
@@ -61,7 +61,7 @@ def _lines(trend: Trend, pen: Pen, width: int) -> Iterator[str]:
         )
     if rows:
         head = ("", "run", "started (UTC)", "commit", trend.metric, "", "change")
-        for number, line in enumerate(table(head, "llllrll", rows, width, shrink=1)):
+        for number, line in enumerate(table(head, "llllrll", rows, width if cut else UNCUT, shrink=1)):
             yield "  " + pen(line, "dim" if number == 0 else "")
     for why, count in trend.left_out:
         yield f"  ~ {plural(count, 'run')} left out: {why}"
