@@ -125,7 +125,7 @@ def read_elsewhere(path: Path | str) -> Elsewhere:
         )
     if text[0] in "[{":
         return _json_form(where, first, text)
-    for form in (_locust_stats, _locust_requests, _jmeter, _k6_csv, _oha_csv, _hey, _vegeta_csv, _jmeter_bare):
+    for form in (_locust_stats, _locust_requests, _jmeter, _k6_csv, _OHA.read, _HEY.read, _vegeta_csv, _jmeter_bare):
         found = form(where, first)
         if found is not None:
             return found
@@ -725,36 +725,75 @@ _ONE = "the request"
 """What the only endpoint of oha and hey is called: their files do not say."""
 
 
-def _oha_csv(where: Path, first: str) -> Elsewhere | None:
-    if not first.startswith("request-start,DNS,DNS+dialup,Response-delay,request-duration"):
-        return None
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A tool's CSV with a line for each request of the only endpoint: what its first line begins with, its columns.
 
-    def make(line: Mapping[str, str]) -> Request:
-        status = _whole(line["status"])
+    Times are seconds; `size` is the column of the answer's bytes, None where there is none.
+    """
+
+    tool: str
+    head: str
+    start: str
+    took: str
+    status: str
+    size: str | None
+    dated: bool
+    """Whether every line has its start; else a missing one is the file's."""
+    cannot: tuple[str, ...]
+
+    def read(self, where: Path, first: str) -> Elsewhere | None:
+        """The file, where its first line is this tool's."""
+        if not first.startswith(self.head):
+            return None
+        return Elsewhere(self.tool, "CSV", self.cannot, lambda: _each(where, None, self._request))
+
+    def _request(self, line: Mapping[str, str]) -> Request:
+        status = _whole(line[self.status])
         outcome = _outcome(status, "")
         return Request(
             _ONE,
             "",
             "",
-            _ns(line["request-start"], NS_PER_S),
-            _ns(line["request-duration"], NS_PER_S),
+            _ns(line[self.start] if self.dated else line.get(self.start) or 0.0, NS_PER_S),
+            _ns(line[self.took], NS_PER_S),
             status,
             outcome,
             _said(status, "", outcome),
             0,
-            _whole(line["bytes"]),
+            0 if self.size is None else _whole(line[self.size]),
             _ns(line["DNS+dialup"], NS_PER_S),
             _ns(line["Response-delay"], NS_PER_S),
         )
 
-    cannot = (
-        _DUE,
-        _MACHINE,
-        _PLAN,
-        "what was asked for",
+
+_OHA = _Flat(
+    tool="oha",
+    head="request-start,DNS,DNS+dialup,Response-delay,request-duration",
+    start="request-start",
+    took="request-duration",
+    status="status",
+    size="bytes",
+    dated=True,
+    cannot=(
+        *(_DUE, _MACHINE, _PLAN, "what was asked for"),
         "which requests failed without an answer: oha leaves them out",
-    )
-    return Elsewhere("oha", "CSV", cannot, lambda: _each(where, None, make))
+    ),
+)
+_HEY = _Flat(
+    tool="hey",
+    head="response-time,DNS+dialup,DNS,Request-write,Response-delay,Response-read,status-code",
+    start="offset",
+    took="response-time",
+    status="status-code",
+    size=None,
+    dated=False,
+    cannot=(
+        *(_DUE, _MACHINE, _PLAN, "what was asked for"),
+        "which requests failed without an answer: hey leaves them out",
+        "times to less than a tenth of a millisecond",
+    ),
+)
 
 
 def _oha_json(where: Path, document: Mapping[str, Any]) -> Elsewhere:
@@ -787,36 +826,6 @@ def _oha_json(where: Path, document: Mapping[str, Any]) -> Elsewhere:
         ) from error
     cannot = (_DUE, _MACHINE, _PLAN, _TIMELINE, _SPLIT, "what was asked for", "any percentile but those it holds")
     return Elsewhere("oha", "JSON", cannot, totals=(total,), duration_ns=max(duration, 1))
-
-
-def _hey(where: Path, first: str) -> Elsewhere | None:
-    if not first.startswith("response-time,DNS+dialup,DNS,Request-write,Response-delay,Response-read,status-code"):
-        return None
-
-    def make(line: Mapping[str, str]) -> Request:
-        status = _whole(line["status-code"])
-        outcome = _outcome(status, "")
-        return Request(
-            _ONE,
-            "",
-            "",
-            _ns(line.get("offset") or 0.0, NS_PER_S),
-            _ns(line["response-time"], NS_PER_S),
-            status,
-            outcome,
-            _said(status, "", outcome),
-            0,
-            0,
-            _ns(line["DNS+dialup"], NS_PER_S),
-            _ns(line["Response-delay"], NS_PER_S),
-        )
-
-    cannot = (
-        *(_DUE, _MACHINE, _PLAN, "what was asked for"),
-        "which requests failed without an answer: hey leaves them out",
-        "times to less than a tenth of a millisecond",
-    )
-    return Elsewhere("hey", "CSV", cannot, lambda: _each(where, None, make))
 
 
 # --- JSON, told apart ------------------------------------------------------------------------------------------------
