@@ -586,18 +586,22 @@ def _unlike(base: Sequence[RunFigures], candidate: Sequence[RunFigures]) -> tupl
     shared = {run.key for run in base} & {run.key for run in candidate}
     if shared and _design(base, candidate) != "same":
         found.append(f"{len(shared)} of the runs are on both sides")
-    if any(run.subject != first.subject for run in runs):
+    other = next((run for run in runs if run.subject != first.subject), None)
+    if other is not None and all(run.requests and run.requests == first.requests for run in runs):
+        # The plan's load is part of what it tests; that alone differs.
+        found.append(f"the plan is the same, its load is not: {first.load} and {other.load}"[:300])
+    elif other is not None:
         found.append("they did not test the same plan or script")
     searches = [run.searched for run in runs]
     if any(searches) and not all(searches):
         found.append("only one of them is a search for capacity")
     elif all(searches):
         found += _unlike_searches(runs)
-    elif any(_load(run) != _load(first) for run in runs):
+    elif any(_load(run) != _load(first) for run in runs) and not any("its load is not" in why for why in found):
         found.append("their loads differ")
-    other = next((run for run in runs if run.meta.get("engine") != first.meta.get("engine")), None)
-    if other is not None:
-        found.append(f"one was sent by {first.meta.get('engine')}, the other by {other.meta.get('engine')}")
+    sender = next((run for run in runs if run.meta.get("engine") != first.meta.get("engine")), None)
+    if sender is not None:
+        found.append(f"one was sent by {first.meta.get('engine')}, the other by {sender.meta.get('engine')}")
     if any(run.response_is_service != first.response_is_service for run in runs):
         found.append("only one of them counts from when requests were due")
     machines = [machine_of(run.meta) for run in runs]
@@ -696,7 +700,9 @@ def _differences(base: Sequence[RunFigures], candidate: Sequence[RunFigures]) ->
         for clause in dict.fromkeys(clause for run in side for clause in run.unsupported):
             found.append(f"the {word} is imported and cannot say {clause}")
     rates = [_rate(side) for side in (base, candidate)]
-    if rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > 0.01 and base[0].model != "open":
+    runs = (*base, *candidate)
+    users = all(run.model == "closed" for run in runs) and all(_load(run) == _load(base[0]) for run in runs)
+    if users and rates[0] and rates[1] and abs(rates[1] / rates[0] - 1.0) > 0.01:
         found.append(
             f"the same users brought {units.format_rate(rates[0])} and {units.format_rate(rates[1])}: a faster server "
             "is asked more"

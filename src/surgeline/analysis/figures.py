@@ -148,6 +148,11 @@ class RunFigures:
         return ""
 
     @property
+    def requests(self) -> str:
+        """What two runs share that send the same requests, under whatever load; "" where it is not known."""
+        return str(_mapping(self.meta.get("subject")).get("requests") or "")
+
+    @property
     def unsupported(self) -> tuple[str, ...]:
         """What an imported run cannot carry."""
         return tuple(str(item) for item in _mapping(self.meta.get("imported")).get("cannot") or ())
@@ -405,6 +410,7 @@ def meta_of(run: Mapping[str, Any]) -> dict[str, Any]:
         kept["subject"]["hash"] = plan.get("hash") or subject.get("hash")
         if plan.get("scenarios"):
             kept["subject"]["like"] = _likeness(plan)
+            kept["subject"]["requests"] = _likeness({**plan, "workload": None})
     kept["target"] = settings.get("target") or _mapping(plan).get("target")
     kept["workers"] = settings.get("workers")
     kept["seed"] = settings.get("seed")

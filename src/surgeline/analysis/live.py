@@ -25,7 +25,7 @@ GONE_S = 3
 GONE_FEWEST = 3
 BAD_OUTCOMES = (Outcome.FAILURE, Outcome.ERROR, Outcome.TIMEOUT, Outcome.NOT_SENT)
 
-Word = Literal["WARMING", "HOLDING", "DEGRADING", "SATURATED", "FAILING", "INVALID"]
+Word = Literal["WARMING", "HOLDING", "DEGRADING", "SATURATED", "FAILING", "LATE NOW"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,14 +385,14 @@ class Live:
             server += f", {units.format_size(round(health.server_rss_bytes))}"
         if not parts:
             return f"generator: no reading yet{server}"
-        return f"generator {'at its limit' if self._invalid() else 'ok'}: {', '.join(parts)}{server}"
+        return f"generator {'at its limit now' if self._late() else 'ok'}: {', '.join(parts)}{server}"
 
     def word(self) -> Word:
         """The state of the run in one word; thin, for a glance: the page after the run judges carefully."""
         judged, bad = self.recent_bad()
         stage = self.stage_times()
-        if self._invalid():
-            return "INVALID"
+        if self._late():
+            return "LATE NOW"
         if judged >= ABORT_FEWEST and bad > 0.05 * judged:
             return "FAILING"
         if stage.n < 30 or self.now_ns - self._begin_ns < 2 * units.NS_PER_S:
@@ -407,7 +407,10 @@ class Live:
             return "DEGRADING"
         return "HOLDING"
 
-    def _invalid(self) -> bool:
+    def _late(self) -> bool:
+        """Whether the generator is behind at this moment: by the newest readings alone, while a stage is judged as a
+        whole when it is over.
+        """
         health = self.health
         threads = int((self.run.get("settings") or {}).get("workers") or 1) if self.run.get("engine") == "native" else 1
         if health.cpu_ratio is not None and health.cpu_ratio / max(threads, 1) > 0.95:

@@ -84,7 +84,9 @@ def conclude(
         click.echo(dump(document), nl=False)
     else:
         plain = ascii_only or not style.takes_unicode(sys.stdout)
-        text = comparison_text.render(document, style.takes_colour(sys.stdout), plain, all_rows=all_rows)
+        text = comparison_text.render(
+            document, style.takes_colour(sys.stdout), plain, all_rows=all_rows, cut=sys.stdout.isatty()
+        )
         click.echo(text, color=True, nl=False)
     if not found.comparable:
         return EXIT_INVALID

@@ -88,7 +88,8 @@ def gate(
         click.echo(dump(document), nl=False)
     else:
         plain = ascii_only or not style.takes_unicode(sys.stdout)
-        click.echo(comparison_text.render(document, style.takes_colour(sys.stdout), plain), color=True, nl=False)
+        text = comparison_text.render(document, style.takes_colour(sys.stdout), plain, cut=sys.stdout.isatty())
+        click.echo(text, color=True, nl=False)
     if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(comparison_text.annotations(document), nl=False)
     if not decided:

@@ -28,7 +28,7 @@ _WORD_STYLES = {
     "DEGRADING": "yellow",
     "SATURATED": "yellow",
     "FAILING": "red",
-    "INVALID": "bold red",
+    "LATE NOW": "bold red",
 }
 
 
@@ -228,8 +228,8 @@ class View:
         if live.factor != 1.0:
             line.append(f"load × {live.factor:.3g}  ", style="bold")
         line.append(self._reason or live.health_line(), style="yellow" if self._reason else "dim")
-        if word == "INVALID":
-            line.append("   these numbers describe the generator, not your server", style="bold red")
+        if word == "LATE NOW":
+            line.append("   at this moment the generator is the slow one, not your server", style="bold red")
         yield line
 
     def _load(self, live: Live, width: int) -> "RenderableType":

@@ -587,7 +587,10 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
         authorized=authorized,
     )
     style.say("Script", f"{path}{' → ' + wanted.target if wanted.target else ''}")
-    style.say("Load", f"{users} users, {wanted.spawn_rate or users:g} started per second, {seconds} s")
+    style.say(
+        "Load",
+        f"{users} user{'' if users == 1 else 's'}, {wanted.spawn_rate or users:g} started per second, {seconds} s",
+    )
     style.say("Limits", _abort_words(order.abort))
     if remote is not None:
         _say_who_sends(remote)

@@ -138,7 +138,7 @@ def show(path: Path, document: Mapping[str, Any], as_json: bool, ascii_only: boo
         click.echo(documents.dump(document), nl=False)
         return
     plain = ascii_only or not style.takes_unicode(sys.stdout)
-    click.echo(terminal.render(document, style.takes_colour(sys.stdout), plain), color=True)
+    click.echo(terminal.render(document, style.takes_colour(sys.stdout), plain, cut=sys.stdout.isatty()), color=True)
     click.echo(style.places(path, plain))
 
 
@@ -159,6 +159,7 @@ def stopping() -> Iterator[threading.Event]:
 
     def asked(number: int, frame: Any) -> None:
         if stop.is_set():
+            style.warn("Left at once; `surgeline runs recover` makes a result of what was measured.")
             os._exit(128 + number)
         stop.set()
         style.warn("Stopping; what was measured is kept. Once more to leave at once.")

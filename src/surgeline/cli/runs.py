@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,14 +10,17 @@ from surgeline import runner
 from surgeline.cli import style
 from surgeline.cli.run import show
 from surgeline.cli.stored import ROOT_OPTION, found, index
-from surgeline.store.rundir import Run, recover
+from surgeline.store.rundir import Run, is_running, recover
+
+if TYPE_CHECKING:
+    from surgeline.store.index import Entry
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def runs() -> None:
     """List, show, remove and recover stored runs.
 
-    RUN is an id, the beginning of one, `last`, `last~1`, or a run's directory.
+    RUN is an id, the beginning or the end of one, `last`, `last~1`, or a run's directory.
     """
 
 
@@ -28,17 +32,29 @@ def list_runs(root: Path, most: int, as_json: bool) -> None:
     """The stored runs, newest first."""
     from surgeline.report import terminal
 
-    entries = index(root).runs(most)
+    entries = [_as_listed(entry) for entry in index(root).runs(most)]
     if as_json:
-        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False))
+        click.echo(json.dumps(entries, indent=1, ensure_ascii=False))
     elif not entries:
         click.echo(f"There are no runs in {root} yet. `surgeline demo` makes one.", err=True)
     else:
         import sys
 
         click.echo(
-            terminal.render_runs([entry.as_dict() for entry in entries], ascii=not style.takes_unicode(sys.stdout))
+            terminal.render_runs(
+                entries,
+                ascii=not style.takes_unicode(sys.stdout),
+                cut=sys.stdout.isatty(),
+            )
         )
+
+
+def _as_listed(entry: "Entry") -> dict[str, Any]:
+    """The entry as a list shows it: a run that nobody closed and nobody runs is left open, whatever it says itself."""
+    shown = entry.as_dict()
+    if not entry.closed and not entry.problem and not is_running(entry.path):
+        shown["state"] = "left open"
+    return shown
 
 
 @runs.command("show")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from surgeline.cli import EXIT_USAGE, Refused
+from surgeline.cli import EXIT_USAGE, Refused, style
 from surgeline.store.rundir import DEFAULT_ROOT, Run
 
 if TYPE_CHECKING:
@@ -33,12 +33,20 @@ def index(root: Path) -> "Index":
 
 def found(reference: str, root: Path) -> Run:
     """The one run that a reference names. Raises StoreError where there is none, Refused where there are several."""
-    runs = index(root).resolve(reference)
+    books = index(root)
+    runs = books.resolve(reference)
+    _pass_on(books)
     if len(runs) != 1:
         raise Refused(
             f"{reference} is {len(runs)} runs; name one of them: {', '.join(r.id for r in runs[:5])}", EXIT_USAGE
         )
     return runs[0]
+
+
+def _pass_on(books: "Index") -> None:
+    """Says what the index noticed on the way."""
+    for notice in books.notices:
+        style.note(notice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,7 @@ def side(reference: str, root: Path) -> Side:
             return Side(reference, _parsed(held, f"the baseline {reference}"), baseline)
         return Side(reference, [runner.figures(run) for run in books.resolve(reference)], baseline)
     runs = [run for part in reference.split(",") for run in books.resolve(part.strip())]
+    _pass_on(books)
     if len(runs) == 1 and (reference == "last" or reference.startswith("last~")):
         runs = series_of_last(books, runs[0])
     group, colon, letter = reference.rpartition(":")

@@ -74,5 +74,9 @@ def trend(
         click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=list))
     else:
         plain = ascii_only or not style.takes_unicode(sys.stdout)
-        click.echo(trend_page.render(made, style.takes_colour(sys.stdout), plain), color=True, nl=False)
+        click.echo(
+            trend_page.render(made, style.takes_colour(sys.stdout), plain, cut=sys.stdout.isatty()),
+            color=True,
+            nl=False,
+        )
     return 0

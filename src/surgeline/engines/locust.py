@@ -66,6 +66,7 @@ class LocustEngine(Engine):
     """Runs locustfiles unchanged, and plans."""
 
     name = "locust"
+    stands_still = False
 
     @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:

@@ -47,6 +47,7 @@ class NativeEngine(Engine):
     """Sends plans from Rust."""
 
     name = "native"
+    stands_still = True
 
     @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:

@@ -214,6 +214,7 @@ class Scripted:
     """The engine behind which a formula pretends to be a server."""
 
     name = "scripted"
+    stands_still = False
 
     def __init__(self, server: Server | None = None, generator: Generator | None = None) -> None:
         self.server = server or constant(10 * units.NS_PER_MS)

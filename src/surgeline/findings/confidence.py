@@ -32,8 +32,8 @@ def doubtful(stages: Sequence[StageFigures]) -> bool:
 
 def asked(finding: Finding, summary: Summary) -> Finding:
     """A finding of low confidence as a question to explore; others as they are."""
-    if finding.confidence != "low":
+    if finding.confidence != "low" or not finding.doubt:
         return finding
     reasons = [reason for stage in summary.stages for reason in stage.validity_reasons]
-    doubt = f"Was that the server? In part of the run {reasons[0]}." if reasons else "Is that more than chance?"
+    doubt = f"Was that the server? In part of the run {reasons[0]}." if reasons else finding.doubt
     return replace(finding, kind="explore", sentence=f"{finding.sentence} {doubt}")

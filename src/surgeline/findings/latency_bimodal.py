@@ -52,6 +52,7 @@ def _finding(traits: EndpointTraits, modes: Modes) -> Finding:
         ),
         next_step=RULE.next_step,
         impact_s=lost / 1e9,
+        doubt="What tells them apart?",
     )  # fmt: skip
 
 

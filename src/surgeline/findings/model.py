@@ -27,6 +27,10 @@ class Finding:
     evidence: tuple[Mapping[str, Any], ...]
     next_step: str
     impact_s: float
+    doubt: str = "Is that more than chance?"
+    """What a finding of low confidence asks behind its sentence; empty where the sentence itself says what is not
+    known.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,4 +224,4 @@ def _too_few_rows(plan: Plan, name: str, part: DataPart, rows: int) -> Iterator[
     peak = max(max(stage.start, stage.end) for stage in load.stages)
     if part.order == "unique" and load.model == "closed" and peak > rows:
         have = f"data.{name}: {_count(rows, 'row')} in {part.file}"
-        yield Fault(("data", name), f"{have}, and {peak:.12g} users who each need their own")
+        yield Fault(("data", name), f"{have}, and {_count(round(peak), 'user')} who each need their own")

@@ -245,8 +245,8 @@ class Index:
         """The runs that a reference names: one, or those of a baseline.
 
         A reference is `last`, `last~1` (the one before), a baseline's name, a series or one side of it (`GROUP`,
-        `GROUP:a`, `last:a` for the newest series), an id, the beginning of exactly one id, or the path of a run's
-        directory. Raises NoSuchRun, with the nearest name there is, or Ambiguous.
+        `GROUP:a`, `last:a` for the newest series), an id, the beginning or the end of exactly one id, or the path of a
+        run's directory. Raises NoSuchRun, with the nearest name there is, or Ambiguous.
         """
         with self._synced() as connection:
             last = _LAST.fullmatch(reference)
@@ -264,9 +264,13 @@ class Index:
             beginning = [directory for directory in directories if reference and directory.startswith(reference)]
             if len(beginning) == 1:
                 return [Run(self._root / beginning[0])]
-            if beginning:
-                some = ", ".join(beginning[:4]) + (", …" if len(beginning) > 4 else "")
-                raise Ambiguous(f"{reference!r} is the beginning of {len(beginning)} runs ({some}); write more of it")
+            end = [directory for directory in directories if reference and directory.endswith(reference)]
+            if not beginning and len(end) == 1:
+                return [Run(self._root / end[0])]
+            for word, held in (("beginning", beginning), ("end", end)):
+                if held:
+                    some = ", ".join(held[:4]) + (", …" if len(held) > 4 else "")
+                    raise Ambiguous(f"{reference!r} is the {word} of {len(held)} runs ({some}); write more of it")
             if (Path(reference) / RUN_FILE).is_file() or os.sep in reference:
                 return [Run(reference)]
             raise NoSuchRun(self._nothing_called(connection, reference, directories))
@@ -475,14 +479,14 @@ class Index:
     # --- looking things up ---
 
     def _series(self, connection: apsw.Connection, reference: str) -> list[Run]:
-        """The ended runs of a series, or of one side of it, in the order of their making; none where there is none."""
+        """The closed runs of a series, or of one side of it, in the order of their making; none where there is none."""
         match = _SIDE.fullmatch(reference)
         group, side = (match[1], match[2]) if match else (reference, None)
         if group == "last":
             newest = "SELECT series_group FROM runs WHERE series_group <> '' ORDER BY started_ns DESC, id DESC LIMIT 1"
             group = next((str(row[0]) for row in connection.execute(newest)), "")
         marks = ", ".join("?" * len(ENDED))
-        query = f"SELECT directory, series FROM runs WHERE series_group = ? AND state IN ({marks})"
+        query = f"SELECT directory, series FROM runs WHERE series_group = ? AND state IN ({marks}) AND closed = 1"
         members = [
             (json.loads(text or "{}"), directory) for directory, text in connection.execute(query, (group, *ENDED))
         ]
@@ -532,8 +536,15 @@ class Index:
         return found
 
     def _last(self, connection: apsw.Connection, back: int) -> Path:
+        """The newest run that has ended and is closed, or one so many before it.
+
+        One that was killed has no end, or an end and no files: neither is a result, so neither is `last`. That a newer
+        one was left open is noticed.
+        """
         marks = ", ".join("?" * len(ENDED))
-        ended = f"FROM runs WHERE state IN ({marks})"
+        ended = f"FROM runs WHERE state IN ({marks}) AND closed = 1"
+        if not back:
+            self._notice_left_open(connection)
         for (directory,) in connection.execute(
             f"SELECT directory {ended} ORDER BY started_ns DESC, id DESC LIMIT 1 OFFSET ?", (*ENDED, back)
         ):
@@ -542,6 +553,14 @@ class Index:
         if not count:
             raise NoSuchRun(f"no run in {shown(self._root)} has ended yet; `surgeline demo` makes one")
         raise NoSuchRun(f"last~{back} is further back than the {count} runs that have ended in {shown(self._root)}")
+
+    def _notice_left_open(self, connection: apsw.Connection) -> None:
+        newest = next(connection.execute("SELECT directory, closed FROM runs ORDER BY started_ns DESC, id DESC"), None)
+        if newest is not None and not newest[1] and not is_running(self._root / str(newest[0])):
+            self._notice(
+                f"the newest run, {newest[0]}, was never closed and is not `last`; "
+                f"`surgeline runs recover {newest[0]}` makes a result of what it measured"
+            )
 
     def _run_of(self, baseline: Baseline, directory: str) -> Run:
         try:
