@@ -37,13 +37,15 @@ pub struct Answer<'a> {
     pub length: u64,
     /// From actual start to last byte.
     pub service: Ns,
+    /// Whether the body is packed in a way that cannot be undone; what would look into it fails.
+    pub unreadable: bool,
     parsed: OnceCell<Option<Value>>,
 }
 
 impl<'a> Answer<'a> {
     /// Nothing is parsed until somebody asks.
     pub fn new(status: u16, head: &'a [u8], body: &'a [u8], service: Ns) -> Self {
-        Self { status, head, body, length: body.len() as u64, service, parsed: OnceCell::new() }
+        Self { status, head, body, length: body.len() as u64, service, unreadable: false, parsed: OnceCell::new() }
     }
 
     /// The same, where more of the body came than was kept.
@@ -191,6 +193,9 @@ impl Check {
             if answer.header(name, |value| memchr::memmem::find(value, part)).is_none() {
                 return Reason::check(*number);
             }
+        }
+        if answer.unreadable && self.needs_body() {
+            return Reason::kind(Kind::BadEncoding);
         }
         for (template, wanted, number) in &self.contains {
             scratch.clear();

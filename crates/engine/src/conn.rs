@@ -37,11 +37,14 @@ use crate::clock::{Clock, Ns};
 use crate::http1::{self, Chunks, Framing, Head, LONGEST_HEAD};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
+use crate::upload::Outgoing;
 use crate::way::{Way, connect_kind};
 
 const READ_BUFFER: usize = 64 * 1024;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 16;
+/// Writes of one connection's files before others get their turn.
+const WRITES_PER_TURN: usize = 16;
 /// What a connection's own buffers may keep between exchanges.
 const KEPT_CAPACITY: usize = 4 * 1024;
 const EVENTS: usize = 1024;
@@ -95,6 +98,8 @@ pub enum Payload<'a> {
     Own,
     /// These; copied only if the socket does not take them at once.
     Shared(&'a [u8]),
+    /// What was written into `buffer`, and then this.
+    Upload(Box<Outgoing>),
 }
 
 /// How long each part took; -1 for what did not happen.
@@ -198,6 +203,10 @@ struct Conn {
     out_at: usize,
     unsent: bool,
     write_failed: bool,
+    /// What is sent behind `out`; None once all of it has been.
+    upload: Option<Box<Outgoing>>,
+    /// It stopped writing so that others get their turn.
+    paused: bool,
     // What is received.
     receiving: Receiving,
     head_bytes: Vec<u8>,
@@ -373,7 +382,7 @@ impl Connections {
             let readiness = Readiness { readable: event.is_readable(), writable: event.is_writable(), closed };
             (ConnId::of(event.token()), readiness)
         }));
-        let readable = Readiness { readable: true, writable: false, closed: false };
+        let readable = Readiness { readable: true, writable: true, closed: false };
         self.ready.extend(self.again.drain(..).map(|id| (id, readable)));
         self.now = self.clock.now();
         self.expire();
@@ -492,10 +501,17 @@ impl Connections {
             }
         }
         let conn = &mut self.slots[id.slot as usize];
+        let payload = match payload {
+            Payload::Upload(upload) => {
+                conn.upload = Some(upload);
+                Payload::Own
+            }
+            other => other,
+        };
         if conn.state == State::Idle {
             conn.state = State::Busy;
             conn.first_write(payload, self.clock);
-            if conn.write_failed {
+            if conn.write_failed || conn.paused {
                 self.again.push(id);
             }
         } else if let Payload::Shared(bytes) = payload {
@@ -628,6 +644,7 @@ impl Connections {
             State::Busy => {
                 if readiness.writable && conn.unsent {
                     conn.write_on(self.clock);
+                    self.go_on_writing(slot);
                 }
                 self.read_answer(slot)
             }
@@ -722,6 +739,8 @@ impl Connections {
         let conn = &mut self.slots[slot];
         conn.state = State::Busy;
         conn.first_write(Payload::Own, self.clock);
+        self.go_on_writing(slot);
+        let conn = &mut self.slots[slot];
         if conn.silence > 0 {
             conn.exchange.deadline = self.clock.now() + conn.silence;
             if conn.exchange.deadline < conn.queued {
@@ -731,6 +750,14 @@ impl Connections {
             }
         }
         self.read_answer(slot)
+    }
+
+    /// Has a connection that made way for others write on.
+    fn go_on_writing(&mut self, slot: usize) {
+        if self.slots[slot].paused {
+            let id = self.id(slot);
+            self.again.push(id);
+        }
     }
 
     /// Looks what an idle connection has to say: anything but silence (or TLS housekeeping) ends it.
@@ -818,6 +845,7 @@ impl Connections {
     fn fail_broken(&mut self, slot: usize) -> Completion {
         let conn = &self.slots[slot];
         let kind = match conn.receiving {
+            _ if conn.upload.as_ref().is_some_and(|upload| upload.is_broken()) => Kind::BodyUnread,
             Receiving::Head if conn.bytes_in > 0 => Kind::ResetBeforeHeaders,
             Receiving::Head if conn.served > 0 => Kind::StaleConnection,
             Receiving::Head if conn.write_failed => Kind::WriteFailed,
@@ -846,6 +874,7 @@ impl Connections {
         conn.stream = None;
         conn.tls = None;
         conn.setup = None;
+        conn.upload = None;
         conn.queued = Ns::MAX;
         self.open -= 1;
         self.free.push(slot as u32);
@@ -898,6 +927,8 @@ impl Conn {
             out_at: 0,
             unsent: false,
             write_failed: false,
+            upload: None,
+            paused: false,
             receiving: Receiving::Head,
             head_bytes: Vec::new(),
             interim: 0,
@@ -950,8 +981,8 @@ impl Conn {
     fn first_write(&mut self, payload: Payload<'_>, clock: Clock) {
         if let Some(session) = &mut self.tls {
             let bytes = match payload {
-                Payload::Own => &self.out[..],
                 Payload::Shared(bytes) => bytes,
+                Payload::Own | Payload::Upload(_) => &self.out[..],
             };
             // The session's buffer has no limit; what goes wrong shows when it is flushed.
             let _ = session.writer().write_all(bytes);
@@ -987,6 +1018,8 @@ impl Conn {
     /// Writes more of what waits.
     fn write_on(&mut self, clock: Clock) {
         let Some(stream) = &mut self.stream else { return };
+        self.paused = false;
+        let mut pieces = 0;
         loop {
             let written = match &mut self.tls {
                 Some(session) if session.wants_write() => session.write_tls(&mut Wire::new(stream)).map(|_| ()),
@@ -994,6 +1027,14 @@ impl Conn {
                     self.out_at += size;
                     self.bytes_out = self.out_at as u64;
                 }),
+                _ if pieces == WRITES_PER_TURN && self.upload.is_some() => {
+                    self.paused = true;
+                    return;
+                }
+                session if self.upload.is_some() => {
+                    pieces += 1;
+                    write_upload(&mut self.upload, session, stream).map(|size| self.bytes_out += size as u64)
+                }
                 _ => {
                     self.unsent = false;
                     self.sent = clock.now();
@@ -1307,6 +1348,26 @@ impl Conn {
         }
         phases
     }
+}
+
+/// Writes a piece of the request's body, to the socket or into the session, and forgets the body when it is at its end.
+fn write_upload(
+    upload: &mut Option<Box<Outgoing>>,
+    session: &mut Option<Box<ClientConnection>>,
+    stream: &TcpStream,
+) -> io::Result<usize> {
+    let Some(outgoing) = upload else { return Ok(0) };
+    let piece = outgoing.piece().map_err(|_| ErrorKind::InvalidData)?;
+    if piece.is_empty() {
+        *upload = None;
+        return Ok(0);
+    }
+    let size = match session {
+        Some(session) => session.writer().write(piece)?,
+        None => socket_write(stream, piece)?,
+    };
+    outgoing.advance(size);
+    Ok(size)
 }
 
 /// Reads into the session and out of it until plaintext comes, or nothing more does.

@@ -6,7 +6,8 @@
 //!    of what comes back. Nothing is interpreted later.
 //! 2. `schedule` says when requests are due. It is arithmetic.
 //! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls` and
-//!    which `way` to go, and judges the answers. Workers share nothing.
+//!    which `way` to go, and judges the answers, whose bodies `decode` brings back where they are packed. `upload` holds bodies made of files.
+//!    Workers share nothing.
 //! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
 //!    what is `secret`, and
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
@@ -22,6 +23,7 @@ pub mod answer;
 pub mod client;
 pub mod clock;
 pub mod conn;
+pub mod decode;
 pub mod exchange;
 pub mod feed;
 pub mod histogram;
@@ -38,5 +40,6 @@ pub mod sink;
 pub mod table;
 pub mod template;
 pub mod tls;
+pub mod upload;
 pub mod way;
 pub mod worker;

@@ -91,6 +91,10 @@ kinds! {
     InFlightLimit "in_flight_limit" NotSent,
     /// A later step needs what this answer did not contain.
     ExtractMissing "extract_missing" Failure,
+    /// The body's content coding is unknown or broken, or what it stands for is longer than checks may look at.
+    BadEncoding "bad_encoding" Failure,
+    /// A file of the request's body could not be read to its end while it was sent.
+    BodyUnread "body_unread" Error,
     /// A fault of the engine's own.
     EngineFault "engine_fault" Error,
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use crate::request::Request;
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
 use crate::template::Scope;
+use crate::upload::{FileText, Shared, Upload, UploadText};
 use crate::way::Way;
 
 /// The version of the plan's form that this engine reads.
@@ -56,6 +58,9 @@ pub struct Plan {
     secrets: Vec<String>,
     #[serde(default)]
     feeds: Vec<FeedText>,
+    /// Files that bodies are made of.
+    #[serde(default)]
+    files: Vec<FileText>,
     endpoints: Vec<String>,
     #[serde(default)]
     transactions: Vec<String>,
@@ -181,6 +186,9 @@ struct StepText {
     headers: Vec<(String, String)>,
     #[serde(default)]
     body: Option<String>,
+    /// A body made of files, in place of `body`.
+    #[serde(default)]
+    upload: Option<UploadText>,
     #[serde(default)]
     think_time_ns: Option<Pause>,
     #[serde(default)]
@@ -374,6 +382,8 @@ pub struct Program {
     pub scenarios: Vec<Scenario>,
     /// All steps of all scenarios, one scenario after the other.
     pub steps: Vec<Step>,
+    /// Files that bodies are made of, open.
+    pub files: Vec<Arc<Shared>>,
     /// Rows of test data by number.
     pub feeds: Vec<Feed>,
     /// Names of transactions by number.
@@ -524,6 +534,7 @@ impl Plan {
             anchor: self.clock_monotonic_ns,
             scenarios: Vec::new(),
             steps: Vec::new(),
+            files: self.files.iter().map(Shared::open).collect::<Result<_, _>>()?,
             feeds: Vec::new(),
             transactions: self.transactions,
             slots: 0,
@@ -656,7 +667,9 @@ impl Program {
         })?;
         let host = &self.target.host_header;
         let body = step.body.as_deref();
-        let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
+        let upload = step.upload.as_ref().map(|text| Upload::compile(text, &self.files, scope)).transpose()?;
+        demand(body.is_none() || upload.is_none(), || "a step has one body".into())?;
+        let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, upload, scope)?;
         let request = request.in_absolute_form(&self.absolute);
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));

@@ -3,7 +3,10 @@
 //! What comes in are a step's method, path, headers and body as the plan gives them; what leaves are bytes for the wire.
 //! It knows nothing of connections and answers.
 
+use std::sync::Arc;
+
 use crate::template::{Filling, Missing, Place, Scope, Template};
+use crate::upload::{Outgoing, Upload};
 
 /// A step's request, compiled.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Request {
     /// The same without those that describe a body, for a redirect that drops it.
     bodyless_headers: Template,
     body: Option<Template>,
+    /// A body that is read while it is sent, in place of `body`.
+    upload: Option<Arc<Upload>>,
     constant: Option<Constant>,
 }
 
@@ -43,6 +48,7 @@ impl Request {
         plan_headers: &[(String, String)],
         step_headers: &[(String, String)],
         body: Option<&str>,
+        upload: Option<Arc<Upload>>,
         scope: &Scope,
     ) -> Result<Self, String> {
         if method.is_empty() || !method.bytes().all(is_token) {
@@ -59,20 +65,25 @@ impl Request {
         if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             lines.insert(0, ("Host", host));
         }
-        let body = body.map(|text| Template::compile(text, body_place(&lines), scope)).transpose()?;
+        let mut body = body.map(|text| Template::compile(text, body_place(&lines), scope)).transpose()?;
+        let mut upload = upload;
+        if let Some(small) = upload.as_ref().map(|upload| upload.small()).transpose()?.flatten() {
+            (body, upload) = (Some(small), None);
+        }
         let bodyless = lines.iter().filter(|(name, _)| !BODY_HEADERS.iter().any(|b| b.eq_ignore_ascii_case(name)));
         let bodyless_headers = header_lines(bodyless, scope)?;
         let mut headers = header_lines(lines.iter(), scope)?;
         match body.as_ref().map(Template::constant) {
             Some(Some(text)) => headers.push(Template::literal(format!("Content-Length: {}\r\n", text.len()))),
-            None if matches!(method, "POST" | "PUT" | "PATCH") => {
+            None if matches!(method, "POST" | "PUT" | "PATCH") && upload.is_none() => {
                 headers.push(Template::literal("Content-Length: 0\r\n"));
             }
             _ => {}
         }
         let path = Template::compile(path, Place::Path, scope)?;
-        let constant = constant(method, &path, &headers, body.as_ref());
-        Ok(Self { method: method.to_owned(), absolute: "".into(), path, headers, bodyless_headers, body, constant })
+        let constant = if upload.is_none() { constant(method, &path, &headers, body.as_ref()) } else { None };
+        let (method, absolute) = (method.to_owned(), "".into());
+        Ok(Self { method, absolute, path, headers, bodyless_headers, body, upload, constant })
     }
 
     /// The same, with `origin` before its path: how a proxy is asked (RFC 9112 section 3.2.2).
@@ -126,9 +137,21 @@ impl Request {
         Ok(path)
     }
 
+    /// The body that is sent behind what `fill` has written, whose head it ends; None where there is none of its own.
+    ///
+    /// `filling` must be as `fill` has left it.
+    pub fn begin_upload(&self, filling: &mut Filling<'_>, out: &mut Vec<u8>) -> Result<Option<Box<Outgoing>>, Missing> {
+        let Some(upload) = &self.upload else { return Ok(None) };
+        let outgoing = upload.begin(filling)?;
+        out.extend_from_slice(outgoing.header().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Ok(Some(outgoing))
+    }
+
     /// Writes the request that follows a redirect to `path`, with `method`; the body goes along if `with_body`.
     ///
     /// `filling` must stand where it stood when the request was filled first, so that random parts come out the same.
+    /// A body that is read while it is sent is begun by `begin_upload`, as after `fill`.
     pub fn fill_redirect(
         &self,
         method: &str,
@@ -159,6 +182,9 @@ impl Request {
     /// Ends the head and adds the body.
     fn finish(&self, filling: &mut Filling<'_>, cookies: &[u8], out: &mut Vec<u8>) -> Result<(), Missing> {
         push_cookies(cookies, out);
+        if self.upload.is_some() {
+            return Ok(());
+        }
         let Some(body) = &self.body else {
             out.extend_from_slice(b"\r\n");
             return Ok(());
@@ -242,7 +268,16 @@ mod tests {
 
     fn compile(method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Result<Request, String> {
         let scope = Scope { slots: [("id".to_owned(), 0)].into(), ..Scope::default() };
-        Request::compile(method, path, "h:1", &pairs(&[("User-Agent", "s"), ("A", "1")]), &pairs(headers), body, &scope)
+        Request::compile(
+            method,
+            path,
+            "h:1",
+            &pairs(&[("User-Agent", "s"), ("A", "1")]),
+            &pairs(headers),
+            body,
+            None,
+            &scope,
+        )
     }
 
     fn filled(request: &Request, cookies: &str) -> String {

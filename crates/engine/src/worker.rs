@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::answer::{Answer, Jar, KEPT_BODY, redirect_path};
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases};
+use crate::decode;
 use crate::exchange::{Exchanges, SHOWN_BODY, Seen};
 use crate::feed::Turn;
 use crate::outcome::{Kind, Outcome, Reason};
@@ -601,6 +602,7 @@ impl<'p> Worker<'p> {
         let seq = (self.started * self.of + self.index) as i64;
         user.flight.draws = user.draws.clone();
         let constant = step.request.constant().filter(|_| user.jar.header().is_empty());
+        let mut upload = None;
         if constant.is_none() {
             let mut filling = Filling {
                 slots: &user.slots,
@@ -609,7 +611,11 @@ impl<'p> Worker<'p> {
                 user: user.number,
                 iteration: user.iteration,
             };
-            match step.request.fill(&mut filling, user.jar.header(), &mut self.scratch) {
+            let filled = step.request.fill(&mut filling, user.jar.header(), &mut self.scratch).and_then(|path| {
+                upload = step.request.begin_upload(&mut filling, &mut self.scratch)?;
+                Ok(path)
+            });
+            match filled {
                 Ok(path) if step.url.is_none() => {
                     user.url.clear();
                     user.url.extend_from_slice(program.origin.as_bytes());
@@ -656,7 +662,7 @@ impl<'p> Worker<'p> {
             Some(bytes) => self.conns.send(conn, Payload::Shared(bytes), exchange),
             None => {
                 std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
-                self.conns.send(conn, Payload::Own, exchange);
+                self.conns.send(conn, upload.map_or(Payload::Own, Payload::Upload), exchange);
             }
         }
     }
@@ -727,7 +733,17 @@ impl<'p> Worker<'p> {
         let user = &mut self.users[completion.owner as usize];
         let service = completion.end - user.flight.start;
         let (head, body) = (self.conns.head(completion), self.conns.body(completion));
-        let answer = Answer::new(completion.status, head, body, service).with_length(completion.body_length);
+        let mut answer = Answer::new(completion.status, head, body, service).with_length(completion.body_length);
+        let decoded;
+        if completion.encoded && step.needs_body {
+            match decode::undo(head, body, KEPT_BODY) {
+                Ok(body) => {
+                    decoded = body;
+                    answer.body = &decoded;
+                }
+                Err(_) => (answer.body, answer.unreadable) = (b"", true),
+            }
+        }
         let mut filling = Filling {
             slots: &user.slots,
             draws: &mut user.draws,
@@ -741,7 +757,8 @@ impl<'p> Worker<'p> {
             missing |= !extract.apply(&answer, &mut user.slots);
         }
         if missing && reason == Reason::NONE {
-            reason = Reason::kind(Kind::ExtractMissing);
+            let kind = if answer.unreadable { Kind::BadEncoding } else { Kind::ExtractMissing };
+            reason = Reason::kind(kind);
         }
         (reason, if reason == Reason::NONE { Outcome::Ok } else { Outcome::Failure }, missing)
     }
@@ -951,11 +968,13 @@ impl<'p> Worker<'p> {
             user: user.number,
             iteration: user.iteration,
         };
-        let filled =
-            step.request.fill_redirect(method, &path, !dropped, &mut filling, user.jar.header(), &mut self.scratch);
-        if filled.is_err() {
-            return Some(Err(Kind::EngineFault));
-        }
+        let jar = user.jar.header();
+        let filled = step.request.fill_redirect(method, &path, !dropped, &mut filling, jar, &mut self.scratch);
+        let filled = filled.and_then(|()| match dropped {
+            true => Ok(None),
+            false => step.request.begin_upload(&mut filling, &mut self.scratch),
+        });
+        let Ok(upload) = filled else { return Some(Err(Kind::EngineFault)) };
         user.hop_path = path;
         let conn = if completion.open { Ok(completion.conn) } else { self.conns.acquire_new() };
         let conn = match conn {
@@ -979,7 +998,7 @@ impl<'p> Worker<'p> {
             bodyless: method == "HEAD",
         };
         std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
-        self.conns.send(conn, Payload::Own, exchange);
+        self.conns.send(conn, upload.map_or(Payload::Own, Payload::Upload), exchange);
         Some(Ok(()))
     }
 
