@@ -1,15 +1,17 @@
-"""The files that a plan's data comes from, read from the plan's own folder and from nowhere else.
+"""The files that a plan's data comes from and those that its requests send, read from its own folder only.
 
 A plan may come from a stranger: a name in it must not make this program read, and send to a target, what lies outside
 of the folder that the plan was taken from. Links are followed first and judged by where they lead.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from surgeline.plan.feed import MOST_BYTES, Feed, feed_faults, read_feed, with_hashes
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import Fault, PlanError
+from surgeline.plan.upload import SentFile, with_sent_files
 
 MOST_PEM_BYTES = 4 << 20
 """A file of all certificates that systems trust has a twentieth of this."""
@@ -34,6 +36,7 @@ def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[s
     return with_hashes(plan, feeds), feeds
 
 
+<<<<<<< HEAD
 def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, Path]) -> Mapping[str, str]:
     """The texts of the files that the plan's `tls` names; `named` has those that the user named outside of the plan.
 
@@ -57,10 +60,50 @@ def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, P
     if faults:
         raise PlanError.of_faults(where, faults)
     return texts
+=======
+def attach_sent(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[str, SentFile]]:
+    """The plan with the hashes of the files that it sends, and where they are; each is read once, in pieces.
+
+    Raises PlanError where a file is not there, leads out of the folder, cannot be read, or is another than the plan was
+    run with.
+    """
+    found: dict[str, SentFile] = {}
+    faults: list[Fault] = []
+    for name, held_to in plan.sent_files.items():
+        sent = _seen(name, folder)
+        if isinstance(sent, SentFile) and held_to not in (None, sent.sha256):
+            sent = f"{name} is not the file that the plan was run with"
+        if isinstance(sent, SentFile):
+            found[name] = sent
+        else:
+            faults.append(Fault((), sent))
+    if faults:
+        raise PlanError.of_faults(where, faults)
+    return with_sent_files(plan, found), found
+
+
+def _seen(file: str, folder: Path | None) -> SentFile | str:
+    """The file as it is now, or why it cannot be sent, as a clause."""
+    path = _found(file, folder)
+    if isinstance(path, str):
+        return path
+    try:
+        with open(path, "rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            return SentFile(str(path), opened.tell(), sha256)
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror or error}"
+>>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
 
 
 def _read(file: str, folder: Path | None) -> bytes | str:
     """The file's bytes, or why there are none, as a clause."""
+    path = _found(file, folder)
+    return path if isinstance(path, str) else _content(path, file)
+
+
+def _found(file: str, folder: Path | None) -> Path | str:
+    """Where the file is, or why it must not be read, as a clause."""
     if folder is None:
         return f"there is no folder to look for {file} in; write the plan to a file beside it"
     try:
@@ -68,11 +111,9 @@ def _read(file: str, folder: Path | None) -> bytes | str:
         path = (home / file).resolve()
         if not path.is_relative_to(home):
             return f"{file} leads out of the plan's folder; put the file itself into it"
-        if not path.is_file():
-            return f"there is no file {file} beside the plan"
+        return path if path.is_file() else f"there is no file {file} beside the plan"
     except (OSError, ValueError, RuntimeError) as error:
         return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
-    return _content(path, file)
 
 
 def _content(path: Path, shown: str) -> bytes | str:

@@ -20,13 +20,17 @@ from urllib.parse import urljoin, urlsplit
 
 from surgeline import units
 from surgeline.plan import evaluate
+from surgeline.plan.decode import BadEncoding
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, Step
+from surgeline.plan.upload import SentFile
 from surgeline.samples import Outcome
 
 PATIENCE_S = 10.0
 """How long a probe waits: longer than a cold start usually takes, shorter than a person's patience."""
 MOST_BODY_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
+"""Of a file that is sent."""
 LEAST_TEXT_BYTES = 1_400
 """A smaller answer fits into one packet, and compressing it saves nothing."""
 MOST_TEXTS = 50
@@ -146,6 +150,7 @@ class Client:
     addresses: tuple[str, ...]
     insecure: bool = False
     patience_s: float = PATIENCE_S
+    files: Mapping[str, SentFile] = field(default_factory=dict)
     _context: ssl.SSLContext | None = field(default=None, init=False)
 
     def send(self, request: evaluate.Request) -> evaluate.Answer:
@@ -155,12 +160,31 @@ class Client:
         try:
             headers = dict(request.headers)
             headers.setdefault("accept", "*/*")
-            connection.request(request.method, request.path, body=request.body, headers=headers)
+            body: bytes | Iterator[bytes] | None = request.body
+            if request.pieces:
+                body = self._read(request)
+                if not request.chunked:
+                    headers["content-length"] = str(self._length(request))
+            connection.request(request.method, request.path, body, headers)
             answer = connection.getresponse()
-            body = answer.read(MOST_BODY_BYTES)
-            return evaluate.Answer(answer.status, answer.getheaders(), body, time.monotonic_ns() - begin)
+            came = answer.read(MOST_BODY_BYTES)
+            return evaluate.Answer(answer.status, answer.getheaders(), came, time.monotonic_ns() - begin)
         finally:
             connection.close()
+
+    def _length(self, request: evaluate.Request) -> int:
+        sizes = (len(part) if isinstance(part, bytes) else self.files[part.file].size_bytes for part in request.pieces)
+        return sum(sizes)
+
+    def _read(self, request: evaluate.Request) -> Iterator[bytes]:
+        """A body made of files, piece by piece."""
+        for part in request.pieces:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            with open(self.files[part.file].path, "rb") as opened:
+                while piece := opened.read(PIECE_BYTES):
+                    yield piece
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.target)
@@ -225,7 +249,11 @@ def reachable(target: str, addresses: Sequence[str], insecure: bool = False) -> 
 
 
 def check(
-    plan: Plan, addresses: Sequence[str], environment: Mapping[str, str], data: Mapping[str, Feed] | None = None
+    plan: Plan,
+    addresses: Sequence[str],
+    environment: Mapping[str, str],
+    data: Mapping[str, Feed] | None = None,
+    files: Mapping[str, SentFile] | None = None,
 ) -> Preflight:
     """Goes through every scenario once, with the first row of its data, and says what a user wants to know beforehand.
 
@@ -236,7 +264,7 @@ def check(
     for name, feed in (data or {}).items():
         constants |= evaluate.cells(name, feed.columns, feed.rows[0])
     open_ones = reachable(plan.target, addresses)
-    client = Client(plan.target, open_ones, plan.insecure)
+    client = Client(plan.target, open_ones, plan.insecure, files=files or {})
     probes: dict[str, Probe] = {}
     problems: list[Problem] = []
     texts: dict[str, SentAs] = {}
@@ -301,7 +329,8 @@ def _probe(
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             keep = answer.status in (307, 308)
             method = request.method if keep else ("HEAD" if request.method == "HEAD" else "GET")
-            current = evaluate.Request(step.endpoint, method, path, current.headers, request.body if keep else None)
+            kept = (request.body, request.pieces, request.chunked) if keep else (None, (), False)
+            current = evaluate.Request(step.endpoint, method, path, current.headers, *kept)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", None) or error.reason or str(error)
         raise Unreachable(
@@ -318,6 +347,8 @@ def _probe(
             scope.variables.update(evaluate.extract(step, answer))
         except evaluate.MissingVariable as missing:
             outcome, wrong = Outcome.FAILURE, f"nothing to extract {missing.args[0]} from"
+        except BadEncoding:
+            outcome, wrong = Outcome.FAILURE, "bad_encoding"
     if outcome is Outcome.OK and hops == 0 and step.endpoint not in texts and len(texts) < MOST_TEXTS:
         seen = _sent_as(step.endpoint, request, answer, client)
         if seen is not None:

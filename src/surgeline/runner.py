@@ -21,6 +21,7 @@ from surgeline.analysis.live import Live, abort_reason, gone_reason
 from surgeline.engines import Ending, Engine, EngineError, Remote, Running, Script, Settings, Sink, Subject
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart
+from surgeline.plan.upload import SentFile
 from surgeline.samples import Frame, encode_object
 from surgeline.store.rundir import Run, RunDirectory
 from surgeline.workload import PRESETS, SplitMix64, Stage, Workload, open_stage
@@ -59,6 +60,8 @@ class Order:
     secrets: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Feed] = field(default_factory=dict)
     """The rows of each file that the plan names; the run keeps their names, hashes and counts."""
+    files: Mapping[str, SentFile] = field(default_factory=dict)
+    """The files whose bytes the plan sends."""
     max_in_flight: int = 10_000
     workers: int = 1
     remote: Remote | None = None
@@ -403,6 +406,7 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         headers=(*order.headers, ("x-surgeline-run", directory.id)),
         environment=order.secrets,
         data=order.data,
+        files=order.files,
         max_in_flight=order.max_in_flight,
         grace_ns=GRACE_NS,
         workers=order.workers,

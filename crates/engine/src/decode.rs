@@ -18,8 +18,8 @@ use crate::http1;
 const MOST_CODINGS: usize = 3;
 /// What is made at once.
 const PIECE: usize = 128 * 1024;
-/// The largest window that the zstd coding may ask for (RFC 9659).
-const ZSTD_WINDOW: u64 = 8 * 1024 * 1024;
+/// The largest window that zstd may ask for: more than RFC 9659 allows, and no more than bodies are read into.
+const ZSTD_WINDOW: u64 = 16 * 1024 * 1024;
 
 /// The body cannot be brought back: its coding is unknown or broken, or what it stands for is too large.
 #[derive(Debug, PartialEq)]
@@ -110,7 +110,7 @@ fn unzstd(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
     let mut whole = Vec::new();
     let mut decoder = FrameDecoder::new();
     while !rest.is_empty() {
-        if zstd_window(rest).is_some_and(|window| window > ZSTD_WINDOW.max(most as u64)) {
+        if zstd_window(rest).is_some_and(|window| window > ZSTD_WINDOW) {
             return Err(BadEncoding);
         }
         match decoder.reset(&mut rest) {

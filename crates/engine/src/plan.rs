@@ -17,7 +17,7 @@ use crate::answer::{Check, Extract};
 use crate::clock::{Ns, SECOND};
 use crate::feed::{Feed, FeedText};
 use crate::pause::{Pause, Retry};
-use crate::request::Request;
+use crate::request::{Body, Request};
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
 use crate::template::Scope;
@@ -666,11 +666,17 @@ impl Program {
             format!("endpoint {} does not exist, there are {endpoints}", step.endpoint)
         })?;
         let host = &self.target.host_header;
-        let body = step.body.as_deref();
-        let upload = step.upload.as_ref().map(|text| Upload::compile(text, &self.files, scope)).transpose()?;
-        demand(body.is_none() || upload.is_none(), || "a step has one body".into())?;
-        let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, upload, scope)?;
+<<<<<<< HEAD
+=======
+        let body = match (&step.body, &step.upload) {
+            (None, None) => Body::Nothing,
+            (Some(text), None) => Body::Text(text),
+            (None, Some(files)) => Body::Files(Upload::compile(files, &self.files, scope)?),
+            (Some(_), Some(_)) => return Err("a step has one body".into()),
+        };
+        let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
         let request = request.in_absolute_form(&self.absolute);
+>>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));
         let think = step.think_time_ns.or(think).unwrap_or(Pause::NONE);

@@ -26,6 +26,16 @@ pub struct Request {
     constant: Option<Constant>,
 }
 
+/// The body of a step's request as the plan gives it.
+pub enum Body<'a> {
+    /// None.
+    Nothing,
+    /// A template.
+    Text(&'a str),
+    /// Texts and files.
+    Files(Arc<Upload>),
+}
+
 #[derive(Debug)]
 struct Constant {
     bytes: Box<[u8]>,
@@ -47,8 +57,7 @@ impl Request {
         host: &str,
         plan_headers: &[(String, String)],
         step_headers: &[(String, String)],
-        body: Option<&str>,
-        upload: Option<Arc<Upload>>,
+        body: Body<'_>,
         scope: &Scope,
     ) -> Result<Self, String> {
         if method.is_empty() || !method.bytes().all(is_token) {
@@ -65,11 +74,14 @@ impl Request {
         if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             lines.insert(0, ("Host", host));
         }
-        let mut body = body.map(|text| Template::compile(text, body_place(&lines), scope)).transpose()?;
-        let mut upload = upload;
-        if let Some(small) = upload.as_ref().map(|upload| upload.small()).transpose()?.flatten() {
-            (body, upload) = (Some(small), None);
-        }
+        let (body, upload) = match body {
+            Body::Nothing => (None, None),
+            Body::Text(text) => (Some(Template::compile(text, body_place(&lines), scope)?), None),
+            Body::Files(upload) => match upload.small()? {
+                Some(small) => (Some(small), None),
+                None => (None, Some(upload)),
+            },
+        };
         let bodyless = lines.iter().filter(|(name, _)| !BODY_HEADERS.iter().any(|b| b.eq_ignore_ascii_case(name)));
         let bodyless_headers = header_lines(bodyless, scope)?;
         let mut headers = header_lines(lines.iter(), scope)?;
@@ -274,8 +286,7 @@ mod tests {
             "h:1",
             &pairs(&[("User-Agent", "s"), ("A", "1")]),
             &pairs(headers),
-            body,
-            None,
+            body.map_or(Body::Nothing, Body::Text),
             &scope,
         )
     }

@@ -25,6 +25,7 @@ from surgeline.engines import Engine, Remote, Script, Settings, Subject, preferr
 from surgeline.plan import evaluate, sources
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart, WorkloadPart
+from surgeline.plan.upload import SentFile
 from surgeline.samples import Outcome
 from surgeline.store.rundir import DEFAULT_ROOT
 
@@ -94,14 +95,16 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     changes = _changes(wanted)
     found = _plan(kind, content, where, wanted)
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
-    plan, data = datafiles.attach(plan, Path(where).parent if kind == "plan" else None, where)
+    folder = Path(where).parent if kind == "plan" else None
+    plan, data = datafiles.attach(plan, folder, where)
+    plan, files = datafiles.attach_sent(plan, folder, where)
     addresses, authorized = _agree(plan.target, wanted)
     secrets = _secrets(plan)
     for note in notes:
         style.note(note)
     looked: tuple[dict[str, Any], ...] = ()
     if wanted.look_first:
-        found_out = _look(plan, addresses, secrets, data, wanted)
+        found_out = _look(plan, addresses, secrets, data, files, wanted)
         addresses = found_out.addresses
         looked = tuple(asdict(seen) for seen in found_out.sent_as)
         if kind in ("url", "openapi") and not wanted.anyway:
@@ -120,6 +123,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         user_agent=wanted.user_agent,
         secrets=secrets,
         data=data,
+        files=files,
         max_in_flight=_most_in_flight(wanted),
         workers=wanted.workers if remote is None else remote.workers,
         remote=remote,
@@ -407,9 +411,10 @@ def _look(
     addresses: tuple[str, ...],
     secrets: Mapping[str, str],
     data: Mapping[str, Feed],
+    files: Mapping[str, SentFile],
     wanted: Wanted,
 ) -> preflight.Preflight:
-    found = preflight.check(plan, addresses, secrets, data)
+    found = preflight.check(plan, addresses, secrets, data, files)
     style.say("Check", found.sentence)
     for problem in found.problems:
         style.warn(problem.sentence)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from surgeline import units
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan
+from surgeline.plan.upload import SentFile
 from surgeline.samples import Frame
 from surgeline.workload import Stage, Workload
 
@@ -75,6 +76,8 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Feed] = field(default_factory=dict)
     """The content of each file that the plan's `data` names."""
+    files: Mapping[str, SentFile] = field(default_factory=dict)
+    """Where the files are whose bytes the plan sends, by their names in it."""
     max_in_flight: int = 10_000
     grace_ns: int = 10 * units.NS_PER_S
     """How long answers are waited for after the last stage; what is in flight then is aborted."""

@@ -121,7 +121,7 @@ def _plan_refusal(plan: Plan) -> str | None:
         absent = [word for word, part in (("once", scenario.once), ("pacing", scenario.pacing)) if part]
         absent += [
             word
-            for word in ("retry", "transaction")
+            for word in ("retry", "transaction", "multipart", "body_file")
             if any(getattr(step, word) is not None for step in (*scenario.once, *scenario.steps))
         ]
         if absent:

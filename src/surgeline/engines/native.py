@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
-from surgeline.plan import evaluate
+from surgeline.plan import evaluate, upload
 from surgeline.plan.model import Plan, Retry, Scenario, Step, json_rules
 from surgeline.plan.pause import pause_data
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
@@ -216,8 +216,12 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "variables": _variables(plan, settings),
         "secrets": _made_from_secrets(plan, settings),
         "feeds": _feeds(plan, settings),
+<<<<<<< HEAD
         "connection": _connection(plan, settings),
         "tls": _tls(plan, settings),
+=======
+        **_files(plan, settings),
+>>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
         "endpoints": list(endpoints),
         "transactions": list(plan.transactions),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
@@ -334,6 +338,30 @@ def _feeds(plan: Plan, settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
+def _files(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """The files that bodies are made of; nothing where there are none."""
+    absent = next((name for name in plan.sent_files if name not in settings.files), None)
+    if absent is not None:
+        raise EngineError(f"the file {absent}, which the plan sends, was not handed to the engine")
+    found = [settings.files[name] for name in plan.sent_files]
+    return {"files": [{"path": file.path, "length": file.size_bytes} for file in found]} if found else {}
+
+
+def _upload(plan: Plan, step: Step) -> dict[str, Any]:
+    """A body made of files, file by number; nothing where the step has no such body."""
+    pieces = upload.pieces(step)
+    if pieces is None:
+        return {}
+    numbers = {name: number for number, name in enumerate(plan.sent_files)}
+    parts = [
+        {"text": piece.text, "place": piece.place}
+        if isinstance(piece, upload.TextPiece)
+        else {"file": numbers[piece.file]}
+        for piece in pieces
+    ]
+    return {"upload": {"chunked": step.transfer == "chunked", "parts": parts}}
+
+
 def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, int]) -> dict[str, Any]:
     return {
         "name": name,
@@ -357,6 +385,7 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
         "path": evaluate.path_template(plan, step),
         "headers": headers,
         "body": body,
+        **_upload(plan, step),
         "think_time_ns": pause_data(step.think_time) if step.think_time is not None else None,
         "timeout_ns": step.timeout,
         "retry": _retry(step.retry) if step.retry is not None else None,

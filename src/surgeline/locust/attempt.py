@@ -3,7 +3,6 @@
 import logging
 import time
 import traceback
-import zlib
 from typing import TYPE_CHECKING
 
 from gevent import GreenletExit
@@ -52,9 +51,7 @@ class Attempt:
             end = lane.now_ns()
             # What follows can wait; other answers that have come meanwhile want to be looked at the clock first.
             cut_off = lane.give_way()
-            answer = Answer(
-                reader.status, reader.headers, _plain_body(reader, step), end - self._start_ns, len(reader.body)
-            )
+            answer = Answer(reader.status, reader.headers, bytes(reader.body), end - self._start_ns)
             outcome, error, goes_on = step.judge(answer, self._iteration.scope)
         except Broken as broken:
             end, error = lane.now_ns(), broken.kind
@@ -190,17 +187,3 @@ def _outcome_of(kind: str) -> Outcome:
     if kind in _FAILURES:
         return Outcome.FAILURE
     return Outcome.NOT_SENT if kind in _NOT_SENT else Outcome.ERROR
-
-
-def _plain_body(reader: AnswerReader, step: HostedStep) -> bytes:
-    """The body as checks and extractors see it: without its gzip or deflate coding, where anything looks into it."""
-    body = bytes(reader.body)
-    if not step.reads_body:
-        return body
-    coding = next((value.lower() for name, value in reader.headers if name.lower() == "content-encoding"), "")
-    if coding not in ("gzip", "deflate"):
-        return body
-    try:
-        return zlib.decompressobj(47 if coding == "gzip" else zlib.MAX_WBITS).decompress(body, 64 << 20)
-    except zlib.error:
-        return body

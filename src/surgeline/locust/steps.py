@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from surgeline.plan import evaluate
+from surgeline.plan.decode import BadEncoding
 from surgeline.plan.evaluate import Answer, MissingVariable, Scope
 from surgeline.plan.feed import feeds_used
 from surgeline.plan.model import Plan, Step
@@ -102,8 +103,9 @@ class HostedStep:
         if self.step.extract:
             try:
                 scope.variables.update(evaluate.extract(self.step, answer))
-            except MissingVariable:
-                error, goes_on = error or "extract_missing", False
+            except (MissingVariable, BadEncoding) as absent:
+                kind = "bad_encoding" if isinstance(absent, BadEncoding) else "extract_missing"
+                error, goes_on = error or kind, False
         return (Outcome.FAILURE if error else Outcome.OK), error, goes_on
 
 

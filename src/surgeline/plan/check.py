@@ -162,6 +162,10 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
     if " " in bare or _CONTROL.search(bare):
         yield Fault(where, f"{path_text(where)}: a space or control character cannot stand in a path; write %20")
     yield from _headers(step.headers, (*loc, "headers"))
+    typed = next((name for name in step.headers if name.lower() == "content-type"), None)
+    if step.multipart is not None and typed is not None:
+        part = (*loc, "headers", typed)
+        yield Fault(part, f"{path_text(part)}: the type of a multipart body names its boundary; leave it out", True)
     for variable, extract in step.extract.items():
         part = (*loc, "extract", variable)
         if (taken := _taken(variable)) is not None:
@@ -246,6 +250,11 @@ def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
     if step.body is not None:
         yield (*loc, "body"), step.body
     yield from _strings(step.json_, (*loc, "json"))
+    for name, parts in (step.multipart or {}).items():
+        for form_part in parts:
+            for form_text in (form_part.text, form_part.filename):
+                if form_text is not None:
+                    yield (*loc, "multipart", name), form_text
     if step.check.body is not None:
         for text in (*step.check.body.contains, *step.check.body.not_):
             yield (*loc, "check", "body"), text

@@ -19,7 +19,10 @@ from random import Random
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from surgeline.plan import upload
+from surgeline.plan.decode import BadEncoding, undo
 from surgeline.plan.model import TEMPLATE, Plan, Step, json_rules
+from surgeline.plan.upload import FilePiece, TextPiece
 
 GENERATORS = ("uuid", "now", "now_ms", "now_iso", "int", "choice", "text", "seq", "user", "iteration")
 """The words that may stand in a template besides variables; `int`, `choice` and `text` take arguments."""
@@ -54,20 +57,29 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, ready to be sent. `path` begins with a slash and carries the query; `body` is None without one."""
+    """One request, ready to be sent. `path` begins with a slash and carries the query; `body` is None without one.
+
+    A body made of files is `pieces` instead, which whoever sends reads from the files; `chunked` says how it is sent.
+    """
 
     endpoint: str
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
+    pieces: tuple[bytes | FilePiece, ...] = ()
+    chunked: bool = False
+
+
+MOST_DECODED_BYTES = 16 * 1024 * 1024
+"""What checks and extractors look at; a body that is packed and would be longer is `bad_encoding`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One whole answer, after redirects. `headers` may repeat names; `service_ns` is from actual start to last byte.
 
-    `size` is of the body as it came, where `body` is not that: decoded, or cut.
+    `body` is as it came, with its content coding; `size` is its length where `body` was cut.
     """
 
     status: int
@@ -75,10 +87,17 @@ class Answer:
     body: bytes
     service_ns: int
     size: int | None = None
+    _plain: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def header(self, name: str) -> str | None:
         """The first value of a header, whatever its case; None without it."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def plain(self) -> bytes:
+        """The body without its content coding. Raises BadEncoding where that cannot be undone."""
+        if not self._plain:
+            self._plain.append(undo(self.headers, self.body, MOST_DECODED_BYTES))
+        return self._plain[0]
 
 
 def prepare(plan: Plan, step: Step, scope: Scope, extra_headers: Sequence[tuple[str, str]] = ()) -> Request:
@@ -97,6 +116,9 @@ def prepare(plan: Plan, step: Step, scope: Scope, extra_headers: Sequence[tuple[
         headers[name.lower()] = (name, render(value, scope))
     if content_type and "content-type" not in headers:
         headers["content-type"] = ("content-type", content_type)
+    path = render(path_template(plan, step), scope, _escape_url)
+    made_of = upload.pieces(step) or ()
+    pieces = tuple(_piece(piece, scope) if isinstance(piece, TextPiece) else piece for piece in made_of)
     sent_as = headers.get("content-type", ("", ""))[1].lower()
     escape: Callable[[str], str] = str
     if "json" in sent_as:
@@ -108,10 +130,21 @@ def prepare(plan: Plan, step: Step, scope: Scope, extra_headers: Sequence[tuple[
     return Request(
         step.endpoint,
         step.method,
-        render(path_template(plan, step), scope, _escape_url),
+        path,
         tuple(headers.values()),
         None if body is None else render(body, scope, escape).encode(),
+        pieces,
+        step.transfer == "chunked",
     )
+
+
+def _piece(piece: TextPiece, scope: Scope) -> bytes:
+    return render(piece.text, scope, escape_for(piece.place)).encode()
+
+
+def escape_for(place: str) -> Callable[[str], str]:
+    """How values are written into a text: "json", "form" or "plain"."""
+    return {"json": _escape_json, "form": _escape_url}.get(place, str)
 
 
 def render(template: str, scope: Scope, escape: Callable[[str], str] = str) -> str:
@@ -158,7 +191,8 @@ def _escape_json(text: str) -> str:
 def judge(step: Step, answer: Answer, scope: Scope) -> str:
     """What is wrong with the answer, as `status 500` or `check …`; "" when it is right.
 
-    Looked at in this order: status, time, size, headers, body, JSON. The first that is wrong is named.
+    Looked at in this order: status, time, size, headers, body, JSON. The first that is wrong is named. Where the body
+    is looked at and is packed in a way that cannot be undone, that is `bad_encoding`.
     """
     check = step.check
     if check.status is None:
@@ -176,16 +210,25 @@ def judge(step: Step, answer: Answer, scope: Scope) -> str:
     for name, text in check.header.items():
         if not any(text in value for key, value in answer.headers if key.lower() == name.lower()):
             return _named(f"header {name}")
+    try:
+        return _judge_body(step, answer, scope)
+    except BadEncoding:
+        return "bad_encoding"
+
+
+def _judge_body(step: Step, answer: Answer, scope: Scope) -> str:
+    check = step.check
     if check.body is not None:
+        body = answer.plain()
         for word, texts, wanted in (("contains", check.body.contains, True), ("not", check.body.not_, False)):
             for text in texts:
-                if (_filled(text, scope) in answer.body) != wanted:
+                if (_filled(text, scope) in body) != wanted:
                     return _named(f"body {word} {text}")
         for expression in check.body.regex:
-            if not _pattern(expression).search(answer.body.decode(errors="replace")):
+            if not _pattern(expression).search(body.decode(errors="replace")):
                 return _named(f"body regex {expression}")
     if check.json_:
-        document = _document(answer.body)
+        document = _document(answer.plain())
         rules = [(path, *rule) for path, wanted in check.json_.items() for rule in json_rules(wanted)]
         # Equality first, as in the engine in Rust, so that both name the same one.
         for path, rule, wanted in sorted(rules, key=lambda one: one[1] != "equals"):
@@ -238,16 +281,20 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def extract(step: Step, answer: Answer) -> dict[str, str]:
-    """The variables that the step takes from the answer. Raises MissingVariable with the first that is not there."""
+    """The variables that the step takes from the answer. Raises MissingVariable with the first that is not there, and
+    BadEncoding where one of them is in a body that cannot be brought back.
+    """
     values: dict[str, str] = {}
+    looks = any(part.source[0] in ("json", "regex") for part in step.extract.values())
+    body = answer.plain() if looks else b""
     for variable, part in step.extract.items():
         source, expression = part.source
         found: str | None = None
         if source == "json":
-            matches = _find(expression, _document(answer.body))
+            matches = _find(expression, _document(body))
             found = None if not matches or matches[0] is None else _as_text(matches[0])
         elif source == "regex":
-            match = _pattern(expression).search(answer.body.decode(errors="replace"))
+            match = _pattern(expression).search(body.decode(errors="replace"))
             found = (match[1] if match.re.groups else match[0]) if match else None
         elif source == "header":
             found = answer.header(expression)
@@ -377,7 +424,7 @@ def body_template(step: Step) -> tuple[str | None, str | None]:
         return json.dumps(step.json_, ensure_ascii=False, separators=(",", ":")), "application/json"
     if step.form is not None:
         return _encoded(step.form), "application/x-www-form-urlencoded"
-    return step.body, None
+    return step.body, upload.content_type(step)
 
 
 def auth_headers(plan: Plan, values: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -443,10 +443,150 @@ class Retry(_Part):
         return self.times if found.keys() == {"times"} else found
 
 
+_SENT_FILE = re.compile(r"[^/\\\x00-\x1f][^\\\x00-\x1f]*")
+
+
+def _sent_file(text: str) -> str:
+    if not _SENT_FILE.fullmatch(text) or len(text) > 1000 or re.match(r"[A-Za-z]:", text):
+        raise ValueError(f"{text[:60]!r} is not a file beside the plan; name one in its folder, as in photo.jpg")
+    if ".." in text.split("/"):
+        raise ValueError(f"{text[:60]!r} leads out of the plan's folder; put the file into it")
+    return text
+
+
+SentFile = Annotated[str, AfterValidator(_sent_file)]
+"""A file in the plan's folder or below it, whose bytes are sent."""
+
+
+def _field_name(text: str) -> str:
+    if "{{" in text:
+        raise ValueError("a template cannot stand in a field's name")
+    return _form_name(text)
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:[ \t]*;[ -~]*)?")
+
+
+def _media_type(text: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise ValueError(f"{text[:60]!r} is not a content type; write for example image/png")
+    return text
+
+
+MediaType = Annotated[str, AfterValidator(_media_type)]
+
+
+def _form_name(text: str) -> str:
+    if not text or len(text) > LONGEST_NAME or _CONTROL.search(text):
+        raise ValueError(f"a field's name is one line of 1 to {LONGEST_NAME} characters")
+    return text
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _or_a_value(schema: dict[str, Any]) -> None:
+    del schema["type"]
+    schema["anyOf"] = [
+        {"type": ["string", "number", "boolean"], "description": "A text; a template."},
+        {"type": "object", "minProperties": 1},
+    ]
+
+
+class FormPart(_Part):
+    """A part of a multipart body: a text, or a file with these keys."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_value)
+
+    text: str | None = Field(None, description="A text; a template.")
+    file: SentFile | None = Field(None, description="A file in the plan's folder or below it.")
+    filename: Annotated[str, AfterValidator(_form_name)] | None = Field(
+        None, description="What the file is called in the request; a template. By default its own name."
+    )
+    type: MediaType | None = Field(
+        None, description="Content type; by default that of the file's ending, and none for a text."
+    )
+    sha256: Sha256 | None = Field(None, description="Of the file; written by a run, and then held to.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_value_is_a_text(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return {"text": "true" if value else "false"}
+        return {"text": str(value)} if isinstance(value, str | int | float) else value
+
+    @model_validator(mode="after")
+    def _a_text_or_a_file(self) -> "FormPart":
+        if (self.text is None) == (self.file is None):
+            raise ValueError("write a text, or the name of a file, as in `{file: photo.jpg}`")
+        if self.text is not None and (self.filename or self.sha256) is not None:
+            raise ValueError("filename and sha256 go with a file")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_a_text(self, dump: SerializerFunctionWrapHandler) -> Any:
+        if self.text is not None and self.type is None:
+            return self.text
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+
+class BodyFile(_Part):
+    """A body that is a file's bytes: the file's name, or these keys."""
+
+    model_config = ConfigDict(
+        json_schema_extra=lambda schema: (
+            schema.pop("type"),
+            schema.update(anyOf=[{"type": "string", "description": "The file."}, {"type": "object"}]),
+        )[-1]
+    )
+
+    file: SentFile = Field(description="A file in the plan's folder or below it.")
+    sha256: Sha256 | None = Field(None, description="Of the file; written by a run, and then held to.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_text_is_a_file(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _as_a_text(self, dump: SerializerFunctionWrapHandler) -> Any:
+        return self.file if self.sha256 is None else dump(self)
+
+
+def _form_parts(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _one_or_several(schema: dict[str, Any]) -> None:
+    array = {key: schema.pop(key) for key in ("type", "items", "minItems")}
+    schema["anyOf"] = [array["items"], array]
+
+
+FormParts = Annotated[
+    tuple[FormPart, ...],
+    Field(min_length=1, json_schema_extra=_one_or_several),
+    BeforeValidator(_form_parts),
+    PlainSerializer(
+        lambda parts: parts[0] if len(parts) == 1 else list(parts),
+        return_type=FormPart | list[FormPart],
+    ),
+]
+"""One part, or several with the same name."""
+
+BODIES = ("json", "form", "body", "multipart", "body_file")
+"""The keys of a step that give its request a body."""
+
+
+def _absent(value: Any) -> bool:
+    return value is None
+
+
 class Step(_Part):
     """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of(METHODS, "json", "form", "body"))
+    model_config = ConfigDict(json_schema_extra=_one_of(METHODS, *BODIES))
 
     get: Path | None = Field(None, description="The path of a GET request; a template, with or without a query.")
     post: Path | None = Field(None, description="The path of a POST request.")
@@ -461,6 +601,20 @@ class Step(_Part):
     json_: Json = Field(None, alias="json", description="A body, sent as JSON; texts in it may be templates.")
     form: dict[str, Scalar] | None = Field(None, description="A body, sent as an HTML form.")
     body: str | None = Field(None, description="A body, sent as it is.")
+    multipart: dict[Annotated[str, AfterValidator(_field_name)], FormParts] | None = Field(
+        None,
+        description="A body of fields and files, as a form with uploads sends it (multipart/form-data).",
+        min_length=1,
+        exclude_if=_absent,
+    )
+    body_file: BodyFile | None = Field(
+        None, description="A body that is a file's bytes; read while it is sent.", exclude_if=_absent
+    )
+    transfer: Literal["chunked"] | None = Field(
+        None,
+        description="Send multipart or body_file in chunks, without telling its length beforehand.",
+        exclude_if=_absent,
+    )
     check: Check = Field(Check.model_validate({}), description="What makes the answer right.")
     extract: dict[Variable, Extract] = Field(
         {}, description="Variables for later steps of the same flow; a text is a JSONPath into the body."
@@ -481,15 +635,12 @@ class Step(_Part):
             raise Misplaced(
                 f"a step is one request; found {' and '.join(named)}, so write two steps", named[1], at_key=True
             )
-        bodies = [word for word in ("json", "form", "body") if word in self._written()]
+        bodies = [word for word in BODIES if getattr(self, "json_" if word == "json" else word) is not None]
         if len(bodies) > 1:
-            raise Misplaced("a request has one body: json, form or body", bodies[1], at_key=True)
+            raise Misplaced(f"a request has one body: {', '.join(BODIES[:-1])} or {BODIES[-1]}", bodies[1], at_key=True)
+        if self.transfer is not None and not {"multipart", "body_file"} & set(bodies):
+            raise Misplaced("only multipart and body_file are sent in chunks; leave it out", "transfer", at_key=True)
         return self
-
-    def _written(self) -> set[str]:
-        return {
-            word for word, part in (("json", self.json_), ("form", self.form), ("body", self.body)) if part is not None
-        }
 
     @property
     def method(self) -> str:
@@ -1072,6 +1223,17 @@ class Plan(_Part):
         for name, scenario in self.scenarios.items():
             for step in (*scenario.once, *scenario.steps):
                 yield name, step
+
+    @property
+    def sent_files(self) -> dict[str, str | None]:
+        """The files whose bytes requests send, each once, with the SHA-256 that the plan holds it to."""
+        found: dict[str, str | None] = {}
+        for _, step in self.steps():
+            parts = [part for parts in (step.multipart or {}).values() for part in parts]
+            for part in (*parts, *((step.body_file,) if step.body_file is not None else ())):
+                if part.file is not None:
+                    found[part.file] = found.get(part.file) or part.sha256
+        return found
 
     @property
     def transactions(self) -> tuple[str, ...]:

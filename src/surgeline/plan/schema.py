@@ -24,6 +24,8 @@ PARTS = {
     "DataPart": "data.NAME",
     "Scenario": "scenarios.NAME",
     "Step": "scenarios.NAME.steps[N]",
+    "FormPart": "scenarios.NAME.steps[N].multipart.FIELD",
+    "BodyFile": "scenarios.NAME.steps[N].body_file",
     "Retry": "scenarios.NAME.steps[N].retry",
     "Check": "scenarios.NAME.steps[N].check",
     "BodyCheck": "scenarios.NAME.steps[N].check.body",

@@ -1,6 +1,7 @@
 //! The engine against servers that do what a test tells them to, over real sockets on loopback.
 
 mod answers;
+mod bodies;
 mod books;
 mod control;
 mod fuzzing;

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use surgeline_engine::http1::Chunks;
+
 /// What to do next on a connection.
 pub enum Act {
     Send(Vec<u8>),
@@ -144,14 +146,27 @@ fn read_request(stream: &mut impl Read, unread: &mut Vec<u8>, nth: usize) -> Opt
         .lines()
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse().unwrap()))
         .unwrap_or(0);
-    while unread.len() < end + length {
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let mut body = Vec::new();
+    let mut chunks = Chunks::default();
+    let mut read = end;
+    let end = loop {
+        if chunked {
+            let found = chunks.read(&unread[read..], |part| body.extend_from_slice(part)).unwrap();
+            if let Some(size) = found {
+                break read + size;
+            }
+            read = unread.len();
+        } else if unread.len() >= end + length {
+            body.extend_from_slice(&unread[end..end + length]);
+            break end + length;
+        }
         match stream.read(&mut buffer) {
             Ok(size) if size > 0 => unread.extend_from_slice(&buffer[..size]),
             _ => return None,
         }
-    }
-    let body = unread[end..end + length].to_vec();
-    unread.drain(..end + length);
+    };
+    unread.drain(..end);
     let mut words = head.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
     Some(Incoming { method, path, head, body, nth })
