@@ -110,7 +110,7 @@ def run(subject: Plan, folder: Path, place: Path) -> Told:
     journal = place / "journal"
     journal.mkdir()
     with Segment(journal) as sink:
-        running = NativeEngine().start(subject, Settings("r", time.monotonic_ns(), None, files=files), sink)
+        running = NativeEngine().start(subject, Settings("r", time.monotonic_ns(), None, sent_files=files), sink)
         ending = running.wait(60)
     assert ending is not None and ending.reason == "finished", ending
     told = told_by(journal, ending)
@@ -197,7 +197,7 @@ plan, files = datafiles.attach_sent(plan, home, "plan.yaml")
 available()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with Segment(home / "journal") as sink:
-    settings = Settings("r", time.monotonic_ns(), None, files=files, grace_ns=80 * 10**9)
+    settings = Settings("r", time.monotonic_ns(), None, sent_files=files, grace_ns=80 * 10**9)
     running = NativeEngine().start(plan, settings, sink)
     assert running.wait(90).reason == "finished"
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

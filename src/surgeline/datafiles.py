@@ -36,7 +36,6 @@ def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[s
     return with_hashes(plan, feeds), feeds
 
 
-<<<<<<< HEAD
 def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, Path]) -> Mapping[str, str]:
     """The texts of the files that the plan's `tls` names; `named` has those that the user named outside of the plan.
 
@@ -60,7 +59,8 @@ def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, P
     if faults:
         raise PlanError.of_faults(where, faults)
     return texts
-=======
+
+
 def attach_sent(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[str, SentFile]]:
     """The plan with the hashes of the files that it sends, and where they are; each is read once, in pieces.
 
@@ -93,7 +93,6 @@ def _seen(file: str, folder: Path | None) -> SentFile | str:
             return SentFile(str(path), opened.tell(), sha256)
     except OSError as error:
         return f"{file} cannot be read: {error.strerror or error}"
->>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
 
 
 def _read(file: str, folder: Path | None) -> bytes | str:

@@ -60,7 +60,7 @@ class Order:
     secrets: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Feed] = field(default_factory=dict)
     """The rows of each file that the plan names; the run keeps their names, hashes and counts."""
-    files: Mapping[str, SentFile] = field(default_factory=dict)
+    sent_files: Mapping[str, SentFile] = field(default_factory=dict)
     """The files whose bytes the plan sends."""
     max_in_flight: int = 10_000
     workers: int = 1
@@ -406,7 +406,7 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         headers=(*order.headers, ("x-surgeline-run", directory.id)),
         environment=order.secrets,
         data=order.data,
-        files=order.files,
+        sent_files=order.sent_files,
         max_in_flight=order.max_in_flight,
         grace_ns=GRACE_NS,
         workers=order.workers,

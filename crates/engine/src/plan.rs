@@ -666,8 +666,6 @@ impl Program {
             format!("endpoint {} does not exist, there are {endpoints}", step.endpoint)
         })?;
         let host = &self.target.host_header;
-<<<<<<< HEAD
-=======
         let body = match (&step.body, &step.upload) {
             (None, None) => Body::Nothing,
             (Some(text), None) => Body::Text(text),
@@ -676,7 +674,6 @@ impl Program {
         };
         let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
         let request = request.in_absolute_form(&self.absolute);
->>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));
         let think = step.think_time_ns.or(think).unwrap_or(Pause::NONE);

@@ -97,14 +97,14 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
     folder = Path(where).parent if kind == "plan" else None
     plan, data = datafiles.attach(plan, folder, where)
-    plan, files = datafiles.attach_sent(plan, folder, where)
+    plan, sent_files = datafiles.attach_sent(plan, folder, where)
     addresses, authorized = _agree(plan.target, wanted)
     secrets = _secrets(plan)
     for note in notes:
         style.note(note)
     looked: tuple[dict[str, Any], ...] = ()
     if wanted.look_first:
-        found_out = _look(plan, addresses, secrets, data, files, wanted)
+        found_out = _look(plan, addresses, secrets, data, sent_files, wanted)
         addresses = found_out.addresses
         looked = tuple(asdict(seen) for seen in found_out.sent_as)
         if kind in ("url", "openapi") and not wanted.anyway:
@@ -123,7 +123,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         user_agent=wanted.user_agent,
         secrets=secrets,
         data=data,
-        files=files,
+        sent_files=sent_files,
         max_in_flight=_most_in_flight(wanted),
         workers=wanted.workers if remote is None else remote.workers,
         remote=remote,
@@ -411,10 +411,10 @@ def _look(
     addresses: tuple[str, ...],
     secrets: Mapping[str, str],
     data: Mapping[str, Feed],
-    files: Mapping[str, SentFile],
+    sent_files: Mapping[str, SentFile],
     wanted: Wanted,
 ) -> preflight.Preflight:
-    found = preflight.check(plan, addresses, secrets, data, files)
+    found = preflight.check(plan, addresses, secrets, data, sent_files)
     style.say("Check", found.sentence)
     for problem in found.problems:
         style.warn(problem.sentence)

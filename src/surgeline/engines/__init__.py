@@ -76,7 +76,7 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Feed] = field(default_factory=dict)
     """The content of each file that the plan's `data` names."""
-    files: Mapping[str, SentFile] = field(default_factory=dict)
+    sent_files: Mapping[str, SentFile] = field(default_factory=dict)
     """Where the files are whose bytes the plan sends, by their names in it."""
     max_in_flight: int = 10_000
     grace_ns: int = 10 * units.NS_PER_S

@@ -216,12 +216,9 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "variables": _variables(plan, settings),
         "secrets": _made_from_secrets(plan, settings),
         "feeds": _feeds(plan, settings),
-<<<<<<< HEAD
         "connection": _connection(plan, settings),
         "tls": _tls(plan, settings),
-=======
         **_files(plan, settings),
->>>>>>> a31d1ea (plan: bodies made of files, packed answers unpacked; both held against independent readers)
         "endpoints": list(endpoints),
         "transactions": list(plan.transactions),
         "scenarios": [_scenario(plan, name, part, endpoints) for name, part in plan.scenarios.items()],
@@ -340,10 +337,10 @@ def _feeds(plan: Plan, settings: Settings) -> list[dict[str, Any]]:
 
 def _files(plan: Plan, settings: Settings) -> dict[str, Any]:
     """The files that bodies are made of; nothing where there are none."""
-    absent = next((name for name in plan.sent_files if name not in settings.files), None)
+    absent = next((name for name in plan.sent_files if name not in settings.sent_files), None)
     if absent is not None:
         raise EngineError(f"the file {absent}, which the plan sends, was not handed to the engine")
-    found = [settings.files[name] for name in plan.sent_files]
+    found = [settings.sent_files[name] for name in plan.sent_files]
     return {"files": [{"path": file.path, "length": file.size_bytes} for file in found]} if found else {}
 
 
