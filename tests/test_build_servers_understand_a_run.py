@@ -23,7 +23,7 @@ def document(*slo: str, generator: scripted.Generator | None = None):
 def test_each_objective_is_a_test():
     """Met passes, missed fails with its reason, no data is skipped; the counts are those of the cases."""
     suite = ElementTree.fromstring(ci.junit(document("p95 < 1s", "p95 < 1ms", "GET /nowhere: p99 < 1s")))
-    cases = {case.get("name"): [child.tag for child in case] for case in suite}
+    cases = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
     assert cases == {
         "the measurement is valid": [],
         "p95 < 1 s": [],
@@ -42,7 +42,7 @@ def test_an_invalid_measurement_is_an_error_and_no_test_of_the_server():
     """Where the generator was the limit throughout, no objective passes or fails."""
     late = scripted.Generator(lag_ns=lambda due: 300 * MS)
     suite = ElementTree.fromstring(ci.junit(document("p95 < 1s", generator=late)))
-    assert [[child.tag for child in case] for case in suite] == [["error"]]
+    assert [[child.tag for child in case] for case in suite.iter("testcase")] == [["error"]]
 
 
 def test_the_same_run_gives_the_same_bytes_and_hostile_names_stay_text():
@@ -51,7 +51,9 @@ def test_the_same_run_gives_the_same_bytes_and_hostile_names_stay_text():
     assert ci.junit(found) == ci.junit(found)
     found["run"]["name"] = '"><failure/>\x00\ud800'
     found["objectives"][0]["text"] = "<script>]]> & |`*"
-    assert len(ElementTree.fromstring(ci.junit(found).encode("utf-8", "replace"))) == 2
+    found["findings"]["failed"]["items"][0]["sentence"] = "]]></system-out><failure/>\x00"
+    suite = ElementTree.fromstring(ci.junit(found).encode("utf-8", "replace"))
+    assert [child.tag for child in suite] == ["testcase", "testcase", "system-out"]
     assert "| <script>" not in ci.step_summary(found)
 
 
@@ -62,6 +64,18 @@ def test_the_step_summary_is_short_and_has_the_verdict():
     assert found["verdict"]["sentence"].split(";")[0][:20] in text
     assert text.count("\n| ") == 3
     assert len(text.splitlines()) <= 20
+
+
+def test_what_was_found_stands_beside_the_objectives():
+    """In the suite's output and in the step summary: what failed, then what to explore, four of each at most."""
+    found = document("p95 < 1s", "p95 < 1ms")
+    box = found["findings"]
+    wanted = [item["sentence"] for kind in ("failed", "explore") for item in box[kind]["items"][: ci.MOST_LINES]]
+    assert wanted and box["failed"]["items"]
+    output = ElementTree.fromstring(ci.junit(found)).findtext("system-out")
+    assert output is not None and [line[2:] for line in output.splitlines()] == wanted
+    listed = [line for line in ci.step_summary(found).splitlines() if line.startswith("- ")]
+    assert len(listed) == len(wanted) and listed[0].startswith("- ✗ ")
 
 
 def test_without_a_browser_the_pdf_is_refused_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

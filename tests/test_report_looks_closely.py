@@ -305,3 +305,21 @@ def test_a_cell_of_no_interval_says_why():
     bare = {"value": 5.0, "low": None, "high": None, "why_not": "7 s with requests, an interval needs 10"}
     assert cells.no_interval(bare) == bare["why_not"]
     assert cells.no_interval({**bare, "low": 1.0}) == "" == cells.no_interval({**bare, "value": None})
+
+
+def test_what_every_request_has_to_hold_is_no_limit_of_a_transaction():
+    """Its plots show the limits that name it, and no other."""
+    summary = _with_checkouts("checkout: p95 < 2s")
+    made = document.result_document(summary, [])
+    made["objectives"].append({**made["objectives"][0], "endpoint": None, "limit": 950 * MS, "text": "p95 < 950 ms"})
+    part = made["transactions"][0]
+    assert distributions.near(made, part, 0, "t").spectrum.count('class="limit"') <= 1
+    with_all = distributions.near(made, {**part, "name": "GET /x"}, 0)
+    assert with_all.spectrum.count('class="limit"') == 1
+
+
+def test_without_objectives_nothing_is_held():
+    """No column of dashes: `holds up to` stands where there is an objective."""
+    for render in (page.render, terminal.render, html.render):
+        assert "holds up to" not in render(document.result_document(examples.shop(""), []))
+        assert "holds up to" in render(document.result_document(examples.shop(), []))

@@ -29,7 +29,7 @@ def judge(summary: Summary) -> list[Finding]:
             sentence=(
                 f"{names} {'sends' if len(bare) == 1 else 'send'} the same again and again without "
                 "ETag, Last-Modified or "
-                f"Cache-Control: of {wording.name(worst.name)}, "
+                f"Cache-Control: {'' if len(bare) == 1 else f'of {wording.name(worst.name)}, '}"
                 f"{units.format_ratio(worst.repeat_share)} of the requests "
                 f"asked for what had been sent before; {units.format_size(round(whole))} of this run could have stayed "
                 "with the client."

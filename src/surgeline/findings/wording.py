@@ -53,6 +53,11 @@ def loads(stages: Sequence[StageFigures]) -> str:
     first, last = stages[0], stages[-1]
     if first is last or load(first) == load(last):
         return load(first)
+    if any(stage.start != stage.end for stage in stages) and len({stage.model for stage in stages}) == 1:
+        # A ramp among them: from the least level to the greatest, not one range behind another.
+        least, most = min(min(s.start, s.end) for s in stages), max(max(s.start, s.end) for s in stages)
+        low = level(least, first.model).removesuffix("/s").removesuffix(" users").removesuffix(" user")
+        return f"{low}–{level(most, first.model)}"
     low, high = load(first), load(last)
     for unit in (" users", " user", "/s"):
         low = low.removesuffix(unit)

@@ -1,15 +1,17 @@
 """What does a build server get of a run: JUnit XML, and a few lines of Markdown for its summary page.
 
 A document comes in, text leaves. An objective is a test: met passes, missed fails, no data is skipped; an invalid
-measurement is an error, and nothing else is then a test. The same document gives the same bytes.
+measurement is an error, and nothing else is then a test. Findings are no tests: they stand in the suite's output and
+below the objectives. The same document gives the same bytes.
 """
 
 import re
+from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from surgeline import units
 from surgeline.report import cells
-from surgeline.report.cells import Document
+from surgeline.report.cells import Document, Node
 from surgeline.report.page import escaped
 from surgeline.report.text import LONGEST_SENTENCE, shown
 
@@ -48,10 +50,24 @@ def junit(document: Document) -> str:
             lines.append(f"{head}><skipped message={_attribute(text)}/></testcase>")
         else:
             lines.append(f"{head}><{word} message={_attribute(text)}>{_text(verdict['sentence'])}</{word}></testcase>")
+    said = [f"{mark} {item['sentence']}" for mark, item in _findings(document)]
+    if said:
+        lines.append(f"  <system-out>{_lines(said)}</system-out>")
     return "\n".join([*lines, "</testsuite>"]) + "\n"
 
 
 _WORDS = {"met": "", "missed": "failure", "no data": "skipped"}
+
+
+def _findings(document: Document) -> list[tuple[str, Node]]:
+    """What failed and what to explore, with its mark, the costliest first; a build's page has no room for praise."""
+    marks = {key: mark for key, _, mark, _ in cells.BOXES}
+    boxes = document["findings"]
+    return [(marks[kind], item) for kind in ("failed", "explore") for item in boxes[kind]["items"][:MOST_LINES]]
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "\n".join(_text(text) for text in texts)
 
 
 def _attribute(text: str) -> str:
@@ -73,8 +89,8 @@ def step_summary(document: Document) -> str:
             f"| {escaped(item['text'])} | {cells.mark(item['verdict'])} {item['verdict']} | {escaped(item['reason'])} |"
             for item in document["objectives"]
         ]
-    failed = document["findings"]["failed"]["items"][:MOST_LINES]
-    if failed:
+    found = _findings(document)
+    if found:
         lines.append("")
-        lines += [f"- ✗ {escaped(item['sentence'])}" for item in failed]
+        lines += [f"- {mark} {escaped(item['sentence'])}" for mark, item in found]
     return "\n".join(lines) + "\n\n"

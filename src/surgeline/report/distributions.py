@@ -396,9 +396,9 @@ class Near(NamedTuple):
 
 
 def near(document: Document, part: Node, number: int, key: str = "e") -> Near:
-    """The small drawings of an endpoint or a transaction."""
+    """The small drawings of an endpoint, or with the key `t` of a transaction."""
     name = shown(part["name"], 100)
-    limits = duration_limits(document, part["name"])
+    limits = duration_limits(document, part["name"], of_all=key == "e")
     return Near(
         _small_heat(part, f"{key}h{number}", name, limits), _small_spectrum(part, f"{key}s{number}", name, limits)
     )

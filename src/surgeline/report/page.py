@@ -191,12 +191,14 @@ def _endpoints(document: Document) -> Iterator[str]:
             f"{p95} [{around}]" if around else p95,
             cells.duration(response["p99"]),
             cells.errors(endpoint),
-            cells.holds(document, endpoint),
+            *([cells.holds(document, endpoint)] if document["objectives"] else []),
         )
 
     endpoints = document["endpoints"]
-    head = ("Endpoint", "due", "p50", "p95 [95 % CI]", "p99", "errors", "holds up to")
-    yield from _table(head, "lrrrrrr", map(row, endpoints[: cells.MOST_ROWS]))
+    # Without an objective nothing can be held.
+    held = ("holds up to",) if document["objectives"] else ()
+    head = ("Endpoint", "due", "p50", "p95 [95 % CI]", "p99", "errors", *held)
+    yield from _table(head, "lrrrrrr"[: len(head)], map(row, endpoints[: cells.MOST_ROWS]))
     more = len(endpoints) - cells.MOST_ROWS + document["endpoints_left_out"]
     if more > 0:
         yield ""

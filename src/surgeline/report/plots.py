@@ -52,12 +52,17 @@ class Plot(NamedTuple):
 # --- what plots have in common ---------------------------------------------------------------------------------------
 
 
-def duration_limits(document: Document, endpoint: str | None = None) -> list[tuple[str, float]]:
-    """The limits on percentiles that hold for everything, and for one endpoint if that is asked: name, ns."""
+def duration_limits(document: Document, endpoint: str | None = None, of_all: bool = True) -> list[tuple[str, float]]:
+    """The limits on times that hold for everything, and for one endpoint if that is asked: name, ns.
+
+    Without `of_all` those alone that name it: what every request has to hold says nothing of a transaction.
+    """
     return [
         (item["text"] if item["endpoint"] is None else item["text"].rpartition(": ")[2], float(item["limit"]))
         for item in document["objectives"]
-        if item["unit"] == "ns" and item["limit"] and item["endpoint"] in (None, endpoint)
+        if item["unit"] == "ns"
+        and item["limit"]
+        and (item["endpoint"] == endpoint or (of_all and not item["endpoint"]))
     ]
 
 

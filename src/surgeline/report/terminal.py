@@ -154,12 +154,14 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
                 units.format_count(endpoint["tally"]["due"]),
                 *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
                 cells.errors(endpoint),
-                cells.holds(document, endpoint),
+                *([cells.holds(document, endpoint)] if document["objectives"] else []),
             )
         )
-    head = ("", "endpoint", "due", "p50", "p95", "p99", "errors", "holds up to")
+    # Without an objective nothing can be held.
+    held = ("holds up to",) if document["objectives"] else ()
+    head = ("", "endpoint", "due", "p50", "p95", "p99", "errors", *held)
     tones = {"✓": "good", "✗": "bad", "?": "warn"}
-    for number, line in enumerate(table(head, "llrrrrrr", rows, width - 2, shrink=1)):
+    for number, line in enumerate(table(head, "llrrrrrr"[: len(head)], rows, width - 2, shrink=1)):
         mark = line[:1]
         yield "  " + (pen(line, "dim") if number == 0 else pen(mark, tones.get(mark, "")) + line[1:])
     more = len(endpoints) - len(rows) + document["endpoints_left_out"]
