@@ -260,7 +260,7 @@ def page(root: Path, note: str) -> str:
         "the intervals (Clopper and Pearson, as if each split were new) are too narrow, and forty runs hold only four",
         "splits without a common run.",
         "",
-        f"So far {counts} of {RUNS} runs a server. {note}".rstrip(),
+        f"{counts} runs a server{'' if counts == str(RUNS) else f' so far, of {RUNS}'}. {note}".rstrip(),
         "",
         "Made by `python -m scripts.campaigns.compare_real DIRECTORY`, which goes on where it was interrupted.",
         "",
