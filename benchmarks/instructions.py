@@ -51,11 +51,11 @@ def main() -> int:
         print(f"instructions: {', '.join(missing)} not installed", file=sys.stderr)
         return 2
     build = ["cargo", "build", "--quiet", "--locked", "-p", "surgeline-engine", "--features", "libc"]
-    build += ["--example", "hot_path"]
+    build += ["--release", "--example", "hot_path"]
     subprocess.run(build, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    found = {case: round(count(target / "debug" / "examples" / "hot_path", case)) for case in CASES}
+    found = {case: round(count(target / "release" / "examples" / "hot_path", case)) for case in CASES}
     if wanted.commit:
         COMMITTED.write_text(json.dumps({"rustc": rustc, "instructions_per_request": found}, indent=1) + "\n")
     committed = json.loads(COMMITTED.read_text())

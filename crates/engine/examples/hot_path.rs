@@ -25,11 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return serve();
     }
     let seconds: i64 = arguments.next().ok_or("how many seconds?")?.parse()?;
-    let mut server = Command::new(std::env::current_exe()?)
-        .arg("serve")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut server =
+        Command::new(std::env::current_exe()?).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut port = String::new();
     BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut port)?;
     let running = Running::start(&plan(&case, port.trim().parse()?, seconds)?.to_string())?;

@@ -4,7 +4,6 @@ mod answers;
 mod bodies;
 mod books;
 mod control;
-mod fuzzing;
 mod reading;
 mod scenarios;
 mod server;

@@ -1,19 +1,14 @@
-//! Plans and templates that nobody meant: whatever comes in, the compiler says what is wrong with it or makes something
-//! that can be sent, in bounded time, and never breaks off.
-//!
-//! The corpus lies in `tests/corpus`; it is mutated by a seeded generator, so a failure comes again. More rounds than the
-//! few of every build: `SURGELINE_FUZZ_ROUNDS=1000000 cargo test --release fuzzing`.
+//! The corpus, and what a seeded generator makes of it: a failure comes again. More rounds than the few of every build:
+//! `SURGELINE_FUZZ_ROUNDS=1000000 cargo test --release -p surgeline-fuzz`.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use serde_json::Value;
 use surgeline_engine::plan::Plan;
 use surgeline_engine::schedule::SplitMix64;
-use surgeline_engine::template::{Filling, Place, Scope, Slot, Template};
+use surgeline_fuzz::{chunks, compile_and_fill, head, plan, template};
 
-const PLAN: &str = include_str!("../corpus/everything.json");
-const TEMPLATES: &str = include_str!("../corpus/templates.txt");
+const PLAN: &str = include_str!("../corpus/plan/everything.json");
 
 /// What is put in the place of something else.
 const JUNK: &[&str] = &[
@@ -63,8 +58,11 @@ fn below(draws: &mut SplitMix64, end: usize) -> usize {
 }
 
 /// A few bytes changed, taken out, doubled, or taken from elsewhere.
-fn mutated(text: &str, draws: &mut SplitMix64) -> String {
-    let mut bytes = text.as_bytes().to_vec();
+fn mutated(seed: &[u8], draws: &mut SplitMix64) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    if bytes.is_empty() {
+        bytes.push(b'{');
+    }
     for _ in 0..=below(draws, 4) {
         let at = below(draws, bytes.len());
         let length = below(draws, 24).min(bytes.len() - at);
@@ -86,7 +84,44 @@ fn mutated(text: &str, draws: &mut SplitMix64) -> String {
             bytes.push(b'{');
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
+}
+
+/// The files of a target's corpus.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// The corpus as it is, then changed by chance.
+fn tried(target: &str, few: u64, what: impl Fn(&[u8])) {
+    let seeds = corpus(target);
+    assert!(!seeds.is_empty());
+    seeds.iter().for_each(|seed| what(seed));
+    let mut draws = SplitMix64::new(9);
+    for _ in 0..rounds(few) {
+        what(&mutated(&seeds[below(&mut draws, seeds.len())], &mut draws));
+    }
+}
+
+/// Whatever stands in a template, what is filled in stays in its place.
+#[test]
+fn templates_are_compiled_or_refused() {
+    tried("template", 5000, template);
+}
+
+/// Whatever a server sends first, it is a head, the beginning of one, or refused.
+#[test]
+fn heads_are_read_or_refused() {
+    tried("head", 20_000, head);
+}
+
+/// However a chunked body is made and cut, its bytes and its end are the same.
+#[test]
+fn chunks_are_the_same_however_they_are_cut() {
+    tried("chunks", 20_000, chunks);
 }
 
 /// One part of the document replaced by junk, by another part, or taken out.
@@ -125,44 +160,17 @@ fn collect(value: &Value, path: &mut String, paths: &mut Vec<String>) {
     }
 }
 
-/// Compiles a plan and fills in every request of it; whether it was one.
-fn compile_and_fill(text: &str, draws: &mut SplitMix64) -> bool {
-    let begun = Instant::now();
-    let compiled = Plan::parse(text).and_then(Plan::compile);
-    assert!(begun.elapsed() < Duration::from_secs(5), "compiling took {:?}: {text}", begun.elapsed());
-    let program = match compiled {
-        Ok(program) => program,
-        Err(sentence) => {
-            assert!(!sentence.trim().is_empty());
-            return false;
-        }
-    };
-    let slots = vec![Slot { set: true, text: b"a\"\r\n{{\xff".to_vec() }; program.slots];
-    let mut out = Vec::new();
-    for step in &program.steps {
-        let mut filling = Filling { slots: &slots, draws, seq: -1, user: i64::MAX, iteration: 0 };
-        let path = step.request.fill(&mut filling, b"k=v", &mut out).expect("every variable is set");
-        let line = out.split(|byte| *byte == b'\r').next().unwrap();
-        assert!(path.end <= line.len() && line.ends_with(b" HTTP/1.1"), "{text}");
-        assert!(line.iter().all(|byte| (0x20..=0x7e).contains(byte)), "{text}");
-        let head_end = out.windows(4).position(|end| end == b"\r\n\r\n").expect("a head ends");
-        assert!(out[..head_end].split(|byte| *byte == b'\n').all(|line| !line.is_empty()), "{text}");
-        assert!(step.think.draw(draws) >= 0);
-    }
-    assert!(program.pick_scenario(draws) < program.scenarios.len());
-    true
-}
-
 /// The plan of the corpus is one, and what becomes of it by chance is one or is refused.
 #[test]
 fn plans_are_compiled_or_refused() {
+    corpus("plan").iter().for_each(|file| plan(file));
     let mut draws = SplitMix64::new(4);
     assert!(compile_and_fill(PLAN, &mut draws), "{:?}", Plan::parse(PLAN).and_then(Plan::compile).err());
     let document: Value = serde_json::from_str(PLAN).unwrap();
     let mut whole = 0;
     for _ in 0..rounds(1500) {
         let text = match below(&mut draws, 3) {
-            0 => mutated(PLAN, &mut draws),
+            0 => String::from_utf8_lossy(&mutated(PLAN.as_bytes(), &mut draws)).into_owned(),
             _ => restructured(&document, &mut draws).to_string(),
         };
         whole += u32::from(compile_and_fill(&text, &mut draws));
@@ -193,36 +201,4 @@ fn deep_expressions_do_not_break_the_compiler() {
             compile_and_fill(&changed.to_string(), &mut draws);
         }
     }
-}
-
-/// A template is compiled for each place or refused; filled, nothing in it breaks out of its place.
-#[test]
-fn templates_are_compiled_or_refused() {
-    let mut draws = SplitMix64::new(9);
-    let scope = Scope {
-        constants: HashMap::from([("shelf".to_owned(), "no\"v\r\nels".to_owned())]),
-        slots: HashMap::from([("id".to_owned(), 0)]),
-        columns: HashMap::from([("users.name".to_owned(), (0, 0)), ("users.pass word".to_owned(), (0, 1))]),
-        ..Scope::default()
-    };
-    scope.new_slot();
-    let lines: Vec<&str> = TEMPLATES.lines().collect();
-    let mut whole = 0;
-    for _ in 0..rounds(5000) {
-        let text = mutated(lines[below(&mut draws, lines.len())], &mut draws);
-        for place in [Place::Path, Place::Header, Place::Json, Place::Form, Place::Plain] {
-            let Ok(template) = Template::compile(&text, place, &scope) else { continue };
-            whole += 1;
-            let slots = vec![Slot { set: true, text: b"\"\\\r\n\x00 /?".to_vec() }; scope.next_slot.get()];
-            let mut filling = Filling { slots: &slots, draws: &mut draws, seq: 1, user: 2, iteration: 3 };
-            let mut out = Vec::new();
-            template.fill(&mut filling, &mut out).expect("every variable is set");
-            match place {
-                Place::Path => assert!(out.iter().all(|byte| (0x21..=0x7e).contains(byte)), "{text}"),
-                Place::Header => assert!(!out.contains(&b'\n') && !out.contains(&b'\r'), "{text}"),
-                _ => {}
-            }
-        }
-    }
-    assert!(whole > 1000, "only {whole} templates were whole");
 }
