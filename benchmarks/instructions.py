@@ -38,7 +38,7 @@ def count(program: Path, case: str) -> float:
     requests = json.loads(done.stdout)["requests"]
     if found is None or not requests:
         raise SystemExit(f"instructions: nothing was counted of {case}: {done.stderr[-1000:]}")
-    return int(found[1]) / requests
+    return int(found[1]) / int(requests)
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ClientConnection;
 
 use crate::clock::{Clock, Ns};
-use crate::http1::{self, Chunks, Framing, Head, LONGEST_HEAD};
+use crate::http1::{self, Chunks, Framing, Head, Heads, LONGEST_HEAD};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
 use crate::upload::Outgoing;
@@ -268,6 +268,7 @@ pub struct Connections {
     open: usize,
     deadlines: BinaryHeap<Reverse<(Ns, u32, u32)>>,
     buffer: Box<[u8]>,
+    heads: Heads,
 }
 
 #[derive(Clone, Copy)]
@@ -305,6 +306,7 @@ impl Connections {
             open: 0,
             deadlines: BinaryHeap::new(),
             buffer: vec![0; READ_BUFFER].into(),
+            heads: Heads::default(),
         })
     }
 
@@ -777,7 +779,7 @@ impl Connections {
                         conn.exchange.deadline = self.now + conn.silence;
                     }
                     let arrived = conn.arrived(self.now, self.offset);
-                    match conn.feed(&self.buffer[..size], arrived, self.max_body) {
+                    match conn.feed(&self.buffer[..size], arrived, self.max_body, &mut self.heads) {
                         Ok(None) => {}
                         Ok(Some(ending)) => return Some(self.complete(slot, ending, arrived)),
                         Err(kind) => return Some(self.fail(slot, kind)),
@@ -1164,7 +1166,7 @@ impl Conn {
     }
 
     /// Takes in what was read. Some when the answer is whole.
-    fn feed(&mut self, bytes: &[u8], now: Ns, max_body: u64) -> Result<Option<Ending>, Kind> {
+    fn feed(&mut self, bytes: &[u8], now: Ns, max_body: u64, heads: &mut Heads) -> Result<Option<Ending>, Kind> {
         self.bytes_in += bytes.len() as u64;
         if self.first < 0 {
             self.first = now;
@@ -1172,7 +1174,7 @@ impl Conn {
         let mut at = 0;
         let mut head = Place::Connection;
         if matches!(self.receiving, Receiving::Head) {
-            let Some((place, end)) = self.feed_head(bytes)? else { return Ok(None) };
+            let Some((place, end)) = self.feed_head(bytes, heads)? else { return Ok(None) };
             (head, at) = (place, end);
             let framing = self.head.as_ref().map_or(Framing::Empty, |head| head.framing);
             match framing {
@@ -1224,7 +1226,7 @@ impl Conn {
     }
 
     /// Takes in bytes of the head. Some with where it lies and where the body begins in `bytes` when it is whole.
-    fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<(Place, usize)>, Kind> {
+    fn feed_head(&mut self, bytes: &[u8], heads: &mut Heads) -> Result<Option<(Place, usize)>, Kind> {
         let mut at = 0;
         loop {
             let direct = self.head_bytes.is_empty();
@@ -1242,7 +1244,7 @@ impl Conn {
             if source.is_empty() {
                 return Ok(None);
             }
-            let Some(head) = http1::parse_head(source, self.exchange.bodyless)? else {
+            let Some(head) = heads.parse(source, self.exchange.bodyless)? else {
                 if direct {
                     self.head_bytes.extend_from_slice(&bytes[at..]);
                 }

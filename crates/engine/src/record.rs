@@ -136,13 +136,15 @@ impl Batch {
         table.i64("receive_ns", rows.iter().map(|row| row.phases.receive));
         table.i32("status", rows.iter().map(|row| i32::from(row.status)));
         table.u8("outcome", rows.iter().map(|row| row.outcome as u8));
-        let reasons: HashMap<u32, String> = rows
-            .iter()
-            .map(|row| (row.reason.0, row.reason))
-            .collect::<HashMap<_, _>>()
-            .into_iter()
-            .map(|(code, reason)| (code, reason.text(&program.check_names)))
-            .collect();
+        let mut reasons = HashMap::new();
+        let mut before = None;
+        for reason in rows.iter().map(|row| row.reason) {
+            // Almost all rows have none: a search for each would cost more than the column.
+            if before != Some(reason.0) {
+                before = Some(reason.0);
+                reasons.entry(reason.0).or_insert_with(|| reason.text(&program.check_names));
+            }
+        }
         table.texts("error", rows.iter().map(|row| row.reason.0 as usize), |code| &reasons[&(code as u32)]);
         table.i64("bytes_out", rows.iter().map(|row| row.bytes_out));
         table.i64("bytes_in", rows.iter().map(|row| row.bytes_in));
