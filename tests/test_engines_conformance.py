@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ NEVER_REACHED = {"connect_refused", "connect_timeout", "connect_reset", "dns", "
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 needs_native = pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
-ENGINES = [pytest.param(LocustEngine, id="locust"), pytest.param(NativeEngine, id="native", marks=needs_native)]
+ENGINES = [
+    pytest.param(partial(LocustEngine, native=False), id="greenlets"),
+    pytest.param(NativeEngine, id="native", marks=needs_native),
+]
+HOSTED = [*ENGINES, pytest.param(partial(LocustEngine, native=True), id="hosted", marks=needs_native)]
+"""Also the native engine inside Locust's process: for what depends on who hosts it."""
 
 
 def run(
@@ -212,7 +218,7 @@ def everything(url: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=HOSTED)
 def flow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, list[Any], Faulty]:
     """The flow of everything, run once with each engine."""
     with Faulty() as target:
@@ -347,6 +353,13 @@ def test_exchanges_are_kept_and_redacted(flow: tuple[Told, list[Any], Faulty]) -
 # --- single claims ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=HOSTED)
+def host(request: pytest.FixtureRequest) -> Engine:
+    """Each engine, and each way of hosting it."""
+    found: Engine = request.param()
+    return found
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine that sends."""
@@ -354,11 +367,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return chosen
 
 
-def test_an_open_schedule_does_not_wait_for_answers(engine: Engine, tmp_path: Path) -> None:
+def test_an_open_schedule_does_not_wait_for_answers(host: Engine, tmp_path: Path) -> None:
     """Arrivals come as planned while every answer takes longer than the time between two of them."""
     with Faulty() as target:
         told = run(
-            engine,
+            host,
             {
                 "target": target.url,
                 "scenarios": {"s": {"steps": [{"get": "/slow/300"}]}},
@@ -395,11 +408,11 @@ def test_what_is_due_beyond_the_limit_is_not_sent(engine: Engine, tmp_path: Path
     assert len(refused) > len(told.rows) / 2
 
 
-def test_what_is_in_flight_at_the_end_is_aborted(engine: Engine, tmp_path: Path) -> None:
+def test_what_is_in_flight_at_the_end_is_aborted(host: Engine, tmp_path: Path) -> None:
     """Answers may still come for the grace; what has none then is aborted, and counted as sent."""
     with Faulty() as target:
         told = run(
-            engine,
+            host,
             {
                 "target": target.url,
                 "scenarios": {"s": {"steps": [{"get": "/slow/30000"}]}},
@@ -412,7 +425,7 @@ def test_what_is_in_flight_at_the_end_is_aborted(engine: Engine, tmp_path: Path)
     assert [(row["outcome"], row["end_ns"]) for row in told.rows] == [(Outcome.ABORTED, -1)] * 3
 
 
-def test_a_stop_keeps_what_was_measured(engine: Engine, tmp_path: Path) -> None:
+def test_a_stop_keeps_what_was_measured(host: Engine, tmp_path: Path) -> None:
     """Asked to stop in the middle of a minute, an engine ends at once and its books balance."""
     with Faulty() as target:
 
@@ -423,7 +436,7 @@ def test_a_stop_keeps_what_was_measured(engine: Engine, tmp_path: Path) -> None:
 
         begun = time.monotonic()
         told = run(
-            engine,
+            host,
             {
                 "target": target.url,
                 "scenarios": {"s": {"think_time": "10ms", "steps": [{"get": "/ok"}]}},
@@ -548,11 +561,16 @@ def test_a_freeze_is_felt_by_everyone_who_was_due_during_it(engine: Engine, tmp_
     assert response[len(truth) // 2] == pytest.approx(truth[len(truth) // 2], abs=3_000_000)
 
 
-def test_processes_share_a_plan_without_overlap(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("native", "names"),
+    [(False, {"worker-0", "worker-1"}), pytest.param(True, {"0", "1"}, marks=needs_native)],
+    ids=["greenlets", "hosted"],
+)
+def test_processes_share_a_plan_without_overlap(native: bool, names: set[str], tmp_path: Path) -> None:
     """Two Locust processes send each arrival of the schedule once."""
     with Faulty() as target:
         told = run(
-            LocustEngine(),
+            LocustEngine(native=native),
             {
                 "target": target.url,
                 "scenarios": {"s": {"steps": [{"get": "/ok"}]}},
@@ -563,11 +581,11 @@ def test_processes_share_a_plan_without_overlap(tmp_path: Path) -> None:
         )
         assert_books_balance(told, target)
     assert sorted(row["iteration"] for row in told.rows) == list(range(50))
-    assert {row["worker"] for row in told.rows} == {"worker-0", "worker-1"}
+    assert {row["worker"] for row in told.rows} == names
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.5])
-def test_a_load_can_be_scaled_while_it_runs(engine: Engine, tmp_path: Path, factor: float) -> None:
+def test_a_load_can_be_scaled_while_it_runs(host: Engine, tmp_path: Path, factor: float) -> None:
     """From the moment of the order on, arrivals come as many times as often."""
     with Faulty() as target:
 
@@ -576,7 +594,7 @@ def test_a_load_can_be_scaled_while_it_runs(engine: Engine, tmp_path: Path, fact
             running.scale(factor)
 
         told = run(
-            engine,
+            host,
             {
                 "target": target.url,
                 "scenarios": {"s": {"steps": [{"get": "/ok"}]}},
@@ -648,13 +666,13 @@ def test_each_iteration_has_the_next_row_and_after_the_last_the_first(engine: En
     assert json.loads(one.body) == {"p": 'a b"3'} and one.headers["x-name"] == "ann3"
 
 
-def test_when_all_rows_are_used_the_run_ends(engine: Engine, tmp_path: Path) -> None:
+def test_when_all_rows_are_used_the_run_ends(host: Engine, tmp_path: Path) -> None:
     """What would have needed another row was never due, and the journal says why the run ended."""
     load = {"model": "open", "arrivals": "uniform", "stages": [{"rate": "50/s", "for": "20s"}]}
     plan, settings = of_data("sequential", 30, load, at_end="stop")
     begun = time.monotonic()
     with Faulty() as target:
-        told = run(engine, {**plan, "target": target.url}, tmp_path, **settings)
+        told = run(host, {**plan, "target": target.url}, tmp_path, **settings)
         assert_books_balance(told, target)
     assert time.monotonic() - begun < 15
     assert sorted(request.path for request in target.of_run(RUN)) == sorted(f"/echo/ann{n}" for n in range(30))
@@ -676,7 +694,11 @@ def test_each_user_keeps_a_row_of_its_own(engine: Engine, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "engine", [pytest.param(NativeEngine(), id="native", marks=needs_native), pytest.param(LocustEngine(), id="locust")]
+    "engine",
+    [
+        pytest.param(NativeEngine(), id="native", marks=needs_native),
+        pytest.param(LocustEngine(native=False), id="greenlets"),
+    ],
 )
 def test_workers_share_the_rows_without_taking_one_twice(engine: Engine, tmp_path: Path) -> None:
     """Two workers send each of a hundred rows once."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgeline.locust.alarm import Alarm
-from surgeline.locust.timeline import Timeline
+from surgeline.locust.timeline import NEVER_NS, Timeline
 from surgeline.workload import Stage, Workload, due_ns
 
 S = 1_000_000_000
@@ -107,3 +107,19 @@ def test_greenlets_wake_in_the_order_of_their_moments() -> None:
     alarm.close()
     gevent.joinall(sleepers, timeout=10)
     assert woken[-1] == ("never", False)
+
+
+@given(stages, st.integers(0, 10 * S), st.integers(1, 5 * S))
+def test_a_pause_moves_what_lies_ahead_and_nothing_else(parts: list[Stage], at: int, length: int) -> None:
+    """Before the pause the level is as planned; after it, all that lies ahead comes as much later as it lasted."""
+    plain, paused = (Timeline(Workload("closed", tuple(parts)), S) for _ in range(2))
+    paused.pause(at)
+    paused.pause(at + 1)
+    assert all(paused.stage_end_ns(n) in (plain.stage_end_ns(n), NEVER_NS) for n in range(len(parts)))
+    paused.resume(at + length)
+    for moment in range(0, plain.end_ns + length, S // 7):
+        if moment < at:
+            assert paused.level(moment) == plain.level(moment)
+        elif moment >= max(at, S) + length:
+            assert abs(paused.level(moment) - plain.level(moment - length)) < 1e-6
+    assert paused.end_ns == plain.end_ns + (length if at < plain.end_ns else 0)

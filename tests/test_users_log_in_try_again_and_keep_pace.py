@@ -286,7 +286,10 @@ def test_engines_that_cannot_say_so(scenario: dict[str, Any], word: str) -> None
     """In one sentence, before anything is sent."""
     plan = plan_from_data({"target": "http://127.0.0.1:1", "scenarios": {"s": scenario}}, "a plan")
     settings = Settings("r", 0, plan.load())
-    locust: Engine = LocustEngine()
-    assert locust.refusal(plan, settings) == f"`{word}` in scenario s is done by the native engine only"
+    greenlets: Engine = LocustEngine(native=False)
+    said = f"`{word}` in scenario s is done by the native engine only, which is not built here"
+    assert greenlets.refusal(plan, settings) == said
+    hosted: Engine = LocustEngine(native=True)
+    assert hosted.refusal(plan, settings) is None
     with pytest.raises(Unsupported, match="the native engine runs it"):
         Scripted().start(plan, settings, None)  # type: ignore[arg-type]  # refused before it writes

@@ -39,6 +39,9 @@ class Running:
     def append_stage(self, duration_ns: int, start: float, end: float) -> None:
         """Adds a stage, with its levels as in the plan, behind the last. ValueError where it is not one."""
 
+    def failures(self) -> list[tuple[str, str, int]]:
+        """What was wrong with requests whose rows were read since the last call: (endpoint, error, how many)."""
+
     def snapshot(self) -> _Snapshot:
         """What the threads are doing now."""
 

@@ -77,6 +77,11 @@ impl Running {
         self.inner()?.append_stage(duration_ns, start, end).map_err(PyValueError::new_err)
     }
 
+    /// What was wrong with requests whose rows were read since the last call: (endpoint, error, how many).
+    fn failures(&self) -> PyResult<Vec<(String, String, u64)>> {
+        Ok(self.inner()?.failures())
+    }
+
     /// What the threads are doing now: at_ns, in_flight, users, connections, sent, ended.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let now = self.inner()?.snapshot();

@@ -100,7 +100,7 @@ kinds! {
 }
 
 /// The `error` of a sample as a number: nothing, a kind, a wrong status, or a check of the plan that failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reason(pub u32);
 
 const STATUS: u32 = 1 << 16;

@@ -52,6 +52,9 @@ pub struct Plan {
     grace_ns: Ns,
     max_body_bytes: u64,
     clock_monotonic_ns: Ns,
+    /// When the first stage begins, in the run's time.
+    #[serde(default)]
+    begin_ns: Ns,
     variables: HashMap<String, String>,
     /// More texts that nothing written down may show, such as what was made from a secret before it came here.
     #[serde(default)]
@@ -376,6 +379,8 @@ pub struct Program {
     pub max_body: u64,
     /// `CLOCK_MONOTONIC` at the run's time 0.
     pub anchor: Ns,
+    /// When the first stage begins, in the run's time.
+    pub begin: Ns,
     /// Endpoint names by number.
     pub endpoints: Vec<String>,
     /// Scenarios by number.
@@ -495,6 +500,10 @@ impl Plan {
         demand(self.timeout_ns > 0, || "timeout_ns must be above 0".into())?;
         demand(self.grace_ns >= 0, || "grace_ns must not be negative".into())?;
         demand(self.connection.requests != Some(0), || "connection.requests must be above 0".into())?;
+        // A year, as for a stage: sums of both stay in the range of times.
+        demand((0..=366 * 86_400 * SECOND).contains(&self.begin_ns), || {
+            format!("begin_ns {} must be between 0 and a year", self.begin_ns)
+        })?;
         demand(self.max_in_flight > 0, || "max_in_flight must be above 0".into())?;
         demand((1..=1 << 16).contains(&self.endpoints.len()), || {
             format!("endpoints must be 1 to 65536, there are {}", self.endpoints.len())
@@ -532,6 +541,7 @@ impl Plan {
             grace: self.grace_ns,
             max_body: self.max_body_bytes,
             anchor: self.clock_monotonic_ns,
+            begin: self.begin_ns,
             scenarios: Vec::new(),
             steps: Vec::new(),
             files: self.files.iter().map(Shared::open).collect::<Result<_, _>>()?,

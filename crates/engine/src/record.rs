@@ -13,7 +13,7 @@ use crate::conn::Phases;
 use crate::histogram::Histogram;
 use crate::outcome::{Outcome, Reason};
 use crate::plan::Program;
-use crate::sink::Sink;
+use crate::sink::{Failures, MOST_FAILURES, Sink};
 use crate::table::{Frame, Table};
 
 /// Rows of a batch.
@@ -94,6 +94,18 @@ impl Batch {
         self.rows.clear();
         self.ends.clear();
         self.texts.clear();
+    }
+
+    /// Adds its requests that were sent, ended, and were not right.
+    pub fn count_failures(&self, failures: &mut Failures) {
+        for row in &self.rows {
+            if !matches!(row.outcome, Outcome::Ok | Outcome::NotSent | Outcome::Aborted) {
+                let kind = (self.program.steps[row.step as usize].endpoint, row.reason);
+                if failures.len() < MOST_FAILURES || failures.contains_key(&kind) {
+                    *failures.entry(kind).or_default() += 1;
+                }
+            }
+        }
     }
 
     /// The rows as a table.

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::Connections;
+use crate::outcome::Reason;
 use crate::plan::{self, MOST_STAGES, Plan, Program};
 use crate::record::Recorder;
 use crate::schedule::{Arrivals, Timeline};
@@ -128,6 +129,17 @@ impl Running {
         self.sink.next(timeout)
     }
 
+    /// Wrong and broken requests among the rows that were read since the last call: endpoint, what was wrong, how many.
+    ///
+    /// Rows that were dropped are not among them; a list that would grow beyond `MOST_FAILURES` kinds leaves out the
+    /// rest.
+    pub fn failures(&self) -> Vec<(String, String, u64)> {
+        let named = |((endpoint, reason), count): ((usize, Reason), u64)| {
+            (self.program.endpoints[endpoint].clone(), reason.text(&self.program.check_names), count)
+        };
+        self.sink.take_failures().into_iter().map(named).collect()
+    }
+
     /// Starts nothing more; what is in flight may end within `grace`.
     pub fn stop(&self, grace: Ns) {
         self.tell(&Control::Stop { at: self.clock.now(), grace: grace.max(0) });
@@ -206,14 +218,14 @@ impl Drop for Running {
 /// When the first `limit` arrivals of an open plan are due, this process's share of them.
 pub fn schedule(plan: &str, limit: usize) -> Result<Vec<Ns>, String> {
     let program = Plan::parse(plan)?.compile()?;
-    let timeline = Timeline::new(&program.stages);
+    let timeline = Timeline::beginning_at(program.begin, &program.stages);
     let (index, of) = program.share;
     let mut arrivals = Arrivals::new(program.uniform, program.seed, index.into(), of.into());
     let mut due = Vec::new();
     while due.len() < limit {
         let Some(arrival) = arrivals.peek(&timeline) else { break };
         arrivals.take();
-        due.push(arrival.at);
+        due.push(timeline.actual(arrival.at));
     }
     Ok(due)
 }

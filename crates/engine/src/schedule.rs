@@ -123,7 +123,12 @@ pub struct Timeline {
 impl Timeline {
     /// Stages from time 0 on, without gaps.
     pub fn new(stages: &[Stage]) -> Self {
-        let mut timeline = Self { stages: Vec::new(), begins: Vec::new(), total: 0, shift: 0, paused: None };
+        Self::beginning_at(0, stages)
+    }
+
+    /// Stages from `begin` of the run's time on, without gaps.
+    pub fn beginning_at(begin: Ns, stages: &[Stage]) -> Self {
+        let mut timeline = Self { stages: Vec::new(), begins: Vec::new(), total: 0, shift: begin, paused: None };
         stages.iter().for_each(|stage| timeline.append(*stage));
         timeline
     }

@@ -3,22 +3,29 @@
 //! Workers come here about once a second, never for a single request. Batches of rows are bounded: with too many waiting,
 //! the worker keeps its batch's memory and drops its rows. Everything else is small and always taken.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::outcome::Reason;
 use crate::record::Batch;
 use crate::table::Frame;
 
 /// Batches that may wait for the reader: half a million rows, some 80 MB.
 const MOST_WAITING: usize = 64;
+/// Kinds of failures that are told apart between two looks at them; a plan's checks and statuses are far fewer.
+pub const MOST_FAILURES: usize = 10_000;
 
 /// The meeting point of workers and reader.
 #[derive(Default)]
 pub struct Sink {
     state: Mutex<State>,
     changed: Condvar,
+    failures: Mutex<Failures>,
 }
+
+/// How often each endpoint failed for each reason.
+pub type Failures = HashMap<(usize, Reason), u64>;
 
 #[derive(Default)]
 struct State {
@@ -47,7 +54,7 @@ pub enum Next {
 impl Sink {
     /// A sink for that many workers.
     pub fn new(workers: usize) -> Self {
-        Self { state: Mutex::new(State { workers, ..State::default() }), changed: Condvar::new() }
+        Self { state: Mutex::new(State { workers, ..State::default() }), ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,6 +101,11 @@ impl Sink {
         self.lock().fault.is_some()
     }
 
+    /// The failures among the rows read since the last call.
+    pub fn take_failures(&self) -> Failures {
+        std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits for something to read, not longer than `timeout`, and takes all there is.
     pub fn next(&self, timeout: Duration) -> Next {
         let until = Instant::now() + timeout;
@@ -119,6 +131,7 @@ impl Sink {
             match item {
                 Item::Encoded(kind, payload) => frames.push((kind, payload)),
                 Item::Rows(mut batch) => {
+                    batch.count_failures(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner));
                     frames.push((Frame::Rows, batch.encode()));
                     batch.clear();
                     self.lock().spare.push(batch);

@@ -238,7 +238,7 @@ impl<'p> Worker<'p> {
             free: Vec::new(),
             wakes: BinaryHeap::new(),
             held: Vec::new(),
-            timeline: Timeline::new(&program.stages),
+            timeline: Timeline::beginning_at(program.begin, &program.stages),
             arrivals: Arrivals::new(program.uniform, program.seed, index, of),
             arrival: None,
             factor: 1.0,

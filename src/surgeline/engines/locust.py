@@ -41,7 +41,7 @@ from surgeline.engines import (
     Subject,
     Unsupported,
 )
-from surgeline.engines.native import compile_plan, per_iteration_of
+from surgeline.engines.native import available, compile_plan, per_iteration_of
 from surgeline.plan.model import Plan
 from surgeline.workload import Stage
 
@@ -68,6 +68,10 @@ class LocustEngine(Engine):
     name = "locust"
     stands_still = False
 
+    def __init__(self, *, native: bool | None = None) -> None:
+        """`native`: whether the native engine sends a plan's requests inside Locust; None where it is built."""
+        self._native = available() is None if native is None else native
+
     @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:
         missing = absent()
@@ -81,7 +85,7 @@ class LocustEngine(Engine):
             return None
         if settings.remote is not None:
             return "plans are sent from this machine only; locustfiles can be sent from others"
-        return _plan_refusal(subject)
+        return _plan_refusal(subject, self._native)
 
     @override
     def start(self, subject: Subject, settings: Settings, sink: Sink) -> "LocustRunning":
@@ -96,7 +100,7 @@ class LocustEngine(Engine):
                 raise EngineError(f"there is no locustfile at {subject.path}")
             arguments = _script_arguments(subject, settings)
             return LocustRunning(_orders(settings, sink), arguments, sink.directory.parent, subject.path, remote)
-        orders = _orders(settings, sink)
+        orders = _orders(settings, sink) | {"native": self._native}
         orders["per_iteration"] = per_iteration_of(subject, settings)
         orders |= {"plan": subject.model_dump(mode="json", by_alias=True), "compiled": compile_plan(subject, settings)}
         return LocustRunning(orders, _plan_arguments(subject, settings), sink.directory.parent, None, remote)
@@ -115,9 +119,13 @@ def absent() -> str | None:
     return None
 
 
-def _plan_refusal(plan: Plan) -> str | None:
-    """The stated subset: HTTP/1.1 steps straight to the plan's own origin, all models, nothing done again."""
-    for name, scenario in plan.scenarios.items():
+def _plan_refusal(plan: Plan, native: bool) -> str | None:
+    """The stated subset: steps to the plan's own origin, all models.
+
+    Without the native engine: over HTTP/1.1, straight to the target, and nothing that is done once, again, at a pace of
+    its own, or timed together.
+    """
+    for name, scenario in () if native else plan.scenarios.items():
         absent = [word for word, part in (("once", scenario.once), ("pacing", scenario.pacing)) if part]
         absent += [
             word
@@ -125,11 +133,11 @@ def _plan_refusal(plan: Plan) -> str | None:
             if any(getattr(step, word) is not None for step in (*scenario.once, *scenario.steps))
         ]
         if absent:
-            return f"`{absent[0]}` in scenario {name} is done by the native engine only"
-    for key in ("connection", "tls"):
+            return f"`{absent[0]}` in scenario {name} is done by the native engine only, which is not built here"
+    for key in () if native else ("connection", "tls"):
         used = getattr(plan, key).model_dump(exclude_defaults=True)
         if used:
-            return f"`{key}.{next(iter(used))}` is done by the native engine only"
+            return f"`{key}.{next(iter(used))}` is done by the native engine only, which is not built here"
     origin = urlsplit(plan.target)[:2]
     for _, step in plan.steps():
         if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:
@@ -147,6 +155,7 @@ def _orders(settings: Settings, sink: Sink) -> dict[str, Any]:
         "plan": None,
         "compiled": None,
         "workers": settings.workers,
+        "native": False,
     }
 
 
@@ -367,7 +376,9 @@ class LocustRunning(Running):
         if quit_report is not None:
             nothing = quit_report.get("recorded") == 0
             complaint = self._log.last_error() if nothing and not self._stop_asked else None
-            if complaint is not None:
+            if quit_report.get("fault"):
+                self._ending = Ending("failed", str(quit_report["fault"])[:500], exit_code)
+            elif complaint is not None:
                 self._ending = Ending("failed", f"{self._subject()} sent no request: {complaint}", exit_code)
             else:
                 self._ending = Ending("stopped" if self._stop_asked else "finished", "", exit_code)

@@ -15,7 +15,7 @@ from surgeline.plan.evaluate import Answer
 from surgeline.samples import Outcome
 
 if TYPE_CHECKING:
-    from surgeline.locust.lane import Iteration, Lane
+    from surgeline.locust.lane_greenlets import GreenletLane, Iteration
 
 log = logging.getLogger("surgeline")
 
@@ -26,7 +26,9 @@ _FAILURES = frozenset({"redirect_loop", "redirect_refused"})
 class Attempt:
     """The way of one due request to its row. Every way ends in exactly one `finish`."""
 
-    def __init__(self, lane: "Lane", iteration: "Iteration", step: HostedStep, request: Rendered, due_ns: int) -> None:
+    def __init__(
+        self, lane: "GreenletLane", iteration: "Iteration", step: HostedStep, request: Rendered, due_ns: int
+    ) -> None:
         self._lane = lane
         self._iteration = iteration
         self._step = step

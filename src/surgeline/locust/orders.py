@@ -35,6 +35,8 @@ class Orders:
     compiled: dict[str, Any] | None
     workers: int
     """Processes that send."""
+    native: bool
+    """A plan's requests are sent by the native engine."""
     file: int
     pipe: int
     _read: int = 0
@@ -58,6 +60,7 @@ class Orders:
             plan=told["plan"],
             compiled=told["compiled"],
             workers=told["workers"],
+            native=told["native"],
             file=int(file),
             pipe=int(pipe),
             _read=read,

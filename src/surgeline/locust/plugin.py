@@ -89,6 +89,12 @@ class Plugin:
         self.watch = Watch(self._welcome, self._cut_off)
         self.more_readings: Callable[[], dict[str, float]] | None = None
         """The health readings of whoever hosts a plan, instead of those of Locust's users."""
+        self.measures_users = True
+        """Whether the hub's lateness and Locust's users are this run's health; not where an engine tells its own."""
+        self.before_leaving: Callable[[], None] | None = None
+        """Called before the journal is closed: whoever hosts a plan has the rest of it written."""
+        self.fault = ""
+        """What broke, as one sentence for whoever started this process."""
         self._samples: Any = None
         """Requests of the native client that have not been flushed."""
         self._run_id = orders.run_id if orders else ""
@@ -187,6 +193,7 @@ class Plugin:
 
     def on_test_stop(self, **_: Any) -> None:
         """All users have gone, of a master its workers' excepted: those are stopped now, and what they have fetched."""
+        self._last_words()
         self._held.clear()
         if self.joined is not None:
             self.joined.finish()
@@ -201,6 +208,7 @@ class Plugin:
 
     def on_quit(self, exit_code: int | None = None, **_: Any) -> None:
         """The process ends with this exit code."""
+        self._last_words()
         recorded = self.recorder.recorded if self.recorder is not None else 0
         if isinstance(self.runner, MasterRunner) and self.recorder is not None:
             total = self.runner.stats.total
@@ -213,7 +221,14 @@ class Plugin:
             self._handing_over.join(HAND_OVER_S)
         if self.orders is not None and self.main:
             distributed = isinstance(self.runner, MasterRunner)
-            self.orders.report("quit", exit_code=exit_code, recorded=None if distributed else recorded)
+            self.orders.report(
+                "quit", exit_code=exit_code, recorded=None if distributed else recorded, fault=self.fault
+            )
+
+    def _last_words(self) -> None:
+        """Whoever hosts a plan ends now; twice is fine."""
+        if self.before_leaving is not None:
+            self.before_leaving()
 
     def close_recorder(self) -> None:
         """Writes what is left of this process's requests; twice is fine."""
@@ -465,7 +480,7 @@ class Plugin:
 
     def _meter(self) -> None:
         """How late the hub wakes a greenlet that asked to be: whatever a user measures is too long by as much."""
-        while True:
+        while self.measures_users:
             asked = time.monotonic_ns()
             gevent.sleep(METER_S)
             self._lags.append(max(time.monotonic_ns() - asked - int(METER_S * 1e9), 0))
@@ -502,6 +517,8 @@ class Plugin:
             readings.update(lag_readings(lags))
         for metric, value in _lateness().items():
             readings[metric] = max(value, readings.get(metric, 0.0))
+        if not self.measures_users:
+            return readings
         if self.more_readings is not None:
             for metric, value in self.more_readings().items():
                 readings[metric] = max(value, readings.get(metric, 0.0))

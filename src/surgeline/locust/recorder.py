@@ -6,7 +6,8 @@ delays the user's requests.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from surgeline.samples import (
@@ -157,6 +158,15 @@ class Recorder:
         first, self.recorded = self.recorded, self.recorded + rows
         for kind, payload in take(first, self.worker):
             if not self._append(Frame(kind), lambda payload=payload: payload) and kind == Frame.ROWS:  # type: ignore[misc]
+                self._dropped += rows
+        self._flush_segment()
+
+    def carry(self, frames: Iterable[tuple[int, bytes]]) -> None:
+        """Appends frames that an engine made, as they are."""
+        for kind, payload in frames:
+            rows = struct.unpack_from("<I", payload)[0] if kind == Frame.ROWS else 0
+            self.recorded += rows
+            if not self._append(Frame(kind), lambda payload=payload: payload):  # type: ignore[misc]
                 self._dropped += rows
         self._flush_segment()
 

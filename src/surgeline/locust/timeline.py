@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 from surgeline.workload import Stage, Workload, due_ns, share
 
+NEVER_NS = 1 << 60
+"""A moment that no run reaches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -40,6 +43,7 @@ class Timeline:
         for stage in workload.stages:
             self.append(stage)
         self._touched = False
+        self._paused_ns: int | None = None
 
     @property
     def end_ns(self) -> int:
@@ -66,8 +70,9 @@ class Timeline:
         return self._pieces[-1].index
 
     def stage_end_ns(self, index: int) -> int:
-        """When a stage ends."""
-        return max(piece.end_ns for piece in self._pieces if piece.index == index)
+        """When a stage ends; `NEVER_NS` while the timeline stands still before that."""
+        end = max(piece.end_ns for piece in self._pieces if piece.index == index)
+        return NEVER_NS if self._paused_ns is not None and end > self._paused_ns else end
 
     def has_stage(self, index: int) -> bool:
         """Whether there is a stage of that number."""
@@ -120,6 +125,7 @@ class Timeline:
 
     def scale(self, factor: float, at_ns: int) -> None:
         """From `at_ns` on the level is `factor` times the planned one."""
+        at_ns = at_ns if self._paused_ns is None else self._paused_ns
         by, self._factor = factor / self._factor, factor
         pieces: list[Piece] = []
         for piece in self._pieces:
@@ -135,8 +141,31 @@ class Timeline:
         self._pieces = pieces
         self._touched = True
 
+    def pause(self, at_ns: int) -> None:
+        """The timeline stands still from `at_ns` on. Pausing twice is pausing once."""
+        if self._paused_ns is None:
+            self._paused_ns = at_ns
+
+    def resume(self, at_ns: int) -> None:
+        """The timeline goes on where it stopped: what lies ahead moves by as long as it stood still."""
+        since, self._paused_ns = self._paused_ns, None
+        if since is None:
+            return
+        pieces: list[Piece] = []
+        for piece in self._pieces:
+            elapsed = since - piece.begin_ns
+            if 0 < elapsed < piece.stage.duration_ns:
+                pieces.append(_before(piece, elapsed))
+                piece = _behind(piece, elapsed)
+            if piece.begin_ns >= since:
+                piece = replace(piece, begin_ns=piece.begin_ns + at_ns - since)
+            pieces.append(piece)
+        self._pieces = pieces
+        self._touched = True
+
     def next_stage(self, at_ns: int) -> None:
         """Ends the stage that holds `at_ns` there; the later ones move up."""
+        at_ns = at_ns if self._paused_ns is None else self._paused_ns
         current = self.stage_at(at_ns)
         pieces: list[Piece] = []
         for piece in self._pieces:
