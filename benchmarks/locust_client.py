@@ -38,7 +38,8 @@ http {{
   keepalive_requests 100000000;
   client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
   uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e; access_log off;
-  server {{ listen 127.0.0.1:{port}; default_type application/json; location / {{ return 200 '{body}'; }} }}
+  server {{ listen 127.0.0.1:{port}; default_type application/json; location / {{ return 200 '{body}'; }}
+           location /served {{ stub_status; }} }}
 }}
 """
 BODY = '{"id":12345,"name":"surgeline","tags":["load","test"],"ok":true,"price":12.5,"n":100,"x":"abc"}'

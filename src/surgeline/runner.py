@@ -271,7 +271,7 @@ def _state(ending: Ending, reason: str) -> tuple[Any, str]:
 
 def _meta(order: Order) -> dict[str, Any]:
     """The run's description as it stands before the first request; nothing in it is secret."""
-    load = order.workload
+    load, sender = order.workload, order.engine.sender(order.subject)
     if isinstance(order.subject, Script):
         script = order.subject
         subject: dict[str, Any] = {
@@ -284,6 +284,7 @@ def _meta(order: Order) -> dict[str, Any]:
         subject = {"kind": "plan", "plan": order.subject.dump(), "hash": order.subject.hash}
     return {
         "engine": order.engine.name,
+        **({"sender": sender} if sender != order.engine.name else {}),
         "due_known": isinstance(order.subject, Plan),
         "subject": subject,
         "source": dict(order.source),

@@ -183,7 +183,7 @@ def _stage(book: Book, together: Book, limits: Limits, parts: Mapping[tuple[str,
 
 def _planned_due(book: Book, limits: Limits) -> float:
     """How many requests the stage was meant to have until it ended, with whatever an operator changed meanwhile."""
-    still = book.run.get("engine") == "native"
+    still = "native" in (book.run.get("engine"), book.run.get("sender"))
     line = (limits.start, limits.end, limits.duration_ns)
     return steered.planned_arrivals(*line, limits.begin_ns, limits.end_ns, book.acts, still)
 

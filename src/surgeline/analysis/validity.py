@@ -126,7 +126,7 @@ def _cpu(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, book
     if not by_second:
         return
     typical = float(np.median(list(by_second.values())))
-    limit = CPU_INVALID.get(str(run.get("engine")), CPU_INVALID_NATIVE)
+    limit = CPU_INVALID.get(str(run.get("sender") or run.get("engine")), CPU_INVALID_NATIVE)
     used = f"the generator used {units.format_ratio(typical)} of the CPU it can use"
     if typical > limit:
         judgement.add("invalid", f"{used}, and beyond {units.format_ratio(limit)} it is slow itself")

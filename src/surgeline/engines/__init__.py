@@ -174,6 +174,10 @@ class Engine(Protocol):
         """Why this engine cannot run that, as one sentence that names what can; None when it can."""
         ...
 
+    def sender(self, subject: Subject) -> str:
+        """The name of the engine whose threads send: this one's, unless it hosts another."""
+        return self.name
+
     def start(self, subject: Subject, settings: Settings, sink: Sink) -> Running:
         """Begins to send. Raises Unsupported for what `refusal` names and EngineError when it cannot start."""
         ...

@@ -88,6 +88,10 @@ class LocustEngine(Engine):
         return _plan_refusal(subject, self._native)
 
     @override
+    def sender(self, subject: Subject) -> str:
+        return "native" if self._native and isinstance(subject, Plan) else self.name
+
+    @override
     def start(self, subject: Subject, settings: Settings, sink: Sink) -> "LocustRunning":
         refusal = self.refusal(subject, settings)
         if refusal is not None:
