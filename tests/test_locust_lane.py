@@ -129,10 +129,11 @@ def test_a_pause_sends_nothing_and_the_stages_wait(tmp_path: Path) -> None:
     begin, end = (
         next(e["at_ns"] for e in told.events if e["kind"] == f"stage_{word}") for word in ("started", "ended")
     )
-    assert 2.9e9 < end - begin < 3.3e9
     assert len(told.rows) == 100
     due = sorted(row["intended_ns"] for row in told.rows)
-    assert max(after - before for before, after in pairwise(due)) == pytest.approx(1e9, abs=2e8)
+    paused = max(after - before for before, after in pairwise(due))
+    assert paused > 8e8
+    assert end - begin == pytest.approx(2e9 + paused, abs=1e8)
     assert due[-1] == pytest.approx(end, abs=5e7)
 
 
