@@ -150,6 +150,9 @@ class Plugin:
             return
         self.environment, self.runner = environment, runner
         self._made.set()
+        # Timers count from the loop's own clock, which stood still while files were imported: without this a run time
+        # would be too short by as much.
+        gevent.get_hub().loop.update_now()
         runner.user_greenlets.greenlet_class = self.watch.greenlet_class()
         if isinstance(runner, WorkerRunner):
             if getattr(environment.parsed_options, "processes", None):
