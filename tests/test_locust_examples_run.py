@@ -147,8 +147,8 @@ def test_pauses_of_every_kind(client: str, tmp_path: Path) -> None:
     assert min(gaps["between"]) >= 0.049
     assert fmean(gaps["paced"]) >= 0.18
     assert fmean(gaps["throughput"]) >= 0.09
-    assert gaps["growing"] == sorted(gaps["growing"]), "each pause is twice the one before"
-    assert gaps["growing"][0] >= 0.019
+    grown = [gap / 0.02 / 2**number for number, gap in enumerate(gaps["growing"])]
+    assert min(grown) > 0.9, "each pause is twice the one before"
 
 
 def test_answers_that_the_locustfile_judges(client: str, tmp_path: Path) -> None:
@@ -213,8 +213,7 @@ def test_arguments_of_the_locustfiles_own(client: str, tmp_path: Path) -> None:
     done = ran("arguments", tmp_path, "--greeting", "ahoy", "--token", "s3cr3t", "--twice", users=1)
     assert {seen.headers["x-greeting"] for seen in done.seen} == {"ahoy"}
     assert {seen.headers["authorization"] for seen in done.seen} == {"Bearer s3cr3t"}
-    greeted = [row["start_ns"] for row in done.told.rows]
-    assert greeted[1] - greeted[0] < 40e6 < greeted[2] - greeted[1], "two at once, then a pause"
+    assert set(done.names) == {"GET /greet 0", "GET /greet 1"}
     assert "told: the greeting is ahoy" in done.log
 
 
@@ -292,6 +291,6 @@ def test_the_command_line_runs_one_and_makes_its_page(kind: str, tmp_path: Path)
         done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, check=False, timeout=90)
         seen = len(target.seen)
     assert done.returncode == 0, done.stderr[-2000:]
-    totals = json.loads(done.stdout)["totals"]
-    assert totals["due"] == totals["sent"] > 0
-    assert totals["sent"] - totals["outcomes"]["aborted"] <= seen <= totals["sent"] + 1, "one look beforehand"
+    counts = json.loads(done.stdout)["totals"]["tally"]
+    assert counts["due"] == counts["sent"] > 0
+    assert counts["sent"] - counts["aborted"] <= seen <= counts["sent"]

@@ -21,7 +21,6 @@ class Visitor(HttpUser):
     @task
     def greet(self):
         options = self.environment.parsed_options
-        for _ in range(2 if options.twice else 1):
-            self.client.get(
-                "/echo", headers={"X-Greeting": options.greeting, "Authorization": f"Bearer {options.token}"}
-            )
+        headers = {"X-Greeting": options.greeting, "Authorization": f"Bearer {options.token}"}
+        for number in range(2 if options.twice else 1):
+            self.client.get("/echo", headers=headers, name=f"/greet {number}")
