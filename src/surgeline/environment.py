@@ -96,6 +96,31 @@ def raise_descriptor_limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_REUSE = Path("/proc/sys/net/ipv4/tcp_tw_reuse")
+TIME_WAIT_S = 60.0
+"""How long Linux keeps a closed connection's port from being used again."""
+
+
+def ephemeral_ports() -> int | None:
+    """How many ports new connections from one address to another can begin from; None where the system does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        low, high = (int(word) for word in _PORTS.read_text().split())
+        return high - low + 1
+    return None
+
+
+def time_wait_s(addresses: Sequence[str]) -> float:
+    """How long a port stays taken after its connection was closed from here: shorter where Linux reuses it."""
+    import ipaddress
+
+    reuse = ""
+    with contextlib.suppress(OSError):
+        reuse = _REUSE.read_text().strip()
+    loopback = bool(addresses) and all(ipaddress.ip_address(a.split("%", 1)[0]).is_loopback for a in addresses)
+    return 1.0 if reuse == "1" or (reuse == "2" and loopback) else TIME_WAIT_S
+
+
 def shares_machine(addresses: Sequence[str]) -> bool:
     """Whether the target runs on this machine, as far as its addresses tell: loopback, or one of our own."""
     import ipaddress

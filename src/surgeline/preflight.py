@@ -6,15 +6,17 @@ no run's id: they belong to no measurement. This module talks to the target with
 a time; it knows nothing of engines.
 """
 
+import errno
 import http.client
 import ipaddress
 import random
 import socket
 import ssl
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +24,7 @@ from surgeline import units
 from surgeline.plan import evaluate
 from surgeline.plan.decode import BadEncoding
 from surgeline.plan.feed import Feed
-from surgeline.plan.model import Plan, Step
+from surgeline.plan.model import Connection, Plan, Step, Tls
 from surgeline.plan.upload import SentFile
 from surgeline.samples import Outcome
 
@@ -100,17 +102,29 @@ class Preflight:
 # --- Who may be measured ---------------------------------------------------------------------------------------------
 
 
-def resolve(target: str) -> tuple[str, ...]:
-    """The addresses of the target's host, in the system's order. Raises Unreachable where it has none."""
+def resolve(target: str, ip: int | None = None) -> tuple[str, ...]:
+    """The addresses of the target's host, in the system's order, or those of one version of IP.
+
+    Raises Unreachable where it has none.
+    """
     parts = urlsplit(target)
     host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port_of(target), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Unreachable(f"The host {host} has no address ({reason}). Check its spelling, or your network.") from error
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    wanted = tuple(address for address in addresses if ip is None or (":" in address) == (ip == 6))
+    if not wanted:
+        raise Unreachable(f"The host {host} has no IPv{ip} address, only {', '.join(addresses[:3])}. Leave `ip` out.")
+    return wanted
+
+
+def port_of(target: str) -> int:
+    """The port of a URL, its scheme's own where it names none."""
+    parts = urlsplit(target)
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def foreign(addresses: Sequence[str]) -> tuple[str, ...]:
@@ -122,24 +136,109 @@ def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     mapped = getattr(address, "ipv4_mapped", None)
     if mapped is not None:
         return _is_own(mapped)
-    if address.is_unspecified:
+    # ::1 lies in a range that is reserved as a whole.
+    if address.is_unspecified or address.is_loopback:
         return True
     if address.is_link_local or address.is_multicast or address.is_reserved:
         return False
-    return (
-        address.is_loopback
-        or address in _SHARED_BY_NOBODY
-        or any(address in net for net in _PRIVATE if net.version == address.version)
-    )
+    return any(address in net for net in _PRIVATE if net.version == address.version)
 
 
-_PRIVATE = tuple(
-    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8")
-)
-_SHARED_BY_NOBODY = frozenset((ipaddress.ip_address("::1"),))
+_PRIVATE = tuple(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 
 
 # --- Talking to the target -------------------------------------------------------------------------------------------
+
+
+_STRAIGHT = Connection.model_validate({})
+_USUAL = Tls.model_validate({})
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the target is reached, where not straight: what a plan's `connection` and `tls` say, read and resolved.
+
+    `proxy_addresses` are those of the proxy's host, `files` the texts of the files that `tls` names.
+    """
+
+    connection: Connection = _STRAIGHT
+    tls: Tls = _USUAL
+    insecure: bool = False
+    proxy: evaluate.Proxy | None = None
+    proxy_addresses: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def begin(self, target: str, addresses: Sequence[str]) -> socket.socket:
+        """A connection to the first of the addresses, to the proxy, or to the Unix socket. Raises OSError."""
+        if self.connection.unix_socket is not None:
+            made = socket.socket(socket.AF_UNIX)
+            made.settimeout(PATIENCE_S)
+            try:
+                made.connect(self.connection.unix_socket)
+            except OSError:
+                made.close()
+                raise
+            return made
+        port = port_of(target) if self.proxy is None else self.proxy.port
+        failure: OSError = OSError("the host has no address")
+        for address in addresses if self.proxy is None else self.proxy_addresses:
+            try:
+                return socket.create_connection((address, port), PATIENCE_S, self._source(address))
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _source(self, address: str) -> tuple[str, int] | None:
+        """An address to begin from, of the kind that is needed; None for the system's choice."""
+        return next(((source, 0) for source in self.connection.sources if (":" in source) == (":" in address)), None)
+
+    def tunnel(self, made: socket.socket, target: str) -> None:
+        """Has the proxy open the way to the target, for TLS. Raises Unreachable where it does not."""
+        if self.proxy is None:
+            return
+        host = urlsplit(target).hostname or ""
+        place = f"{f'[{host}]' if ':' in host else host}:{port_of(target)}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        if self.proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {self.proxy.authorization}")
+        made.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        answer = http.client.HTTPResponse(made, method="CONNECT")
+        try:
+            answer.begin()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(
+                f"The proxy {self.proxy.shown} does not answer CONNECT as HTTP proxies do "
+                f"({str(error) or type(error).__name__}). Check `connection.proxy`."
+            ) from error
+        if not 200 <= answer.status < 300:
+            hint = (
+                "it wants a user and a password: http://user:{{env.PROXY_PASSWORD}}@…" if answer.status == 407 else ""
+            )
+            raise Unreachable(
+                f"The proxy {self.proxy.shown} does not open the way to {place}: it answers {answer.status}"
+                f"{'; ' + hint if hint else ''}."
+            )
+
+    def context(self) -> ssl.SSLContext:
+        """What TLS begins from. Raises Unreachable where the plan's files are of no use."""
+        context = ssl.create_default_context(cadata=self._text(self.tls.ca))
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        named = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+        context.minimum_version = named[min(self.tls.versions)]
+        context.maximum_version = named[max(self.tls.versions)]
+        certificate, key = self._text(self.tls.certificate), self._text(self.tls.key)
+        if certificate is not None:
+            # The library reads a certificate and its key from a file only.
+            with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:
+                both.write(f"{certificate}\n{key or ''}")
+                both.flush()
+                context.load_cert_chain(both.name, password=lambda: "")
+        return context
+
+    def _text(self, file: str | None) -> str | None:
+        return None if file is None else self.files[file]
 
 
 @dataclass(slots=True)
@@ -148,27 +247,36 @@ class Client:
 
     target: str
     addresses: tuple[str, ...]
-    insecure: bool = False
-    patience_s: float = PATIENCE_S
+    way: Way = field(default_factory=Way)
     files: Mapping[str, SentFile] = field(default_factory=dict)
     _context: ssl.SSLContext | None = field(default=None, init=False)
 
     def send(self, request: evaluate.Request) -> evaluate.Answer:
-        """Sends it and reads the whole answer, redirects not followed. Raises OSError or http.client.HTTPException."""
+        """Sends it and reads the whole answer, redirects not followed.
+
+        Raises OSError or http.client.HTTPException, and Unreachable where a proxy or TLS is in the way.
+        """
         connection = self._connect()
         begin = time.monotonic_ns()
         try:
             headers = dict(request.headers)
             headers.setdefault("accept", "*/*")
+            path, proxy = request.path, self.way.proxy
+            if proxy is not None and not self._secure:
+                path = "{0.scheme}://{0.netloc}".format(urlsplit(self.target)) + path
+                if proxy.authorization is not None:
+                    headers["proxy-authorization"] = proxy.authorization
             body: bytes | Iterator[bytes] | None = request.body
             if request.pieces:
                 body = self._read(request)
                 if not request.chunked:
                     headers["content-length"] = str(self._length(request))
-            connection.request(request.method, request.path, body, headers)
+            connection.request(request.method, path, body, headers)
             answer = connection.getresponse()
             came = answer.read(MOST_BODY_BYTES)
             return evaluate.Answer(answer.status, answer.getheaders(), came, time.monotonic_ns() - begin)
+        except ssl.SSLError as error:
+            raise Unreachable(tls_trouble(self.target, error)) from error
         finally:
             connection.close()
 
@@ -186,47 +294,128 @@ class Client:
                 while piece := opened.read(PIECE_BYTES):
                     yield piece
 
+    def look(self) -> None:
+        """Opens a connection and closes it. Raises OSError, and Unreachable where a proxy or TLS is in the way."""
+        self._connect().close()
+
+    @property
+    def _secure(self) -> bool:
+        return self.target.startswith("https:")
+
     def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.target)
-        host, secure = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        plain = self._reach(port)
+        host = urlsplit(self.target).hostname or ""
+        plain = self.way.begin(self.target, self.addresses)
         try:
-            if secure:
-                plain = self._tls().wrap_socket(plain, server_hostname=host)
+            if self._secure:
+                self.way.tunnel(plain, self.target)
+                if self._context is None:
+                    self._context = _usable(self.way)
+                plain = self._context.wrap_socket(plain, server_hostname=self.way.tls.server_name or host)
+        except ssl.SSLError as error:
+            plain.close()
+            raise Unreachable(tls_trouble(self.target, error)) from error
+        except ConnectionResetError as error:
+            plain.close()
+            raise Unreachable(f"TLS with {self.target} fails: the connection is reset during the handshake.") from error
         except BaseException:
             plain.close()
             raise
-        connection = http.client.HTTPConnection(host, port, timeout=self.patience_s)
+        connection = http.client.HTTPConnection(host, port_of(self.target), timeout=PATIENCE_S)
         connection.sock = plain
         return connection
 
-    def _reach(self, port: int) -> socket.socket:
-        failure: OSError = OSError("the host has no address")
-        for address in self.addresses:
-            try:
-                return socket.create_connection((address, port), timeout=self.patience_s)
-            except OSError as error:
-                failure = error
-        raise failure
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = ssl.create_default_context()
-            if self.insecure:
-                self._context.check_hostname = False
-                self._context.verify_mode = ssl.CERT_NONE
-        return self._context
+def _usable(way: Way) -> ssl.SSLContext:
+    try:
+        return way.context()
+    except (ssl.SSLError, ValueError) as error:
+        raise Unreachable(
+            "The files that `tls` names cannot be used: they must be PEM, and the certificate and its key, without a "
+            f"password, must belong together ({getattr(error, 'reason', None) or error})."
+        ) from error
 
 
-def reachable(target: str, addresses: Sequence[str], insecure: bool = False) -> tuple[str, ...]:
-    """Those of the addresses that accept a connection. Raises Unreachable, with what to do, where none does."""
-    parts = urlsplit(target)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+_CERTIFICATE_TROUBLES = {
+    10: "its certificate has expired",
+    9: "its certificate is not valid yet",
+    62: "its certificate is for another name",
+    64: "its certificate is for another address",
+    18: "its certificate is signed by nobody but itself",
+    19: "nobody who is trusted has signed its certificate",
+    20: "nobody who is trusted has signed its certificate",
+    21: "nobody who is trusted has signed its certificate",
+}
+"""What OpenSSL's codes of X509_V_ERR mean to a user."""
+
+_TLS_TROUBLES = (
+    ("CERTIFICATE_REQUIRED", "it wants a client certificate: name one with `tls: {certificate: …, key: …}` or --cert"),
+    ("UNKNOWN_CA", "it does not know who signed the client certificate"),
+    ("ALERT_BAD_CERTIFICATE", "it does not accept the client certificate"),
+    ("ALERT_DECRYPT_ERROR", "it does not accept the client certificate"),
+    ("CERTIFICATE_EXPIRED", "the client certificate has expired"),
+    ("PROTOCOL_VERSION", "it speaks no version of TLS that is allowed here: see `tls: {versions: …}`"),
+    ("UNSUPPORTED_PROTOCOL", "it speaks no version of TLS that is allowed here: see `tls: {versions: …}`"),
+    ("UNRECOGNIZED_NAME", "it does not know the name it is asked for: see `tls: {server_name: …}`"),
+    ("HANDSHAKE_FAILURE", "it breaks the handshake off: a cipher, or a client certificate, is missing"),
+    ("EOF", "it closes the connection during the handshake"),
+)
+"""Words in OpenSSL's reasons, and what they mean."""
+
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+    "UNEXPECTED_MESSAGE",
+)
+
+
+def tls_trouble(target: str, error: ssl.SSLError) -> str:
+    """Why there is no TLS session with the target, and what to do, in a user's words."""
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        trouble = _CERTIFICATE_TROUBLES.get(error.verify_code, error.verify_message)
+        return (
+            f"TLS with {target} fails: {trouble}. For an authority of your own, name its file with `tls: {{ca: …}}` or "
+            "--cacert; to accept any certificate, add `insecure: true` to the plan, or --insecure."
+        )
+    if any(word in reason for word in _NO_TLS):
+        plain = "http" + target.removeprefix("https")
+        return f"What listens on {target} does not speak TLS. If it speaks plain HTTP, write {plain}"
+    said = next((words for word, words in _TLS_TROUBLES if word in reason or word in str(error)), None)
+    return f"TLS with {target} fails: {said or reason.replace('_', ' ').lower() or error}."
+
+
+def refuse_wrong_scheme(client: Client) -> None:
+    """Raises Unreachable where what listens behind an http URL wants to be asked over TLS. Asks it."""
+    if not client.target.startswith("http:"):
+        return
+    parts = urlsplit(client.target)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    secure = f"https://{host}:{port_of(client.target)}{parts.path}"
+    try:
+        Client(secure, client.addresses, replace(client.way, insecure=True, tls=_USUAL)).look()
+    except (OSError, Unreachable, http.client.HTTPException):
+        return
+    raise Unreachable(f"What listens on {client.target} speaks TLS, not plain HTTP. Write {secure}")
+
+
+def reachable(target: str, addresses: Sequence[str], way: Way | None = None) -> tuple[str, ...]:
+    """Those of the addresses that accept a connection; all of them where a proxy or a Unix socket does.
+
+    Raises Unreachable, with what to do, where none does.
+    """
+    way = way or Way()
+    if way.connection.unix_socket is not None or way.proxy is not None:
+        try:
+            way.begin(target, addresses).close()
+        except OSError as error:
+            raise Unreachable(_way_trouble(way, error)) from error
+        return tuple(addresses)
     open_ones, failures = [], []
     for address in addresses:
         try:
-            socket.create_connection((address, port), timeout=PATIENCE_S).close()
+            way.begin(target, (address,)).close()
             open_ones.append(address)
         except OSError as error:
             failures.append(error)
@@ -242,7 +431,24 @@ def reachable(target: str, addresses: Sequence[str], insecure: bool = False) -> 
             f"{target} does not answer: no connection within {PATIENCE_S:.0f} s. "
             "Check the address, and any firewall on the way."
         )
+    if failure.errno == errno.EADDRNOTAVAIL and way.connection.sources:
+        raise Unreachable(
+            f"Connections cannot begin from {way.connection.sources[0]}: it is not an address of this machine. "
+            "Check `connection.source_addresses`."
+        )
     raise Unreachable(f"{target} cannot be reached: {failure.strerror or failure}. Check the address and the network.")
+
+
+def _way_trouble(way: Way, failure: OSError) -> str:
+    reason = failure.strerror or str(failure) or type(failure).__name__
+    if way.proxy is not None:
+        return f"The proxy {way.proxy.shown} cannot be reached ({reason}). Check `connection.proxy`."
+    socket_path = way.connection.unix_socket
+    if isinstance(failure, FileNotFoundError):
+        return f"There is no Unix socket {socket_path}. Start your app first, then run this again."
+    if isinstance(failure, ConnectionRefusedError):
+        return f"Nothing is listening on the Unix socket {socket_path}. Start your app first, then run this again."
+    return f"The Unix socket {socket_path} cannot be opened ({reason})."
 
 
 # --- The probes ------------------------------------------------------------------------------------------------------
@@ -254,6 +460,7 @@ def check(
     environment: Mapping[str, str],
     data: Mapping[str, Feed] | None = None,
     files: Mapping[str, SentFile] | None = None,
+    way: Way | None = None,
 ) -> Preflight:
     """Goes through every scenario once, with the first row of its data, and says what a user wants to know beforehand.
 
@@ -263,8 +470,9 @@ def check(
     constants = evaluate.constants(plan, environment)
     for name, feed in (data or {}).items():
         constants |= evaluate.cells(name, feed.columns, feed.rows[0])
-    open_ones = reachable(plan.target, addresses)
-    client = Client(plan.target, open_ones, plan.insecure, files=files or {})
+    way = way or Way(plan.connection, plan.tls, plan.insecure)
+    open_ones = reachable(plan.target, addresses, way)
+    client = Client(plan.target, open_ones, way, files or {})
     probes: dict[str, Probe] = {}
     problems: list[Problem] = []
     texts: dict[str, SentAs] = {}
@@ -272,6 +480,8 @@ def check(
         for probe in _walk(plan, name, client, constants, problems, texts):
             probes.setdefault(probe.endpoint, probe)
     found = tuple(probes.values())
+    if found and all(probe.status in (0, 400) for probe in found):
+        refuse_wrong_scheme(client)
     if found and all(probe.status == 0 for probe in found):
         raise Unreachable(f"{plan.target} accepts connections and answers nothing usable: {found[0].error}.")
     return Preflight(open_ones, found, (*problems, *_judge(plan, found)), tuple(texts.values()))
@@ -331,12 +541,6 @@ def _probe(
             method = request.method if keep else ("HEAD" if request.method == "HEAD" else "GET")
             kept = (request.body, request.pieces, request.chunked) if keep else (None, (), False)
             current = evaluate.Request(step.endpoint, method, path, current.headers, *kept)
-    except ssl.SSLError as error:
-        reason = getattr(error, "verify_message", None) or error.reason or str(error)
-        raise Unreachable(
-            f"TLS with {client.target} fails: {reason}. "
-            "For a certificate of your own making, add `insecure: true` to the plan, or --insecure."
-        ) from error
     except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
         return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)

@@ -80,6 +80,7 @@ class Order:
     """What the look beforehand saw of each endpoint's answer to one who accepts gzip."""
     served: "Served | None" = None
     """The processes that serve the target, where they can be seen; read once a second."""
+    max_connections: int | None = None
     proxy_addresses: tuple[str, ...] = ()
     """What the host of the plan's proxy resolved to."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -315,7 +316,7 @@ def _meta(order: Order) -> dict[str, Any]:
             "machine": environment.machine(),
             "generator_shares_machine": None
             if order.remote and not order.remote.loopback
-            else environment.shares_machine(order.addresses),
+            else _over_a_socket(order.subject) or environment.shares_machine(order.addresses),
         },
         "git": environment.git_state(Path.cwd()),
         "versions": environment.versions(),
@@ -325,6 +326,10 @@ def _meta(order: Order) -> dict[str, Any]:
         "looked": [dict(seen) for seen in order.looked],
         "series": dict(order.series) if order.series else None,
     }
+
+
+def _over_a_socket(subject: Subject) -> bool:
+    return isinstance(subject, Plan) and subject.connection.unix_socket is not None
 
 
 def _preset(subject: Subject) -> dict[str, str] | None:
@@ -413,6 +418,7 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
         workers=order.workers,
         addresses=order.addresses,
         remote=order.remote,
+        max_connections=order.max_connections,
         proxy_addresses=order.proxy_addresses,
         files=order.files,
     )

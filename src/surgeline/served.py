@@ -31,6 +31,10 @@ STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 5.0
 
 
+Place = tuple[str, int] | str
+"""Where an app listens: host and port, or the path of a Unix socket."""
+
+
 class NotServed(RuntimeError):
     """The process that serves could not be found or started. The message is one sentence."""
 
@@ -62,6 +66,20 @@ def by_port(port: int) -> Served | None:
         return None
     names = ", ".join(sorted({_name(pid) for pid in roots}))
     return Served(tuple(sorted(roots)), f"whoever listens on port {port} ({names})")
+
+
+def by_socket(path: str) -> Served | None:
+    """Who listens on a Unix socket; None where nobody does that we may look at."""
+    try:
+        found = psutil.net_connections(kind="unix")
+    except (psutil.Error, OSError):
+        return None
+    pids = {c.pid for c in found if c.laddr == path and c.pid and c.pid != os.getpid()}
+    roots = {pid for pid in pids if not any(parent in pids for parent in _parents(pid))}
+    if not roots:
+        return None
+    names = ", ".join(sorted({_name(pid) for pid in roots}))
+    return Served(tuple(sorted(roots)), f"whoever listens on {path} ({names})")
 
 
 def _parents(pid: int) -> list[int]:
@@ -165,8 +183,8 @@ class Meter:
 
 
 @contextmanager
-def started(command: str, host: str, port: int, log: Path) -> Iterator[Served]:
-    """Starts the user's command, waits until its port takes connections, and ends it afterwards.
+def started(command: str, place: Place, log: Path) -> Iterator[Served]:
+    """Starts the user's command, waits until its port or socket takes connections, and ends it afterwards.
 
     What it prints goes to `log`. Raises NotServed where it ends early or does not listen in time.
     """
@@ -176,12 +194,12 @@ def started(command: str, host: str, port: int, log: Path) -> Iterator[Served]:
         raise NotServed(f"--serve {command!r} cannot be read: {error}") from error
     if not words:
         raise NotServed("--serve needs a command, as in --serve 'python app.py'")
-    if _listens(host, port):
-        raise NotServed(f"something listens on {host}:{port} already; --serve starts the app itself")
+    if _listens(place):
+        raise NotServed(f"something listens on {_shown(place)} already; --serve starts the app itself")
     with log.open("wb") as file:
         process = _begin(words, file)
         try:
-            _wait(process, words[0], host, port, log)
+            _wait(process, words[0], place, log)
             yield Served((process.pid,), f"started with --serve ({Path(words[0]).name})")
         finally:
             _end(process)
@@ -196,24 +214,33 @@ def _begin(words: Sequence[str], file: IO[bytes]) -> subprocess.Popen[bytes]:
         raise NotServed(f"--serve: {words[0]} cannot be started: {error.strerror}") from error
 
 
-def _wait(process: "subprocess.Popen[bytes]", name: str, host: str, port: int, log: Path) -> None:
+def _wait(process: "subprocess.Popen[bytes]", name: str, place: Place, log: Path) -> None:
     until = time.monotonic() + STARTED_WITHIN_S
-    while not _listens(host, port):
+    while not _listens(place):
         if process.poll() is not None:
             last = log.read_text("utf-8", "replace").strip().splitlines()[-1:]
             said = f": {last[0][:200]}" if last else ""
             raise NotServed(f"--serve: {name} ended with code {process.returncode} before it listened{said}")
         if time.monotonic() > until:
-            raise NotServed(f"--serve: nothing listens on {host}:{port} after {STARTED_WITHIN_S:.0f} s")
+            raise NotServed(f"--serve: nothing listens on {_shown(place)} after {STARTED_WITHIN_S:.0f} s")
         time.sleep(0.05)
 
 
-def _listens(host: str, port: int) -> bool:
+def _listens(place: Place) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=0.5):
+        if isinstance(place, str):
+            with socket.socket(socket.AF_UNIX) as made:
+                made.settimeout(0.5)
+                made.connect(place)
+                return True
+        with socket.create_connection(place, timeout=0.5):
             return True
     except OSError:
         return False
+
+
+def _shown(place: Place) -> str:
+    return place if isinstance(place, str) else f"{place[0]}:{place[1]}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

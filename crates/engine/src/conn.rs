@@ -256,6 +256,8 @@ pub struct Connections {
     tls: Option<Arc<Tls>>,
     /// Exchanges after which a connection is closed.
     most_served: u32,
+    /// Connections that may be open.
+    most_open: usize,
     /// Why no way to the target, or no TLS session, came about for the first time; empty once it was taken.
     fault: Option<String>,
     receive: Receive,
@@ -296,6 +298,7 @@ impl Connections {
             way,
             tls: tls.map(Arc::new),
             most_served: u32::MAX,
+            most_open: usize::MAX,
             fault: None,
             receive: socket_read,
             offset: None,
@@ -323,6 +326,11 @@ impl Connections {
     /// Has connections closed after so many exchanges.
     pub fn set_most_served(&mut self, exchanges: u32) {
         self.most_served = exchanges;
+    }
+
+    /// Has no more connections open than so many: who asks for another finds no descriptor left.
+    pub fn set_most_open(&mut self, connections: usize) {
+        self.most_open = connections;
     }
 
     /// Why a connection, or a TLS session, did not come about for the first time, as a clause; None afterwards.
@@ -430,6 +438,9 @@ impl Connections {
 
     /// Begins a new connection. The error's outcome says whether the target or the generator refused it.
     pub fn acquire_new(&mut self) -> Result<ConnId, Kind> {
+        if self.open >= self.most_open {
+            return Err(Kind::ClientFds);
+        }
         let stream = self.way.open()?;
         let later = stream.is_none();
         let id = self.begin(stream, self.tls.clone())?;

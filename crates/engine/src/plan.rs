@@ -120,6 +120,9 @@ struct ConnectionText {
     /// Where connections begin.
     #[serde(default)]
     source_addresses: Vec<IpAddr>,
+    /// Connections that may be open at once; what the system allows where absent.
+    #[serde(default)]
+    most_open: Option<usize>,
 }
 
 /// Who keeps connections between requests.
@@ -357,6 +360,8 @@ pub struct Program {
     pub pooled: bool,
     /// Requests after which a connection is closed.
     pub most_served: u32,
+    /// Connections that may be open at once over all threads of this process.
+    pub most_open: usize,
     /// Set by the worker that told why connections do not come about.
     pub told: AtomicBool,
     /// Whether the target speaks TLS.
@@ -530,6 +535,7 @@ impl Plan {
                 None => self.workload.model == Model::Open,
             },
             most_served: self.connection.requests.unwrap_or(u32::MAX),
+            most_open: self.connection.most_open.unwrap_or(usize::MAX),
             told: AtomicBool::new(false),
             tls,
             origin,

@@ -93,6 +93,7 @@ impl Running {
         let way = program.way.clone().begin_with(worker, unbound)?;
         let mut conns = Connections::new(clock, way, tls, program.max_body).map_err(unready)?;
         conns.set_most_served(program.most_served);
+        conns.set_most_open((program.most_open / program.workers as usize).max(1));
         let (ear, controls) = channel();
         self.ears.push((ear, conns.waker().map_err(unready)?));
         self.gauges.push(gauge.clone());

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import click
-
 from surgeline import datafiles, environment, preflight, runner, units, workload
-from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style
+from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style, ways
 from surgeline.engines import Engine, Remote, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
 from surgeline.plan.feed import Feed
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from surgeline.served import Served
 
 DEFAULT_DURATION = "30s"
+_NOTHING: dict[str, Any] = {"scenarios": {"nothing": {"steps": [{"get": "/"}]}}}
+"""What a plan needs before there is one: to check the options that belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,12 @@ class Wanted:
     between: str | None = None
     warm_up: str | None = None
     cool_down: str | None = None
+    cacert: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    proxy: str | None = None
+    unix_socket: str | None = None
+    ip: int | None = None
     searching: bool = False
     """The load is searched for, and the plan's own is not used."""
     server_pid: int | None = None
@@ -98,13 +104,15 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     folder = Path(where).parent if kind == "plan" else None
     plan, data = datafiles.attach(plan, folder, where)
     plan, sent_files = datafiles.attach_sent(plan, folder, where)
-    addresses, authorized = _agree(plan.target, wanted)
-    secrets = _secrets(plan)
+    files = datafiles.tls_files(plan, folder, where, ways.named_files(wanted))
+    secrets = _secrets(plan, wanted)
+    agreed = ways.agree(plan.target, ways.way_of(plan, wanted, secrets, files), wanted)
+    addresses, way = agreed.addresses, agreed.way
     for note in notes:
         style.note(note)
     looked: tuple[dict[str, Any], ...] = ()
     if wanted.look_first:
-        found_out = _look(plan, addresses, secrets, data, sent_files, wanted)
+        found_out = _look(plan, addresses, secrets, data, sent_files, way, wanted)
         addresses = found_out.addresses
         looked = tuple(asdict(seen) for seen in found_out.sent_as)
         if kind in ("url", "openapi") and not wanted.anyway:
@@ -112,6 +120,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     load = plan.load()
     remote = remote_of(wanted)
     engine = _engine(plan, wanted, load, remote)
+    room = ways.room_for(way, addresses)
     order = runner.Order(
         subject=plan,
         source={"kind": wanted.source or kind, "location": where},
@@ -120,33 +129,37 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         root=wanted.out,
         workload=load,
         addresses=addresses,
+        max_connections=room.connections,
+        proxy_addresses=way.proxy_addresses,
+        files=files,
         user_agent=wanted.user_agent,
         secrets=secrets,
         data=data,
         sent_files=sent_files,
-        max_in_flight=_most_in_flight(wanted),
+        max_in_flight=ways.bounded(plan, load, room, wanted) if engine.name == "native" else _most_in_flight(wanted),
         workers=wanted.workers if remote is None else remote.workers,
         remote=remote,
         abort=wanted.abort,
         target=plan.target,
-        command=tuple(sys.argv),
+        command=ways.command_of(sys.argv),
         notes=tuple(notes),
-        authorized=authorized,
+        authorized=agreed.authorized,
         looked=looked,
-        served=_served(plan.target, addresses, wanted),
+        served=_served(plan, addresses, wanted),
     )
-    _announce(order, plan, wanted.searching)
+    _announce(order, plan, ways.words(way), wanted.searching)
     return order
 
 
-def target_of(text: str, wanted: Wanted) -> str:
-    """The base URL that would be tested, without looking at it."""
+def target_of(text: str, wanted: Wanted) -> tuple[str, str | None]:
+    """The base URL that would be tested, and its Unix socket, without looking at either."""
     kind, content, where = _read(text)
     if kind == "url":
-        return where
-    if wanted.target or kind == "script":
-        return wanted.target or ""
-    return _plan(kind, content, where, wanted).plan.target
+        return where, wanted.unix_socket
+    if kind == "script":
+        return wanted.target or "", None
+    plan = _plan(kind, content, where, wanted).plan
+    return wanted.target or plan.target, wanted.unix_socket or plan.connection.unix_socket
 
 
 @contextmanager
@@ -157,22 +170,22 @@ def serving(text: str, wanted: Wanted) -> Iterator[Wanted]:
         return
     from surgeline import served
 
-    target = target_of(text, wanted)
+    target, unix_socket = target_of(text, wanted)
     parts = urlsplit(target)
     if not parts.hostname:
         raise Refused("--serve needs to know where the app will listen; add --target http://127.0.0.1:PORT", EXIT_USAGE)
     with tempfile.TemporaryDirectory(prefix="surgeline-serve-") as place:
         log = Path(place) / "output.txt"
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = preflight.port_of(target)
         try:
-            with served.started(wanted.serve, parts.hostname, port, log) as started:
-                style.say("Serve", f"{wanted.serve} listens on port {port}")
+            with served.started(wanted.serve, unix_socket or (parts.hostname, port), log) as started:
+                style.say("Serve", f"{wanted.serve} listens on {unix_socket or f'port {port}'}")
                 yield replace(wanted, served=started)
         except served.NotServed as error:
             raise Refused(f"{error}.", EXIT_USAGE) from error
 
 
-def _served(target: str, addresses: Sequence[str], wanted: Wanted) -> "Served | None":
+def _served(plan: Plan, addresses: Sequence[str], wanted: Wanted) -> "Served | None":
     """The process to watch: the one started, the one named, or who listens on the target's port of this machine."""
     from surgeline import served
 
@@ -183,10 +196,11 @@ def _served(target: str, addresses: Sequence[str], wanted: Wanted) -> "Served | 
             return served.by_pid(wanted.server_pid)
         except served.NotServed as error:
             raise Refused(f"--server-pid: {error}.", EXIT_USAGE) from error
-    if not environment.shares_machine(addresses):
+    if plan.connection.unix_socket is not None:
+        return served.by_socket(plan.connection.unix_socket)
+    if plan.connection.proxy is not None or not environment.shares_machine(addresses):
         return None
-    parts = urlsplit(target)
-    return served.by_port(parts.port or (443 if parts.scheme == "https" else 80))
+    return served.by_port(preflight.port_of(plan.target))
 
 
 def _read(text: str) -> tuple[str, str, str]:
@@ -226,20 +240,29 @@ def _plan(kind: str, content: str, where: str, wanted: Wanted) -> sources.Source
 
         return plan_from_openapi(read_openapi(content, where), base_url=wanted.target)
     from surgeline.plan.sources.url import plan_from_url
+    from surgeline.plan.text import plan_from_data
 
-    addresses, _ = _agree(where, wanted)
-    usable = preflight.reachable(where, addresses)
-    return plan_from_url(where, _fetcher(where, usable, wanted))
+    options = plan_from_data({"target": where, **_NOTHING, **ways.changes(wanted)}, "the command line")
+    files = datafiles.tls_files(options, None, "the command line", ways.named_files(wanted))
+    agreed = ways.agree(where, ways.way_of(None, wanted, {}, files), wanted)
+    usable = preflight.reachable(where, agreed.addresses, agreed.way)
+    return plan_from_url(where, _fetcher(where, usable, agreed.way, wanted))
 
 
-def _fetcher(url: str, addresses: tuple[str, ...], wanted: Wanted) -> Callable[[str], Any]:
-    """A function that gets pages of one origin, for discovery: one at a time, never elsewhere."""
+def _fetcher(url: str, addresses: tuple[str, ...], way: preflight.Way, wanted: Wanted) -> Callable[[str], Any]:
+    """A function that gets pages of one origin, for discovery: one at a time, never elsewhere.
+
+    Raises Unreachable where the first thing found is that http and https were mixed up, or TLS does not come about.
+    """
     from surgeline.plan.sources.url import Fetched
 
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
-    client = preflight.Client(origin, addresses, wanted.insecure)
+    client = preflight.Client(origin, addresses, way)
+    if parts.scheme == "https":
+        client.look()
     headers = tuple(_header(text) for text in wanted.headers)
+    unseen = [origin]
 
     def fetch(address: str) -> Fetched:
         there = urlsplit(address)
@@ -249,7 +272,12 @@ def _fetcher(url: str, addresses: tuple[str, ...], wanted: Wanted) -> Callable[[
         try:
             answer = client.send(evaluate.Request("", "GET", path, headers, None))
         except (OSError, ValueError, http.client.HTTPException) as error:
+            if unseen:
+                preflight.refuse_wrong_scheme(client)
             return Fetched(0, (), b"", address, str(error) or type(error).__name__)
+        if unseen and answer.status == 400:
+            preflight.refuse_wrong_scheme(client)
+        unseen.clear()
         return Fetched(answer.status, tuple(answer.headers), answer.body, address, "")
 
     return fetch
@@ -268,7 +296,7 @@ def _changes(wanted: Wanted) -> dict[str, Any]:
     """What the command line says otherwise than a plan, in the plan language; wrong values are refused here."""
     from surgeline.plan.objective import parse_objectives
 
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = dict(ways.changes(wanted))
     for key, value in (("target", wanted.target), ("timeout", wanted.timeout), ("name", wanted.name)):
         if value:
             changes[key] = value
@@ -298,8 +326,15 @@ def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
         given = {"seed": wanted.seed, "arrivals": wanted.arrivals}
         data["workload"] = {**part, **{key: value for key, value in given.items() if value is not None}}
     headers = {**plan.headers, **changes.get("headers", {})}
-    merged = {**data, **changes, **({"headers": headers} if headers else {})}
+    for key in ("connection", "tls"):
+        if key in changes:
+            data[key] = {**data.get(key, {}), **changes[key]}
+    merged = {**data, **_without(changes, "connection", "tls"), **({"headers": headers} if headers else {})}
     return plan if merged == plan.dump() else plan_from_data(merged, "the command line")
+
+
+def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in keys}
 
 
 def _preset(wanted: Wanted) -> dict[str, Any]:
@@ -374,36 +409,17 @@ def _stages(text: str, seed: int, arrivals: str) -> workload.Workload:
     return workload_from_data({"model": model, "stages": parts, "seed": seed, "arrivals": arrivals}, "--stages").value()
 
 
-def _agree(target: str, wanted: Wanted) -> tuple[tuple[str, ...], str]:
-    """The target's addresses, and why load on them is allowed. Asks where they are neither loopback nor private."""
-    addresses = preflight.resolve(target)
-    strange = preflight.foreign(addresses)
-    if not strange:
-        return addresses, "own address"
-    host = urlsplit(target).hostname
-    if wanted.authorized:
-        return addresses, "--authorized"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Refused(
-            f"{host} ({strange[0]}) is neither on this machine nor in a private network. "
-            "Load on it needs its owner's consent: if you have that, add --authorized",
-            EXIT_USAGE,
-        )
-    if not click.confirm(f"{host} ({strange[0]}) is a public address. May you put load on it?", err=True):
-        raise Refused(f"No load was put on {host}.", EXIT_USAGE)
-    return addresses, "asked"
-
-
-def _secrets(plan: Plan) -> Mapping[str, str]:
+def _secrets(plan: Plan, wanted: Wanted) -> Mapping[str, str]:
     names = evaluate.environment_names(plan)
-    missing = sorted(name for name in names if name not in os.environ)
+    known = {**os.environ, **ways.environment_of(wanted)}
+    missing = sorted(name for name in names if name not in known)
     if missing:
         raise Refused(
             f"The plan uses {', '.join('{{env.' + name + '}}' for name in missing)}, "
             f"which the environment does not have; set it as in {missing[0]}=… surgeline run …",
             EXIT_USAGE,
         )
-    return {name: os.environ[name] for name in names}
+    return {name: known[name] for name in names}
 
 
 def _look(
@@ -412,9 +428,10 @@ def _look(
     secrets: Mapping[str, str],
     data: Mapping[str, Feed],
     sent_files: Mapping[str, SentFile],
+    way: preflight.Way,
     wanted: Wanted,
 ) -> preflight.Preflight:
-    found = preflight.check(plan, addresses, secrets, data, sent_files)
+    found = preflight.check(plan, addresses, secrets, data, sent_files, way)
     style.say("Check", found.sentence)
     for problem in found.problems:
         style.warn(problem.sentence)
@@ -510,10 +527,15 @@ def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None, re
     return chosen
 
 
-def _announce(order: runner.Order, plan: Plan, searching: bool) -> None:
+def _announce(order: runner.Order, plan: Plan, way: str, searching: bool) -> None:
     """What is going to happen, before it does; every line of it can be changed by an option."""
     timeout, wait = units.format_duration(plan.timeout), order.max_in_flight
+    if order.workload is not None and not order.workload.arrives and not searching:
+        # Each user has one request in flight at most.
+        wait = min(wait, round(max(max(stage.start, stage.end) for stage in order.workload.stages)))
     style.say("Plan", f"{order.name}: {_count(plan.endpoints)} → {plan.target}")
+    if way:
+        style.say("Way", way)
     limits = f"timeout {timeout}, at most {wait:,} in flight"
     if searching:
         style.say("Limits", f"{limits}, ended early when the target is gone")
@@ -559,10 +581,12 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
         raise Refused("-H is a header of a plan's requests; in a locustfile, set headers in its client", EXIT_USAGE)
     if wanted.engine == "native":
         raise Refused("Scripts are run by the locust engine; leave --engine out", EXIT_USAGE)
+    ways.of_plans_only(wanted)
     addresses: tuple[str, ...] = ()
     authorized = "the script's own host"
     if wanted.target:
-        addresses, authorized = _agree(wanted.target, wanted)
+        agreed = ways.agree(wanted.target, preflight.Way(), wanted)
+        addresses, authorized = agreed.addresses, agreed.authorized
         if wanted.look_first:
             addresses = preflight.reachable(wanted.target, addresses)
     users = wanted.users or 1

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from surgeline import runner
-from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style
+from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style, ways
 from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from, serving
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
@@ -39,6 +39,7 @@ from surgeline.workload import PRESETS
 @click.option("-H", "--header", "headers", multiple=True, help="Header of every request, as in curl.")
 @click.option("--timeout", help="From start to last byte; 30s by default.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")
+@ways.options
 @click.option("--engine", type=click.Choice(["auto", "native", "locust"]), default="auto", show_default=True)
 @click.option(
     "--client",

@@ -9,7 +9,7 @@ import click
 from surgeline import units
 from surgeline.analysis.capacity_search import Search
 from surgeline.analysis.stress import Pilot
-from surgeline.cli import EXIT_DONE, EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style
+from surgeline.cli import EXIT_DONE, EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style, ways
 from surgeline.cli.order import Wanted, order_from, serving
 from surgeline.cli.run import show, stopping
 from surgeline.cli.stored import index
@@ -38,6 +38,7 @@ SHORTEST_BUDGET_S = 30.0
 @click.option("-H", "--header", "headers", multiple=True, help="Header of every request, as in curl.")
 @click.option("--timeout", help="From start to last byte; 30s by default.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")
+@ways.options
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same arrivals at the same loads.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that send.")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Requests in flight at once; 10,000 by default.")

@@ -263,6 +263,7 @@ def _connection(plan: Plan, settings: Settings) -> dict[str, Any]:
         else None,
         "unix_socket": part.unix_socket,
         "source_addresses": list(part.sources),
+        "most_open": settings.max_connections,
     }
 
 
@@ -414,6 +415,10 @@ def _retry(retry: Retry) -> dict[str, Any]:
     }
 
 
+OWN_DESCRIPTORS = 200
+"""Open files that a run needs beside its connections: files, pipes, threads' polls, what Python holds. Generous."""
+
+
 def most_in_flight(descriptors: int) -> int:
     """How many requests may be in flight at once: 10,000, or what `descriptors` leaves beside our own files."""
-    return max(1, min(10_000, descriptors - 200))
+    return max(1, min(10_000, descriptors - OWN_DESCRIPTORS))

@@ -373,8 +373,12 @@ def proxy_of(plan: Plan, values: Mapping[str, str]) -> Proxy | None:
     if text is None:
         return None
     whole = TEMPLATE.fullmatch(text)
-    if whole:
-        text = _known(whole[1], values)
+    return proxy_at(_known(whole[1], values) if whole else text, f"connection.proxy: {text}", values)
+
+
+def proxy_at(text: str, shown: str, values: Mapping[str, str] | None = None) -> Proxy:
+    """The proxy in a URL, `http://` left out or not. Raises ValueError, which calls it `shown`, where it is none."""
+    values = values or {}
     scheme, _, rest = text.strip().rpartition("://")
     pair, at, place = rest.rpartition("@")
     place = TEMPLATE.sub(lambda found: _known(found[1], values), place)
@@ -385,8 +389,7 @@ def proxy_of(plan: Plan, values: Mapping[str, str]) -> Proxy | None:
         port = None
     if scheme not in ("", "http") or not port or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError(
-            f"connection.proxy: {plan.connection.proxy} is not the URL of an HTTP proxy with its port; "
-            "that would be for example http://127.0.0.1:3128"
+            f"{shown} is not the URL of an HTTP proxy with its port; that would be for example http://127.0.0.1:3128"
         )
     authorization = None
     if at:

@@ -95,6 +95,22 @@ fn users_are_bounded_in_flight_too() {
     assert_eq!(errors.len(), 2, "{errors:?}");
 }
 
+/// No more connections are opened than the process has descriptors for: what finds none is not sent, and is nobody's
+/// error but the generator's.
+#[test]
+fn descriptors_are_left_for_others() {
+    let (port, ledger) = serve(|_| vec![ok("x")]);
+    let mut plan = plan(port, "/", 200);
+    plan["workload"] = users(6, 200);
+    plan["scenarios"][0]["think_time_ns"] = json!([5 * MS, 5 * MS]);
+    plan["connection"] = json!({"most_open": 4});
+    let written = run(&plan);
+    assert_eq!(ledger.connections(), 4);
+    let errors = written.errors();
+    assert!(errors.len() == 2 && (2..20).contains(&errors["client_fds"]), "{errors:?}");
+    assert_eq!(written.outcomes()[&4] as usize, errors["client_fds"]);
+}
+
 /// What an HTTP proxy is asked, and what became of it: absolute form for http, with its password and the cookies and
 /// redirects of a plan, and the URL in the rows is the target's.
 #[test]
