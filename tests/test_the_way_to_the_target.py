@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.told import told_by
 from tests.ways import Seen, serving
 
 from surgeline.cli.ways import Room, command_of, shortage
+from surgeline.engines import Ending
 from surgeline.engines.native import available
+from surgeline.samples import Outcome
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -354,6 +357,42 @@ def test_more_users_than_descriptors_are_refused_with_the_arithmetic(run: Run, t
     (result,) = (tmp_path / "surgeline-runs").glob("*/result.json")
     document = json.loads(result.read_text(encoding="utf-8"))
     assert document["verdict"]["validity"] != "valid", "the generator could not send what was due"
+
+
+EXHAUST = """
+import json, resource, sys, time
+from pathlib import Path
+from surgeline.engines import Settings
+from surgeline.engines.native import NativeEngine
+from surgeline.plan.text import parse_plan
+from surgeline.store.journal import Segment
+plan = parse_plan(sys.argv[1], "plan.yaml")
+sink = Segment(Path("journal"))
+NativeEngine()  # what has to be imported is imported while there are descriptors
+import surgeline._engine
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+running = NativeEngine().start(plan, Settings("r", time.monotonic_ns(), None, grace_ns=10**9), sink)
+ending = running.wait(30)
+sink.close()
+print(json.dumps([ending.reason, ending.detail]))
+"""
+
+
+def test_a_process_without_descriptors_says_client_fds(tmp_path: Path) -> None:
+    """The system's own refusal, where nobody counted beforehand: not sent, and the run goes on to its end."""
+    (tmp_path / "journal").mkdir()
+    with serving() as seen:
+        plan = _plan(f"http://127.0.0.1:{seen.port}", load="{users: 100, for: 1s}")
+        done = subprocess.run(
+            [sys.executable, "-c", EXHAUST, plan], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    told = told_by(tmp_path / "journal", Ending(*json.loads(done.stdout)))
+    assert told.ending.reason == "finished", told.ending
+    errors = {row["error"] for row in told.rows}
+    assert errors == {"", "client_fds"}
+    assert {row["outcome"] for row in told.rows if row["error"]} == {int(Outcome.NOT_SENT)}
+    assert told.due == len(told.rows) and told.sent == told.outcomes[Outcome.OK]
 
 
 NAMESPACE = """

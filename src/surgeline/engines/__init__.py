@@ -88,7 +88,7 @@ class Settings:
     remote: Remote | None = None
     """Where others send; `workers` is then how many they are."""
     max_connections: int | None = None
-    """Connections that may be open at once, so that descriptors are left for the process itself; None for any number."""
+    """Connections that may be open at once, so that the process itself has descriptors left; None for any number."""
     proxy_addresses: tuple[str, ...] = ()
     """The same of the proxy's host, where the plan names one."""
     files: Mapping[str, str] = field(default_factory=dict)
