@@ -106,6 +106,7 @@ def said(group: ErrorGroup) -> str:
         "client_ports": "no free port on the generator",
         "client_fds": "no free descriptor on the generator",
         "dns": "name not found",
+        "proxy_refused": "the proxy did not open the way",
         "tls_handshake": "TLS handshake failed",
         "tls_certificate": "TLS certificate refused",
         "write_failed": "connection broke while sending",
