@@ -207,7 +207,7 @@ def test_where_stages_are_too_short_for_intervals_it_says_so_in_place():
     markup = " ".join(html.render(made).replace("\xa0", " ").split())
     why = "8 s with requests, an interval needs 10"
     assert f"no 95 % intervals: {why}" in markup
-    assert f"None of them has an interval: {why}." in markup
+    assert f"No 95 % interval for 3 of 3: {why}." in markup
     assert f'<span class="absent" title="{why}">–</span>' in markup
     longer = closed_plan([{"users": n, "for": "20s"} for n in (2, 4, 8)], think_time="5ms")
     said = html.render(document.result_document(summary_of(longer, fast()), [])).replace("\xa0", " ")
@@ -323,3 +323,28 @@ def test_without_objectives_nothing_is_held():
     for render in (page.render, terminal.render, html.render):
         assert "holds up to" not in render(document.result_document(examples.shop(""), []))
         assert "holds up to" in render(document.result_document(examples.shop(), []))
+
+
+def test_a_long_run_is_taken_apart_by_a_sample_of_it(monkeypatch):
+    """Beyond the limit one row in eight stands for eight: the count and the means are those of all."""
+    monkeypatch.setattr(details, "ALL_PHASES", 1000)
+    rows = 1000
+    wait = np.random.default_rng(5).integers(1 * MS, 3 * MS, 5 * rows)
+    batches = []
+    for number in range(5):
+        here = wait[number * rows : (number + 1) * rows]
+        zero = np.zeros(rows, np.int64)
+        batches.append(
+            {
+                **dict.fromkeys(("endpoint", "error"), np.array(["a"] * rows, object)),
+                **dict.fromkeys(("stage", "intended_ns", "start_ns", "send_ns", "receive_ns"), zero),
+                **dict.fromkeys(("dns_ns", "connect_ns", "tls_ns"), zero - 1),
+                "status": zero + 200,
+                "outcome": zero,
+                "end_ns": here,
+                "wait_ns": here,
+            }
+        )
+    found = details.look(batches).parts["a", 0]
+    assert found.count == 5 * rows
+    assert found.mean_ns("wait") == pytest.approx(float(wait.mean()), rel=0.05)

@@ -127,16 +127,20 @@ def no_interval(estimate: Node) -> str:
     return str(estimate["why_not"])
 
 
-def silent_intervals(parts: Sequence[Node]) -> str:
-    """How many of some figures stand without an interval, and why; empty where none does.
-
-    The median is known where anything is, so it tells for all percentiles.
+def bare(part: Node) -> str:
+    """Why p95 of some figures stands without an interval, or the median where there is no p95; empty where it has
+    one.
     """
-    reasons = [why for part in parts if (why := no_interval(part["response"]["p50"]))]
+    p95, p50 = part["response"]["p95"], part["response"]["p50"]
+    return no_interval(p50 if p95["value"] is None else p95).replace("too short for an interval: ", "too short, ")
+
+
+def silent_intervals(parts: Sequence[Node]) -> str:
+    """How many of some figures stand without an interval, and why; empty where none does."""
+    reasons = [why for part in parts if (why := bare(part))]
     if not reasons:
         return ""
-    counted = "None of them has an interval" if len(reasons) == len(parts) else f"{len(reasons)} have no interval"
-    return f"{counted}: {reasons[0]}."
+    return f"No 95 % interval for {len(reasons)} of {len(parts)}: {reasons[0]}."
 
 
 def rate(value: float | None) -> str:

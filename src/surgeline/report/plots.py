@@ -195,11 +195,10 @@ def load_plot(document: Document) -> Plot | None:
 
 def _bars(loads: Sequence[_Load]) -> str:
     """What the bars are, and why where some have none."""
-    # The median is known where anything is, so it tells whether a stage was long enough.
-    silent = [item.stage for item in loads if cells.no_interval(item.stage["response"]["p50"])]
+    silent = [why for item in loads if (why := cells.bare(item.stage))]
     if not silent:
         return "bars are 95 % intervals"
-    why = cells.no_interval(silent[0]["response"]["p50"])
+    why = silent[0]
     if len(silent) == len(loads):
         return f"no 95 % intervals: {why}"
     return f"bars are 95 % intervals, {len(silent)} of {len(loads)} stages have none ({why})"
