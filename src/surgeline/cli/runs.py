@@ -89,6 +89,8 @@ def recover_run(run: str | None, root: Path) -> None:
     At most the last second is missing; requests that were due and have no answer are counted as aborted. Without RUN,
     every run that was left open.
     """
+    from surgeline.report.text import plural
+
     paths = [found(run, root).path] if run else index(root).left_open()
     if not paths:
         click.echo("No run was left open.", err=True)
@@ -98,7 +100,9 @@ def recover_run(run: str | None, root: Path) -> None:
         document = runner.conclude(stored)
         index(root).record(stored)
         click.echo(
-            f"recovered {stored.id}: {closing.rows:,} rows, {closing.aborted:,} requests counted as aborted", err=True
+            f"recovered {stored.id}: {plural(closing.rows, 'row')}, "
+            f"{plural(closing.aborted, 'request')} counted as aborted",
+            err=True,
         )
         if closing.bytes_left_out:
             style.warn(f"{closing.bytes_left_out:,} bytes at the end of its journal could not be read")
