@@ -99,7 +99,9 @@ def look(batches: Iterable[Mapping[str, Any]]) -> Details:
     phases = _Phases()
     rows = 0
     for batch in batches:
-        columns = {name: np.asarray(batch[name]).astype(_NUMBERS[name]) for name in _NUMBERS if name != "endpoint"}
+        columns = {
+            name: np.asarray(batch[name]).astype(_NUMBERS[name], copy=False) for name in _NUMBERS if name != "endpoint"
+        }
         columns["endpoint"] = names.of(batch["endpoint"])
         outcome = columns["outcome"]
         rows += len(outcome)

@@ -36,6 +36,7 @@ PHASES = (
 """What a bar of phases is made of: its class, the phases in it, and what it is in words."""
 
 MOST_BARS = 24
+"""Stages that the plot of phases has room for."""
 
 
 # --- heatmaps --------------------------------------------------------------------------------------------------------
@@ -301,15 +302,19 @@ def _spent(phases: Node) -> list[tuple[str, float, str]]:
 
 def phases_plot(document: Document) -> Plot | None:
     """Where the time went at each load; None where no engine said so."""
-    bars = [(stage["load"], stage["phases"]) for stage in document["stages"] if stage["phases"] is not None]
+    known = [stage for stage in document["stages"] if stage["phases"] is not None]
+    chosen = [stage for stage in cells.stages_on_page(document, MOST_BARS) if stage["phases"] is not None]
+    bars = [(stage["load"], stage["phases"]) for stage in chosen]
     if not bars:
         whole = document["totals"]["phases"]
         bars = [("all", whole)] if whole is not None else []
-    bars = [(load, phases) for load, phases in bars if sum(ns for _, ns, _ in _spent(phases)) > 0][:MOST_BARS]
+    bars = [(load, phases) for load, phases in bars if sum(ns for _, ns, _ in _spent(phases)) > 0]
     if not bars:
         return None
     title = "Where the time goes"
     note = "The mean right answer at each load, taken apart."
+    if len(chosen) < len(known):
+        note += f" {len(chosen)} of {len(known)} stages; the table has all."
     described = "; ".join(f"{load}: {phases_words(phases)}" for load, phases in bars)
     most = max(sum(ns for _, ns, _ in _spent(phases)) for _, phases in bars)
     used = [

@@ -14,8 +14,8 @@ BAR = 30
 STYLE = (
     ".grid{stroke:#ddd;fill:none}.tick{fill:#666;font-size:12px}.run{fill:#444}"
     ".level{stroke:#1565c0;stroke-width:2;fill:none}"
-    ".change{stroke:#b3261e;stroke-dasharray:4 3;fill:none}"
-    ".said{fill:#b3261e;font-size:12px}text{font-family:sans-serif}"
+    ".change{stroke:#b34e07;stroke-dasharray:4 3;fill:none}"
+    ".said{fill:#b34e07;font-size:12px}text{font-family:sans-serif}"
 )
 
 
