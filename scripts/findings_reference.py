@@ -14,16 +14,67 @@ from typing import Any
 
 from surgeline import units
 from surgeline.analysis.details import look
+from surgeline.analysis.marks import (
+    Cookies,
+    Handshakes,
+    Instance,
+    LoginPage,
+    Marks,
+    OwnTime,
+    Retries,
+    SameData,
+    Tail,
+)
+from surgeline.analysis.model import ErrorGroup, ServerHealth
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import EndpointTraits, Gap, Modes, Scaling, SizeCost, Traits
 from surgeline.engines import scripted
 from surgeline.findings import RULES, judge
 from surgeline.findings.model import Finding, Rule
 from surgeline.plan.model import Plan
-from surgeline.samples import Frame
+from surgeline.samples import Frame, Outcome
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference" / "findings"
 MS, S = units.NS_PER_MS, units.NS_PER_S
+NOT_JUDGED = (
+    (
+        "Do requests on one connection wait for each other (head-of-line blocking)?",
+        "A row names neither its connection nor its stream, so waiting for a neighbour looks like work.",
+    ),
+    (
+        "Could the server speak HTTP/2 or HTTP/3?",
+        "Only the protocol that the plan names is offered to it; what else it could speak is not seen.",
+    ),
+    (
+        "Does the generator share the server's machine?",
+        "A fact about the set-up: it stands on every page under *how far to trust it*, and is no judgement.",
+    ),
+    (
+        "Did the environment change since the baseline, is it noisy?",
+        "It needs a second run: comparisons say it beside their verdict.",
+    ),
+    (
+        "Is it CPU, a pool, a lock or a limiter that limits?",
+        "Named beside the capacity, from the served process's CPU and the answers that went wrong.",
+    ),
+    (
+        "Does the whole stay slow until it is restarted (metastable)?",
+        "recovery.time says that it did not come back while it was watched; longer than that nobody looked.",
+    ),
+    (
+        "Is an address of one name slower than another (DNS, load balancers)?",
+        "A row does not hold the address it went to; fairness.instances needs answers that name their instance.",
+    ),
+    (
+        "Which line of a locustfile costs the generator its time?",
+        "That takes a profiler in its process; script.hub_delay says only that something does.",
+    ),
+    (
+        "Do passwords, tokens or bodies repeat in a login?",
+        "Secrets are masked before they are kept, so equal and different ones look alike.",
+    ),
+)
+"""Questions that people ask, and why what is measured does not support an answer."""
 HEADINGS = {"well": "Performed well", "failed": "Failed", "explore": "What to explore next"}
 
 
@@ -114,6 +165,58 @@ def _of_single_requests() -> Iterator[Finding]:
     yield from judge(_summary(_open(50), cold, None))
     for server in (scripted.ramping(scripted.lognormal(20 * MS), MS // 5), scripted.lognormal(20 * MS)):
         yield from judge(_summary(_open(40, each="180s"), server, None))
+    yield from _of_marks(calm)
+
+
+def _of_marks(calm: Any) -> Iterator[Finding]:
+    """What is said of what single requests carry, of scripts, of memory, and of loads that never come to rest."""
+    tail = Tail("GET /search", 600, 15, 0.015, 3.1 * MS, 402.0 * MS, 0.0)
+    own = OwnTime("GET /search", "db", 61.0 * MS, 64.5 * MS, 0.94, 600)
+    slow = Instance(
+        "Server-Timing instance", "c", 3, 200, 400, 43.0 * MS, 2.9 * MS, 1e-9, 0, 0, False, ("GET /search",)
+    )
+    loud = Marks(
+        own_times=(own,),
+        timed=1,
+        tails=(tail,),
+        tails_looked=1,
+        instances=(slow,),
+        tls=Handshakes(120, 61.0 * MS, 9.0 * MS, 0.62),
+        dns=Handshakes(40, 84.0 * MS, 2.0 * MS, 0.7),
+        retries=Retries(900, 31, 0.4 * MS),
+        same_data=(SameData("GET /books/{id}", 1_200, 1, "address"),),
+        cookies=(Cookies("GET /search", 600, 1.0, 4_010.0),),
+        hosts=(("127.0.0.1:8001", 900), ("cdn.example", 100)),
+        login_pages=(LoginPage("GET /search", 9),),
+    )
+    quiet = Marks(
+        own_times=(replace(own, own_ns=4.0 * MS, share=0.3),),
+        timed=1,
+        tails_looked=4,
+        instances=(replace(slow, median_ns=3.0 * MS, chance=0.4),),
+        tls=Handshakes(120, 2.1 * MS, 1.4 * MS, 0.02),
+        dns=Handshakes(40, 0.8 * MS, 0.3 * MS, 0.01),
+    )
+    run = {**calm.run, "settings": {**calm.run["settings"], "target": "http://127.0.0.1:8001"}}
+    for marks in (loud, quiet):
+        yield from judge(replace(calm, run=run, traits=Traits(marks=marks, rows=calm.total.tally.due)))
+    cut = ErrorGroup("GET /search", Outcome.ERROR, "short_body", 200, 90, 4 * S, 29 * S, 3 * MS, {0: 30, 1: 60})
+    (only,) = calm.endpoints
+    many = tuple(replace(only, name=f"/books/{number}") for number in range(1, 61))
+    late = replace(calm.health, lag_p99_ns=48.0 * MS, cpu_ratio_max=0.31)
+    yield from judge(replace(calm, errors=(cut,), endpoints=many, exceptions=(("KeyError: 'token'", 41),)))
+    yield from judge(
+        replace(calm, run={**calm.run, "engine": "locust"}, health=late, response_is_service=True, errors=())
+    )
+    yield from judge(_summary(_open(50, each="10s"), scripted.lognormal(3 * MS), None))
+    steps = scripted.until(30 * S, scripted.lognormal(20 * MS), scripted.lognormal(31 * MS))
+    yield from judge(_summary(_open(40, each="60s"), steps, None))
+    for grown in (0.4e6, 0.0):
+        memory = tuple(120e6 + grown * second for second in range(180))
+        server = ServerHealth(
+            "", 1, 2, 0.5, 0.6, 1.0, memory[0], memory[-1], memory[-1], 8.0, 30.0, calm.stages[0].index, memory
+        )
+        yield from judge(replace(calm, server=server))
 
 
 def _thrashing() -> scripted.Server:
@@ -215,7 +318,13 @@ def index() -> str:
             " next* |\n",
             "A stage that the generator limited is no evidence for anything. Causes are only ever *consistent "
             "with*: what is",
-            "measured from outside shows that something waits, not what for.",
+            "measured from outside shows that something waits, not what for. How often rules speak at, below and above",
+            "their thresholds [was measured](../error-rates/findings.md), and so was [what they find in a shop with",
+            "planted faults](../error-rates/planted-faults.md).\n",
+            "## What is not judged, and why\n",
+            "| Question | Why there is no rule |",
+            "|---|---|",
+            *(f"| {question} | {why} |" for question, why in NOT_JUDGED),
             "",
         ]
     )

@@ -21,25 +21,50 @@ import pytest
 from surgeline.demo.shop import stock
 from surgeline.demo.shop.app import (
     BUYERS,
+    COOKIE_BYTES,
     COUNT_S,
+    COUNTING_S,
+    COVER_FAILS_EVERY,
     LAYOUT_S,
     PAYMENT_S,
     RATING_EVERY,
     RATING_TIMEOUT_S,
     REPORT,
     REPORT_SCANNING,
+    REVIEW_S,
     ROUND_TRIP_S,
     SCAN_S,
     SEARCH_S,
+    SEARCHES_PER_S,
+    SLOW_BOOK_EVERY,
+    SLOW_BOOK_S,
     SMALL_POOL,
     Bookshop,
     token,
 )
 from surgeline.demo.shop.database import open_sales
 from surgeline.demo.shop.faults import FAULTS, choose
+from surgeline.demo.shop.front import (
+    ASLEEP_AFTER_S,
+    AWAKE_AFTER_S,
+    COLD_S,
+    CROWD,
+    DROP_EVERY,
+    FREEZE_AT,
+    FREEZE_S,
+    LOOK_S,
+    SLOW_INSTANCE_S,
+    THRASH_S,
+    TIRED_FOR_S,
+    TIRED_S,
+    Front,
+)
 from surgeline.demo.shop.server import STALL_EVERY_S, STALL_S, next_stall, stall_for_ever
+from surgeline.findings import RULES
 
 ALL = choose("all")
+REFUSING = {"large_covers", "redirects", "rate_limit", "flaky_covers"}
+"""Faults that answer something else."""
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "bookshop.md"
 
 
@@ -311,13 +336,221 @@ def test_no_validators_leaves_caches_without_a_hint(enter: Enter, path: str) -> 
     assert marks <= set(enter().ask(path).headers)
 
 
-def test_slow_upstream_fails_every_25th_review(enter: Enter) -> None:
+def test_slow_upstream_fails_every_12th_review(enter: Enter) -> None:
     """504 after the wait for the rating service, and nothing in between; healthy, never."""
     faulty, healthy = enter("slow_upstream"), enter()
     statuses = [faulty.ask("/books/1/reviews").status for _ in range(2 * RATING_EVERY)]
     assert statuses == ([200] * (RATING_EVERY - 1) + [504]) * 2
     assert faulty.waits == [RATING_TIMEOUT_S] * 2
     assert {healthy.ask("/books/1/reviews").status for _ in range(RATING_EVERY)} == {200}
+
+
+def test_flaky_covers_fail_one_in_fifteen(enter: Enter) -> None:
+    """Every 15th cover is a 500, whichever it is; healthy, none."""
+    faulty, healthy = enter("flaky_covers"), enter()
+    statuses = [faulty.ask(f"/covers/{number}").status for number in range(1, 2 * COVER_FAILS_EVERY + 1)]
+    assert statuses == ([200] * (COVER_FAILS_EVERY - 1) + [500]) * 2
+    assert {healthy.ask("/covers/1").status for _ in range(COVER_FAILS_EVERY)} == {200}
+
+
+def test_rate_limit_lets_four_searches_in_each_second(enter: Enter) -> None:
+    """Of six searches in one second four are answered, the others told to try again; the next second has four more."""
+    visit = enter("rate_limit")
+    now = [7.2]
+    visit.shop._now = lambda: now[0]
+    answers = [visit.ask("/search?q=sea") for _ in range(6)]
+    assert [answer.status for answer in answers] == [200] * SEARCHES_PER_S + [429] * 2
+    assert answers[-1].headers["retry-after"] == "1"
+    now[0] = 8.0
+    assert visit.ask("/search?q=sea").status == 200
+
+
+def test_rare_slow_holds_up_every_25th_book(enter: Enter) -> None:
+    """One wait in 25 requests, and none without the fault."""
+    faulty, healthy = enter("rare_slow"), enter()
+    for visit in (faulty, healthy):
+        for _ in range(2 * SLOW_BOOK_EVERY):
+            visit.ask("/books/3")
+    assert (faulty.waits, healthy.waits) == ([SLOW_BOOK_S] * 2, [])
+
+
+def test_slow_serializer_waits_for_each_review(enter: Enter) -> None:
+    """A wait in proportion to the reviews in the answer."""
+    visit = enter("slow_serializer")
+    counts = [len(visit.ask(f"/books/{number}/reviews").json["items"]) for number in (1, 2, 3)]
+    assert visit.waits == pytest.approx([REVIEW_S * count for count in counts])
+
+
+def test_slow_statement_takes_its_time_within_the_database(enter: Enter) -> None:
+    """The wait is counted as the database's, in Server-Timing, and there is one statement more."""
+    faulty, healthy = enter("slow_statement"), enter()
+    assert faulty.ask("/books").statements == healthy.ask("/books").statements + 1
+    assert faulty.waits == [COUNTING_S]
+
+
+def test_large_covers_are_half_a_megabyte(enter: Enter) -> None:
+    """540 kB with the fault, below 20 kB without; both are pictures."""
+    large, small = enter("large_covers").ask("/covers/7").body, enter().ask("/covers/7").body
+    assert 512 * 1024 < len(large) < 600_000
+    assert len(small) < 20_000
+    assert large[:8] == small[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_redirects_send_to_another_address_that_answers(enter: Enter) -> None:
+    """307 with a Location; what is there is what a healthy shop says at once."""
+    visit = enter("redirects")
+    moved = visit.ask("/bestsellers")
+    assert (moved.status, moved.headers["location"]) == (307, "/bestsellers/all")
+    assert visit.ask("/bestsellers/all").json == enter().ask("/bestsellers").json
+
+
+def test_large_cookies_come_with_a_login(enter: Enter) -> None:
+    """4 kB that every later request carries; healthy, no cookie at all."""
+    login = {"email": "reader1@example.org", "password": stock.PASSWORD}
+    assert len(enter("large_cookies").ask("/login", login).headers["set-cookie"]) > COOKIE_BYTES
+    assert "set-cookie" not in enter().ask("/login", login).headers
+
+
+# --- in front of the endpoints ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Door:
+    """The front of a shop that answers at once with twenty bytes, on a clock of its own."""
+
+    faults: frozenset[str]
+    now: float = 50.0
+    rests: list[float] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.meeting: asyncio.Event | None = None
+        self.front = Front(self._shop, self.faults, lambda: self.now, self._rest, self.pauses.append)
+
+    async def _rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+
+    async def _shop(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.meeting is not None:
+            await self.meeting.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 20})
+
+    def ask(self, path: str = "/health", times: int = 1) -> list[Any]:
+        """So many requests at once, none answered before all have come; the messages of each."""
+
+        async def every() -> list[Any]:
+            self.meeting = asyncio.Event()
+            told: list[list[Any]] = [[] for _ in range(times)]
+
+            async def one(messages: list[Any]) -> None:
+                async def send(message: Any) -> None:
+                    messages.append(message)
+
+                await self.front({"type": "http", "path": path}, None, send)  # type: ignore[arg-type]
+
+            asked = [asyncio.ensure_future(one(messages)) for messages in told]
+            await asyncio.sleep(0)
+            self.meeting.set()
+            await asyncio.gather(*asked)
+            return told
+
+        return asyncio.run(every())
+
+
+def test_a_healthy_front_lets_everything_pass() -> None:
+    """Neither a wait nor a header, however many come."""
+    door = Door(frozenset())
+    for messages in door.ask(times=3 * CROWD):
+        assert messages[0]["headers"] == []
+        assert messages[1] == {"type": "http.response.body", "body": b"x" * 20}
+    assert (door.rests, door.pauses) == ([], [])
+
+
+def test_no_keep_alive_says_so_in_every_answer() -> None:
+    """`Connection: close`, whatever is asked for."""
+    assert Door(frozenset({"no_keep_alive"})).ask("/")[0][0]["headers"] == [(b"connection", b"close")]
+
+
+def test_dropped_answers_end_in_the_middle() -> None:
+    """Every 15th page of books has half a body and no end; other endpoints are whole."""
+    door = Door(frozenset({"dropped_answers"}))
+    for number in range(1, 2 * DROP_EVERY + 1):
+        body = door.ask("/books")[0][1]
+        dropped = number % DROP_EVERY == 0
+        assert (len(body["body"]), body.get("more_body", False)) == ((10, True) if dropped else (20, False))
+        assert len(door.ask("/books/3")[0][1]["body"]) == 20
+
+
+def test_slow_instance_answers_every_third_time_and_says_so() -> None:
+    """a, b, c in turn on the front page and the covers; c alone waits. Elsewhere there are no instances."""
+    door = Door(frozenset({"slow_instance"}))
+    told = [dict(door.ask(path)[0][0]["headers"]).get(b"server-timing") for path in ("/", "/covers/1", "/", "/books")]
+    assert told == [b'instance;desc="a"', b'instance;desc="b"', b'instance;desc="c"', None]
+    assert door.rests == [SLOW_INSTANCE_S]
+
+
+def test_shedding_refuses_the_third_report_at_once() -> None:
+    """Two are being made, the others get 503 without a wait; afterwards reports are made again."""
+    door = Door(frozenset({"shedding", "thrashing"}))
+    statuses = [messages[0]["status"] for messages in door.ask("/report", times=5)]
+    assert statuses == [200, 200, 503, 503, 503]
+    assert door.ask("/report")[0][0]["status"] == 200
+    assert door.rests == []
+
+
+def test_cold_start_follows_a_second_without_requests() -> None:
+    """The first request wakes the shop; for two seconds each waits, then none does until it slept again."""
+    door = Door(frozenset({"cold_start"}))
+    for step in (0.0, 0.9, 0.9, AWAKE_AFTER_S - 1.81):
+        door.now += step
+        door.ask()
+    assert door.rests == [COLD_S] * 4
+    for step in (0.02, ASLEEP_AFTER_S, 0.5):
+        door.now += step
+        door.ask()
+    assert len(door.rests) == 4
+    door.now += ASLEEP_AFTER_S + 0.01
+    door.ask()
+    assert len(door.rests) == 5
+
+
+def test_thrashing_makes_a_crowd_slower_the_larger_it_is() -> None:
+    """Up to twelve at once nobody waits; the twentieth waits for eight."""
+    door = Door(frozenset({"thrashing"}))
+    door.ask(times=CROWD)
+    assert door.rests == []
+    door.ask(times=CROWD + 8)
+    assert door.rests == pytest.approx([THRASH_S * number for number in range(1, 9)])
+
+
+def test_slow_recovery_outlives_the_crowd() -> None:
+    """After a crowd every request waits, for 30 s from its last moment; then none does."""
+    door = Door(frozenset({"slow_recovery"}))
+    door.ask(times=CROWD + 1)
+    door.now += TIRED_FOR_S - 0.1
+    door.ask()
+    assert door.rests == [TIRED_S] * 2
+    door.now += 0.2
+    door.ask()
+    assert len(door.rests) == 2
+
+
+def test_freeze_once_stops_the_process_once() -> None:
+    """With one request, and never again."""
+    door = Door(frozenset({"freeze_once"}))
+    door.ask(times=FREEZE_AT - 1)
+    assert door.pauses == []
+    door.ask(times=FREEZE_AT)
+    assert door.pauses == [FREEZE_S]
+
+
+def test_leak_costs_more_with_every_request() -> None:
+    """The wait grows by the same amount each time, and what is kept is bounded."""
+    door = Door(frozenset({"leak"}))
+    for _ in range(5):
+        door.ask()
+    assert door.rests == pytest.approx([LOOK_S * number for number in range(1, 6)])
 
 
 @pytest.mark.parametrize(
@@ -373,8 +606,8 @@ class EndOfTest(Exception):
 
 
 def test_with_all_faults_the_answers_are_the_same(enter: Enter) -> None:
-    """The faults are of speed, of headers and of errors: whoever gets an answer gets the right one."""
-    faulty, healthy = enter(*ALL), enter()
+    """Faults of speed, of headers and of errors: whoever gets an answer gets the right one."""
+    faulty, healthy = enter(*ALL - REFUSING), enter()
     for path in ("/", "/openapi.json", "/books?limit=7", "/books/3", "/books/3/reviews", "/search?q=sea", "/covers/3"):
         assert faulty.ask(path).body == healthy.ask(path).body
     for path in ("/bestsellers", "/report?days=9", "/orders"):
@@ -400,7 +633,10 @@ def test_faults_are_chosen_by_name() -> None:
     """All, none, those that are on by default, or exactly the named ones; an unknown name lists the known ones."""
     assert choose("all") == {fault.id for fault in FAULTS}
     assert choose("none") == frozenset()
-    assert choose("default") == ALL - {"slow_upstream"}
+    assert choose("default") == {
+        *("n_plus_one", "small_pool", "stall", "missing_cache", "full_scan", "contention_500"),
+        *("bimodal_search", "no_compression", "no_validators"),
+    }
     assert choose("stall, n_plus_one") == {"stall", "n_plus_one"}
     for wrong in ("", "stal", "stall,", "all,stall"):
         with pytest.raises(ValueError, match="is not a planted fault; take all, none, default or some of n_plus_one"):
@@ -412,7 +648,16 @@ def test_every_fault_is_in_the_reference() -> None:
     lines = REFERENCE.read_text("utf-8").splitlines()
     for fault in FAULTS:
         on = "on" if fault.default else "off"
-        assert f"| `{fault.id}` | {on} | {fault.sentence} | {fault.where} | {fault.seen_by} |" in lines
+        rules = ", ".join(f"[{rule}](findings/{rule}.md)" for rule in fault.rules)
+        assert f"| `{fault.id}` | {on} | {fault.sentence} | {fault.where} | {fault.seen_by} | {rules} |" in lines
+
+
+def test_every_fault_names_rules_that_exist() -> None:
+    """Whatever should see a fault is a rule, and each fault has one at least."""
+    known = {rule.id for rule in RULES}
+    for fault in FAULTS:
+        assert fault.rules
+        assert set(fault.rules) <= known
 
 
 def test_the_stock_is_the_same_every_time(folder: Path, tmp_path: Path) -> None:

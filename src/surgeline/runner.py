@@ -456,7 +456,7 @@ def judged(run: Run) -> tuple[dict[str, Any], Any]:
     seen = details.look(run.rows(details.COLUMNS))
     planned = [stage for stage in run.meta.raw.get("stages") or () if isinstance(stage, Mapping)]
     loads = {int(stage["index"]): float(max(stage["from"], stage["to"])) for stage in planned}
-    habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads)
+    habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads, seen.stalls)
     summary = summarise(run.meta.raw, measured, seen, habits)
     return document.result_document(summary, judge(summary)), summary
 

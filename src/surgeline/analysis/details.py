@@ -110,11 +110,13 @@ def look(batches: Iterable[Mapping[str, Any]]) -> Details:
             kept = {name: column[bad] for name, column in columns.items()}
             wrong.append({**kept, "error": kinds.of(_picked(batch["error"], bad))})
         good = np.flatnonzero((outcome <= Outcome.FAILURE) & (columns["end_ns"] >= 0))
-        answered.add({name: columns[name][good] for name in _FOR_STALLS})
+        answered.add({name: columns[name][good] for name in (*_FOR_STALLS, "outcome")})
         phases.add(columns, batch)
-    stall = _stall(_joined(answered.parts), list(names.codes)) if answered.parts else None
+    good_ones = _joined(answered.parts) if answered.parts else None
+    stall = _stall(good_ones, list(names.codes)) if good_ones is not None else None
+    usual = _usual(good_ones) if good_ones is not None and wrong else {}
     return Details(
-        errors=_errors(_joined(wrong), list(names.codes), list(kinds.codes)) if wrong else (),
+        errors=_errors(_joined(wrong), list(names.codes), list(kinds.codes), usual) if wrong else (),
         stalls=() if stall is None else (stall,),
         rows=rows,
         parts=phases.parts(list(names.codes)),
@@ -185,7 +187,27 @@ def _stall(rows: Mapping[str, Array], names: list[str]) -> PeriodicStall | None:
     return stalls.find(stage, endpoint, names, intended, np.maximum(start, intended), end)
 
 
-def _errors(columns: Mapping[str, Array], names: list[str], kinds: list[str]) -> tuple[ErrorGroup, ...]:
+def _usual(rows: Mapping[str, Array]) -> dict[tuple[int, int], float]:
+    """The median service time of right answers, by endpoint and stage; of six and more."""
+    ok = np.flatnonzero((rows["outcome"] == Outcome.OK) & (rows["start_ns"] >= 0))
+    endpoint, stage = rows["endpoint"][ok].astype(np.int64), rows["stage"][ok].astype(np.int64)
+    service = (rows["end_ns"] - rows["start_ns"])[ok]
+    order = np.lexsort((stage, endpoint))
+    keys = np.stack([endpoint[order], stage[order]])
+    cuts = np.flatnonzero((np.diff(keys, axis=1) != 0).any(axis=0)) + 1
+    found = {}
+    for part in np.split(order, cuts):
+        if len(part) >= FEWEST_USUAL:
+            found[int(endpoint[part[0]]), int(stage[part[0]])] = float(np.median(service[part]))
+    return found
+
+
+FEWEST_USUAL = 6
+
+
+def _errors(
+    columns: Mapping[str, Array], names: list[str], kinds: list[str], usual: Mapping[tuple[int, int], float]
+) -> tuple[ErrorGroup, ...]:
     keys = np.stack([columns[name].astype(np.int64) for name in ("endpoint", "outcome", "error", "status")])
     groups, number = np.unique(keys, axis=1, return_inverse=True)
     number = number.reshape(-1)
@@ -194,7 +216,8 @@ def _errors(columns: Mapping[str, Array], names: list[str], kinds: list[str]) ->
         rows = np.flatnonzero(number == index)
         endpoint, outcome, kind, status = (int(value) for value in groups[:, index])
         response, service = _times(columns, rows)
-        cluster_ns, cluster_share = _cluster(service)
+        cluster_ns, cluster_share = _cluster(service, 1.04)
+        excess_ns, excess_share = _cluster(_excess(columns, rows, usual), 1.08)
         stages, counts = np.unique(columns["stage"][rows], return_counts=True)
         found.append(
             ErrorGroup(
@@ -209,6 +232,8 @@ def _errors(columns: Mapping[str, Array], names: list[str], kinds: list[str]) ->
                 by_stage=dict(zip(stages.tolist(), counts.tolist(), strict=True)),
                 cluster_ns=cluster_ns,
                 cluster_share=cluster_share,
+                excess_ns=excess_ns,
+                excess_share=excess_share,
             )
         )
     return tuple(sorted(found, key=lambda group: (-group.count, group.endpoint, group.kind, group.status)))
@@ -222,12 +247,21 @@ def _times(columns: Mapping[str, Array], rows: Array) -> tuple[Array, Array]:
     return response, columns["end_ns"][started] - columns["start_ns"][started]
 
 
-def _cluster(service_ns: Array) -> tuple[int | None, float | None]:
-    """The time around which most of the values lie, within 2 % of it, and their share; None without values."""
+def _excess(columns: Mapping[str, Array], rows: Array, usual: Mapping[tuple[int, int], float]) -> Array:
+    """Service times beyond what right answers of the endpoint take in that stage; those that are, where it is known."""
+    ended = rows[(columns["end_ns"][rows] >= 0) & (columns["start_ns"][rows] >= 0)]
+    service = columns["end_ns"][ended] - columns["start_ns"][ended]
+    keys = zip(columns["endpoint"][ended].tolist(), columns["stage"][ended].tolist(), strict=True)
+    beyond = service - np.array([usual.get(key, np.nan) for key in keys], dtype=float)
+    return np.asarray(beyond[np.isfinite(beyond) & (beyond > 0)])
+
+
+def _cluster(service_ns: Array, width: float) -> tuple[int | None, float | None]:
+    """The time around which most of the values lie, from one to `width` times it, and their share; None without any."""
     if not len(service_ns):
         return None, None
     values = np.sort(service_ns)
-    within = np.searchsorted(values, values * 1.04, side="right") - np.arange(len(values))
+    within = np.searchsorted(values, values * width, side="right") - np.arange(len(values))
     best = int(np.argmax(within))
     inside = values[best : best + int(within[best])]
     return int(np.median(inside)), len(inside) / len(values)

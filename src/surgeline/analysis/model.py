@@ -210,6 +210,9 @@ class ErrorGroup:
     """The service time around which most of them lie, within 2 % of it; None where none has one."""
     cluster_share: float | None = None
     """The share of them that lies there."""
+    excess_ns: int | None = None
+    """The same of what they took beyond a right answer of their endpoint and stage (its median), within 4 %."""
+    excess_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,10 @@ class ServerHealth:
     rss_max_bytes: float | None
     threads_max: float | None
     descriptors_max: float | None
+    rss_stage: int | None = None
+    """The longest stage of one load; None where there is none."""
+    rss_flat_bytes: tuple[float, ...] = ()
+    """Its readings of memory, one a second, without those of its warm-up."""
 
 
 LimitKind = Literal["CPU", "pool or lock", "rate limiter", "generator", "unknown"]
@@ -361,6 +368,8 @@ class Summary:
     """What an operator did to the load while it ran."""
     notes: tuple[str, ...] = ()
     """What the engine had to say about the run, as clauses."""
+    exceptions: tuple[tuple[str, int], ...] = ()
+    """What user code of a script raised outside of its requests: message and how often, the most frequent first."""
     shares_machine: bool = False
     """Whether generator and server ran on one machine."""
     traits: Traits = field(default_factory=Traits)

@@ -5,21 +5,22 @@ In: the run's description (`run.json`), its measurement and, where somebody look
 is the findings' business. Its cost grows with seconds and endpoints, not with requests.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis import capacity, limits, shape, slo, steady_state, steered, stress, validity
+from surgeline.analysis import capacity, limits, shape, slo, stalls, steady_state, steered, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import (
     EndpointFigures,
     ErrorGroup,
     GeneratorHealth,
+    PeriodicStall,
     Second,
     ServerHealth,
     StageFigures,
@@ -68,7 +69,7 @@ def summarise(
     objectives = slo.judge(slo.objectives_of(run), book, steps, together)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
     saturated = capacity.saturation(steps)
-    server = _server_health(run, book)
+    server = _server_health(run, book, steps)
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
     books = book.books(measurement, rowless)
@@ -90,9 +91,11 @@ def summarise(
         response_is_service=not run.get("due_known", True),
         books=books,
         saturation=saturated,
-        stalls=details.stalls if details is not None else (),
+        stalls=(details.stalls if details is not None else ())
+        or _regular_gaps(traits, whole, end - begin, total.tally.due),
         acts=book.acts,
         notes=tuple(str(event.get("reason", "")) for event in measurement.events if event.get("kind") == "note"),
+        exceptions=_exceptions(measurement),
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),
         server=server,
@@ -302,7 +305,37 @@ def _generator_health(run: Mapping[str, Any], book: Book) -> GeneratorHealth:
     )
 
 
-def _server_health(run: Mapping[str, Any], book: Book) -> ServerHealth | None:
+def _regular_gaps(
+    traits: Traits | None, endpoints: Sequence[EndpointFigures], length_ns: int, due: int
+) -> tuple[PeriodicStall, ...]:
+    """A regular stall that shows only in the gaps between answers; empty where they keep no time."""
+    gaps = traits.gaps if traits is not None else ()
+    lasted = [gap.end_ns - gap.begin_ns for gap in gaps]
+    found = stalls.regular([gap.end_ns for gap in gaps], lasted, int(0.8e9), length_ns // 5)
+    if found is None:
+        return ()
+    period, first, last, cycles, hit, duration = found
+    waited = [gap.in_flight for gap in gaps if gap.end_ns - gap.begin_ns >= duration // 2]
+    names = tuple(figures.name for figures in endpoints if figures.tally.ok)
+    return (
+        PeriodicStall(
+            period_ns=period, duration_ns=duration, cycles=cycles, cycles_hit=hit, first_ns=first, last_ns=last,
+            requests=sum(waited), share=sum(waited) / max(due, 1), lost_ns=sum(waited) * duration // 2,
+            endpoints=names, endpoints_seen=len(names), chance=1e-3,
+        ),
+    )  # fmt: skip
+
+
+def _exceptions(measurement: Measurement) -> tuple[tuple[str, int], ...]:
+    """What user code raised, by message; at most a hundred different ones."""
+    counts: Counter[str] = Counter()
+    for event in measurement.events:
+        if event.get("kind") == "exception":
+            counts[str(event.get("message") or "an exception without a message")[:300]] += int(event.get("count") or 1)
+    return tuple(counts.most_common(100))
+
+
+def _server_health(run: Mapping[str, Any], book: Book, stages: Sequence[StageFigures]) -> ServerHealth | None:
     seen = {
         metric: book.of_server(metric, book.begin_ns, max(book.end_ns, book.begin_ns + units.NS_PER_S))
         for metric in ("cpu_ratio", "machine_cpu_ratio", "rss_bytes", "threads", "descriptors", "processes")
@@ -312,6 +345,7 @@ def _server_health(run: Mapping[str, Any], book: Book) -> ServerHealth | None:
     described = run.get("server")
     found = described.get("found") if isinstance(described, Mapping) else None
     cores = ((run.get("environment") or {}).get("machine") or {}).get("cores")
+    flat = max((stage for stage in stages if stage.start == stage.end), key=lambda s: s.duration_s, default=None)
     return ServerHealth(
         found=str(found or ""),
         processes=round(max(seen["processes"], default=1.0)),
@@ -324,7 +358,13 @@ def _server_health(run: Mapping[str, Any], book: Book) -> ServerHealth | None:
         rss_max_bytes=max(seen["rss_bytes"], default=None),
         threads_max=max(seen["threads"], default=None),
         descriptors_max=max(seen["descriptors"], default=None),
+        rss_stage=flat.index if flat is not None else None,
+        rss_flat_bytes=tuple(book.of_server("rss_bytes", _settled(flat), flat.end_ns)) if flat is not None else (),
     )
+
+
+def _settled(stage: StageFigures) -> int:
+    return stage.begin_ns + round((stage.warm_up_s or 0.0) * units.NS_PER_S)
 
 
 def _shares_machine(run: Mapping[str, Any]) -> bool:

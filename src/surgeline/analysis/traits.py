@@ -7,15 +7,20 @@ kept; a trait that rests on them says on how many.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from surgeline import units
+from surgeline.analysis import marks
+from surgeline.analysis.marks import Marks
 from surgeline.samples import Outcome
+
+if TYPE_CHECKING:
+    from surgeline.analysis.model import PeriodicStall
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,12 +37,16 @@ COLUMNS = (
         "bytes_in",
         "reused",
         "outcome",
+        "bytes_out",
+        "server_timing",
     ),
 )
-"""The columns of a row that `look` needs."""
+"""The columns of a row that `look` needs; without the last two, what rests on them is not seen."""
 MOST_ROWS = 200_000
 MOST_FOR_MODES = 3_000
-FEWEST_FOR_MODES = 60
+FEWEST_FOR_MODES = FEWEST_CALM = 40
+LOUDER = 1.5
+WARM_UP_NS, STILL_LEFT = marks.WARM_UP_NS, marks.STILL_LEFT
 STAGES = 5
 """Of how many of the lowest loads an endpoint's times are taken, as long as they are few."""
 ENOUGH = 150
@@ -47,6 +56,8 @@ LEAST_WEIGHT = 0.10
 """The rarer mode must have this share: less is a tail, or a stall."""
 ASHMAN = 3.0
 """Ashman's D (Ashman, Bird and Zepf 1994): above 2 two modes are cleanly apart; 3 keeps skewed single ones out."""
+FAR = 5.0
+"""Without something that tells the speeds apart D must be this: a machine that is short of CPU shows 4 as well."""
 VALLEY = 0.4
 """Between the modes the density must fall to this share of the lower peak."""
 APART, APART_NS = 2.0, 5 * units.NS_PER_MS
@@ -55,6 +66,8 @@ FEWEST_EXCHANGES = 4
 
 FEWEST_PER_VALUE = 6
 LINEAR_R2 = 0.9
+APART_Z = 3.29
+"""By ranks, the times of the greatest value must be above those of the least at one in a thousand (Mann, Whitney)."""
 EXPONENT = (0.5, 1.5)
 GAP_NS = 200 * units.NS_PER_MS
 GAP_IN_FLIGHT = 5
@@ -130,7 +143,7 @@ class EndpointTraits:
 
     `new_connections` of `connections` requests with a known connection opened one, which took `setup_share` of their
     service time. `repeats` pairs of exchanges had the same address and the same body, `differ` the same address and
-    another one; `validators` whether any answer had one, `private` whether a request was somebody's own. `repeat_share`
+    another one; `validators` whether any answer had one, `private` whether any was somebody's own. `repeat_share`
     of all requests asked for an address that had been asked for before. `retry_after` of a refusal, where it had one.
     """
 
@@ -162,24 +175,38 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What was seen of each endpoint, and the gaps in everything. `rows` is how many requests were looked at."""
+    """What was seen of each endpoint, and the gaps in everything. `rows` is how many requests were looked at.
+
+    `marks` is what single requests carry with them.
+    """
 
     endpoints: tuple[EndpointTraits, ...] = ()
     gaps: tuple[Gap, ...] = ()
     rows: int = 0
+    marks: Marks = field(default_factory=Marks)
 
 
 @dataclass(slots=True)
 class _Rows:
     endpoint: list[str]
     url: list[str]
+    timing: list[str]
     numbers: dict[str, Array]
+
+    @property
+    def begin_ns(self) -> int:
+        """When the first of them was sent."""
+        sent = self.numbers["start_ns"][self.numbers["start_ns"] >= 0]
+        return int(sent.min()) if len(sent) else 0
 
 
 def look(
-    batches: Iterable[Mapping[str, Any]], exchanges: Sequence[Mapping[str, Any]], load_of: Mapping[int, float]
+    batches: Iterable[Mapping[str, Any]],
+    exchanges: Sequence[Mapping[str, Any]],
+    load_of: Mapping[int, float],
+    stalls: "Sequence[PeriodicStall]" = (),
 ) -> Traits:
-    """The traits of a run: from its first rows, its exchanges, and the load of each stage."""
+    """The traits of a run: from its first rows, its exchanges, the load of each stage, and its regular stalls."""
     rows = _read(batches)
     if rows is None:
         return Traits()
@@ -189,42 +216,84 @@ def look(
     kept: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for exchange in exchanges:
         kept[str(exchange.get("endpoint"))].append(exchange)
-    found = tuple(_one(name, rows, np.array(mine), kept[name], load_of) for name, mine in sorted(by_name.items()))
-    return Traits(found, tuple(_gaps(rows)), len(rows.endpoint))
+    gaps = tuple(_gaps(rows))
+    still = [(gap.begin_ns, gap.end_ns) for gap in gaps] + [moment for stall in stalls for moment in _moments(stall)]
+    asked = _requests(rows, by_name)
+    quiet = marks.quiet(asked, load_of)
+    found = tuple(
+        _one(name, rows, np.array(mine), kept[name], (load_of, quiet), still) for name, mine in sorted(by_name.items())
+    )
+    return Traits(found, gaps, len(rows.endpoint), marks.look(asked, exchanges, quiet, still))
+
+
+def _moments(stall: "PeriodicStall") -> Iterator[tuple[int, int]]:
+    """When everything stood still, by the clock of the stall, with a fifth of its length around it."""
+    room = stall.duration_ns // 5
+    for end in range(stall.first_ns, stall.last_ns + stall.period_ns, stall.period_ns):
+        yield end - stall.duration_ns - room, end + room
+
+
+def _requests(rows: _Rows, by_name: Mapping[str, Sequence[int]]) -> marks.Requests:
+    endpoint = np.zeros(len(rows.endpoint), np.int64)
+    names = sorted(by_name)
+    for number, name in enumerate(names):
+        endpoint[by_name[name]] = number
+    plain = {name: rows.numbers[name] for name in _PLAIN}
+    return marks.Requests(
+        endpoint=endpoint,
+        names=names,
+        url=rows.url,
+        bytes_out=rows.numbers.get("bytes_out"),
+        timing=rows.timing or None,
+        **plain,
+    )
+
+
+_PLAIN = ("stage", "start_ns", "end_ns", "dns_ns", "connect_ns", "tls_ns", "reused", "outcome")
 
 
 def _read(batches: Iterable[Mapping[str, Any]]) -> _Rows | None:
-    names = [name for name in COLUMNS if name not in ("endpoint", "url")]
+    names = [name for name in COLUMNS if name not in ("endpoint", "url", "server_timing")]
     endpoint: list[str] = []
     url: list[str] = []
-    parts: dict[str, list[Array]] = {name: [] for name in names}
+    timing: list[str] = []
+    parts: dict[str, list[Array]] = defaultdict(list)
     for batch in batches:
         endpoint += list(batch["endpoint"])
         url += list(batch["url"])
+        timing += list(batch.get("server_timing", ()))
         for name in names:
-            parts[name].append(np.asarray(batch[name]))
+            if name in batch:
+                parts[name].append(np.asarray(batch[name]))
         if len(endpoint) >= MOST_ROWS:
             break
     if not endpoint:
         return None
-    return _Rows(endpoint, url, {name: np.concatenate(held) for name, held in parts.items()})
+    return _Rows(endpoint, url, timing, {name: np.concatenate(held) for name, held in parts.items()})
 
 
 def _one(
-    name: str, rows: _Rows, mine: Array, exchanges: Sequence[Mapping[str, Any]], load_of: Mapping[int, float]
+    name: str,
+    rows: _Rows,
+    mine: Array,
+    exchanges: Sequence[Mapping[str, Any]],
+    loads: tuple[Mapping[int, float], frozenset[int]],
+    still: Sequence[tuple[int, int]],
 ) -> EndpointTraits:
     numbers = {column: values[mine] for column, values in rows.numbers.items()}
     urls = [rows.url[place] for place in mine]
     ok = (numbers["outcome"] == Outcome.OK) & (numbers["end_ns"] >= 0) & (numbers["start_ns"] >= 0)
-    calm = _calm(numbers["stage"], ok, load_of)
+    warm = ok & (numbers["start_ns"] >= rows.begin_ns + WARM_UP_NS)
     service = (numbers["end_ns"] - numbers["start_ns"]).astype(float)
+    calm = _calm(numbers["stage"], warm if warm.sum() >= STILL_LEFT * ok.sum() else ok, service, *loads)
     calm_urls = [urls[place] for place in np.flatnonzero(calm)]
-    scaling = _scaling(calm_urls, service[calm])
-    alone = len(set(numbers["stage"][calm].tolist())) == 1
+    levelled = _levelled(service[calm], numbers["stage"][calm])
+    scaling = _scaling(calm_urls, levelled)
     until = int(numbers["end_ns"][calm].max()) if calm.any() else 0
-    early = [exchange for exchange in exchanges if int(exchange.get("at_ns") or 0) <= until]
-    shown = early if len(early) >= FEWEST_EXCHANGES else exchanges
-    modes = _modes(service[calm], calm_urls, numbers["reused"][calm], shown, alone)
+    usual = [exchange for exchange in exchanges if not _unusual(exchange, rows.begin_ns, still)]
+    early = [exchange for exchange in usual if int(exchange.get("at_ns") or 0) <= until]
+    shown = next((some for some in (early, usual) if len(some) >= FEWEST_EXCHANGES), exchanges)
+    modes = _modes(service[calm], calm_urls, numbers["reused"][calm], shown, numbers["stage"][calm])
     known = numbers["reused"] <= 1
     fresh = known & (numbers["reused"] == 0) & ok
     setup = sum(np.maximum(numbers[part][fresh], 0).astype(float).sum() for part in ("dns_ns", "connect_ns", "tls_ns"))
@@ -236,7 +305,7 @@ def _one(
         requests=len(mine),
         modes=None if scaling is not None else modes,
         scaling=scaling,
-        size=None if scaling is not None else _size(numbers["bytes_in"][calm].astype(float), service[calm]),
+        size=None if scaling is not None else _size(numbers["bytes_in"][calm].astype(float), levelled),
         new_connections=int((known & (numbers["reused"] == 0)).sum()),
         connections=int(known.sum()),
         setup_share=setup / spent if spent > 0 else 0.0,
@@ -250,21 +319,52 @@ def _one(
     )
 
 
-def _calm(stage: Array, ok: Array, load_of: Mapping[int, float]) -> Array:
-    """Correct answers at the lowest loads, as many as are needed."""
+def _unusual(exchange: Mapping[str, Any], begin_ns: int, still: Sequence[tuple[int, int]]) -> bool:
+    """Whether an exchange was under way in the first moments, or while everything stood still."""
+    at = int(exchange.get("at_ns") or 0)
+    end = at + max(int(exchange.get("response_ns") or 0), 0)
+    return at < begin_ns + WARM_UP_NS or any(at < stop and end > begin for begin, stop in still[:1_000])
+
+
+def _calm(stage: Array, ok: Array, service: Array, load_of: Mapping[int, float], quiet: frozenset[int]) -> Array:
+    """Correct answers at the lowest loads, as many as are needed, of quiet stages before the highest load first.
+
+    Once there are a few, a stage in which the endpoint is clearly slower is no calm any more.
+    """
     chosen = np.zeros(len(stage), bool)
-    for index in sorted(set(stage.tolist()), key=lambda index: (load_of.get(index, math.inf), index))[:STAGES]:
-        chosen |= ok & (stage == index)
-        if int(chosen.sum()) >= ENOUGH:
+    peak = max(sorted(load_of), key=lambda index: load_of[index], default=0)
+    order = sorted(set(stage.tolist()), key=lambda i: (i not in quiet, i > peak, load_of.get(i, math.inf), i))
+    for index in order[:STAGES]:
+        mine, count = ok & (stage == index), int(chosen.sum())
+        if count >= ENOUGH:
             break
+        if count >= FEWEST_CALM and index not in quiet:
+            break
+        if count >= FEWEST_CALM and mine.any():
+            before, now = float(np.median(service[chosen])), float(np.median(service[mine]))
+            if now > LOUDER * before and now - before > APART_NS:
+                break
+        chosen |= mine
     return chosen
+
+
+def _levelled(service: Array, stage: Array) -> Array:
+    """Service times as under the stage of the least median: what a higher load adds to all of them is taken away."""
+    medians = {
+        index: float(np.median(service[stage == index]))
+        for index in set(stage.tolist())
+        if int((stage == index).sum()) >= FEWEST_PER_VALUE
+    }
+    least = min(medians.values(), default=0.0)
+    added = np.array([medians.get(index, least) - least for index in stage.tolist()])
+    return np.asarray(np.maximum(service - added, 1.0))
 
 
 # --- two speeds ------------------------------------------------------------------------------------------------------
 
 
 def _modes(
-    service: Array, urls: Sequence[str], reused: Array, exchanges: Sequence[Mapping[str, Any]], alone: bool
+    service: Array, urls: Sequence[str], reused: Array, exchanges: Sequence[Mapping[str, Any]], stage: Array
 ) -> Modes | None:
     positive = service > 0
     if int(positive.sum()) < FEWEST_FOR_MODES:
@@ -274,19 +374,26 @@ def _modes(
     split = _two(x)
     if split is None:
         return None
-    cut, low, high, weight = split
+    cut, low, high, weight, apart = split
     fast_ns, slow_ns = math.exp(low), math.exp(high)
     if slow_ns < APART * fast_ns or slow_ns - fast_ns < APART_NS:
         return None
     by, purity = _told_apart(math.exp(cut), service, urls, reused, exchanges)
-    if not by and not alone:
-        # Two loads may be two speeds: without something that tells them apart, one load must show both.
+    if not by and (apart < FAR or not _within_one(service > math.exp(cut), stage)):
+        # Two loads may be two speeds: without something that tells them apart, one load must show both, far apart.
         return None
     return Modes(fast_ns, slow_ns, weight, len(x), by, purity)
 
 
-def _two(x: Array) -> tuple[float, float, float, float] | None:
-    """Where two normal components part, their medians, and the share above; None where one is enough.
+def _within_one(slow: Array, stage: Array) -> bool:
+    """Whether the stage with the most requests has both kinds, a tenth of each at least."""
+    kinds, counts = np.unique(stage, return_counts=True)
+    share = float(slow[stage == kinds[int(np.argmax(counts))]].mean())
+    return LEAST_WEIGHT <= share <= 1.0 - LEAST_WEIGHT
+
+
+def _two(x: Array) -> tuple[float, float, float, float, float] | None:
+    """Where two normal components part, their medians, the share above, and Ashman's D; None where one is enough.
 
     Expectation and maximisation from a split at the widest valley; then Ashman's D, both weights, the valley's depth in
     the data themselves, and the gain over one component (BIC) must agree.
@@ -334,7 +441,7 @@ def _two(x: Array) -> tuple[float, float, float, float] | None:
     if smooth[valley] > VALLEY * peaks:
         return None
     cut = float(middle[valley])
-    return cut, float(np.median(x[x <= cut])), float(np.median(x[x > cut])), float((x > cut).mean())
+    return cut, float(np.median(x[x <= cut])), float(np.median(x[x > cut])), float((x > cut).mean()), float(apart)
 
 
 def _told_apart(
@@ -371,7 +478,10 @@ def _parameters(urls: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _purity(values: Sequence[str], slow: Array) -> float | None:
-    """The share that is rightly guessed from the value, where two to eight values occur and both speeds are guessed."""
+    """The share that is rightly guessed from the value, where two to eight values occur and both speeds are guessed.
+
+    None where that is not at least half as often wrong as always guessing the speed that is more frequent.
+    """
     kinds = sorted(set(values))
     if not 2 <= len(kinds) <= 8 or len(values) < FEWEST_EXCHANGES:
         return None
@@ -381,7 +491,8 @@ def _purity(values: Sequence[str], slow: Array) -> float | None:
         mine = slow[held == kind]
         right += max(int(mine.sum()), len(mine) - int(mine.sum()))
         guessed.add(bool(mine.mean() > 0.5))
-    return right / len(values) if len(guessed) == 2 else None
+    wrong, always = len(values) - right, min(int(slow.sum()), len(slow) - int(slow.sum()))
+    return right / len(values) if len(guessed) == 2 and 2 * wrong <= always else None
 
 
 # --- dearer with more ------------------------------------------------------------------------------------------------
@@ -416,6 +527,8 @@ def _line(x: Array, y: Array, parameter: str) -> Scaling | None:
     exponent = float(np.polyfit(np.log(at), np.log(medians), 1)[0])
     if r2 < LINEAR_R2 or not EXPONENT[0] <= exponent <= EXPONENT[1]:
         return None
+    if _rank_z(y[x == levels[-1]], y[x == levels[0]]) < APART_Z:
+        return None
     # The interval of the slope, from how the single requests scatter around their level's median (clipped: spikes).
     off = [float(np.median(np.abs(y[x == level] - m))) for level, m in zip(levels, medians, strict=True)]
     spread = [1.2533 * 1.4826 * each for each in off]
@@ -429,6 +542,14 @@ def _line(x: Array, y: Array, parameter: str) -> Scaling | None:
         parameter, levels[0], levels[-1], float(medians[0]), float(medians[-1]), float(slope),
         float(slope - 1.96 * se), float(slope + 1.96 * se), exponent, r2, len(x),
     )  # fmt: skip
+
+
+def _rank_z(high: Array, low: Array) -> float:
+    """How many standard deviations the ranks of `high` lie above chance (Mann and Whitney); ties count as chance."""
+    m, n = len(high), len(low)
+    order = np.sort(low)
+    below = (np.searchsorted(order, high, side="left") + np.searchsorted(order, high, side="right")) / 2.0
+    return float((below.sum() - m * n / 2.0) / math.sqrt(m * n * (m + n + 1) / 12.0))
 
 
 def _size(size: Array, service: Array) -> SizeCost | None:
@@ -466,7 +587,10 @@ def _header(headers: Sequence[Sequence[str]], wanted: str) -> str:
 
 
 def _standing(exchanges: Sequence[Mapping[str, Any]]) -> tuple[int, int, bool, bool]:
-    """Pairs of equal and of other answers to one address; whether any had a validator, or was private."""
+    """Pairs of equal and of other answers to one address; whether any had a validator, or was private.
+
+    Private ones make no pairs.
+    """
     bodies: dict[str, list[str]] = defaultdict(list)
     validators = private = False
     for exchange in exchanges:
@@ -476,7 +600,9 @@ def _standing(exchanges: Sequence[Mapping[str, Any]]) -> tuple[int, int, bool, b
         names = {name for name, _ in _headers(exchange)}
         validators = validators or bool(names.intersection(VALIDATORS))
         asked = {str(name).lower() for name, _ in request.get("headers") or ()}
-        private = private or "authorization" in asked or "cookie" in asked or "set-cookie" in names
+        if "authorization" in asked or "cookie" in asked or "set-cookie" in names:
+            private = True
+            continue
         bodies[str(request.get("url"))].append(str(answer.get("body_sha256")))
     same = sum(hashes.count(hashes[0]) - 1 for hashes in bodies.values())
     return same, sum(len(hashes) for hashes in bodies.values()) - len(bodies) - same, validators, private

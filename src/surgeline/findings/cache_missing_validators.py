@@ -55,7 +55,6 @@ def _bare(traits: EndpointTraits) -> bool:
     return (
         traits.name.startswith("GET ")
         and not traits.validators
-        and not traits.private
         and traits.requests >= FEWEST_REQUESTS
         and traits.mean_bytes >= LEAST_BYTES
         and traits.repeats >= FEWEST_PAIRS
@@ -74,7 +73,7 @@ RULE = Rule(
     statistic="pairs of kept exchanges with the same address: equal bodies, and validators in their headers",
     threshold="three pairs or more, 90 % of them equal, and neither ETag, Last-Modified, Cache-Control nor Expires",
     guard=(
-        "GET with 200 only; nothing with Authorization, Cookie or Set-Cookie; bodies of 256 bytes or "
+        "GET with 200 only; exchanges with Authorization, Cookie or Set-Cookie do not count; bodies of 256 bytes or "
         "more; 30 requests or "
         "more"
     ),

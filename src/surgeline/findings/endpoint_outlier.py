@@ -21,7 +21,7 @@ SHARED_LUCK = 4.0
 Z_99 = 2.576
 FELT_NS = 1e9
 """Beyond a second an answer breaks the flow of thought (Miller 1968, Nielsen 1993)."""
-MOST = 4
+MOST = 8
 
 
 def judge(summary: Summary) -> list[Finding]:

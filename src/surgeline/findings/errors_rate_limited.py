@@ -9,7 +9,7 @@ from surgeline.findings.model import Finding, Rule
 
 LIMITER = 429
 LEAST_SHARE = 0.01
-FEWEST = 20
+FEWEST = 10
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -56,7 +56,7 @@ RULE = Rule(
     title="Turned away by a rate limiter",
     question="Are requests turned away by a limit on their rate, rather than by a server that can do no more?",
     statistic="answers with status 429, by stage",
-    threshold="20 or more, and 1 % or more of the requests of the stages in which they occur",
+    threshold="10 or more, and 1 % or more of the requests of the stages in which they occur",
     guard="status 503 may come from a limiter too, but from many other things; it is not counted",
     why="What a limiter lets through says nothing about the capacity behind it.",
     next_step="Lift the limit for the generator's address, or test from behind it; otherwise take it as the capacity.",

@@ -12,6 +12,12 @@ FEWEST = 20
 
 def judge(summary: Summary) -> list[Finding]:
     """One finding for all endpoints together."""
+    means = {traits.name: traits.mean_bytes for traits in summary.traits.endpoints}
+
+    def _mean(figures: EndpointFigures) -> float:
+        """Of right answers, where single requests tell; of all otherwise."""
+        return means.get(figures.name) or figures.tally.bytes_in / max(figures.tally.answered, 1)
+
     found = [f for f in summary.endpoints if f.tally.ok >= FEWEST and _mean(f) >= LARGE_BYTES]
     if not found:
         return []
@@ -37,15 +43,11 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
-def _mean(figures: EndpointFigures) -> float:
-    return figures.tally.bytes_in / max(figures.tally.answered, 1)
-
-
 RULE = Rule(
     id="http.large_payload",
     title="Large answers",
     question="Are there endpoints whose answers are very large?",
-    statistic="bytes received per answer, by endpoint",
+    statistic="bytes received per right answer, by endpoint",
     threshold="512 kB or more on average (taste: half a second on a good mobile connection)",
     guard="at least 20 correct answers",
     why="Large answers fill links and memory on both sides, however fast the server is.",

@@ -32,7 +32,13 @@ def judge(summary: Summary) -> list[Finding]:
     usual = like[0].total.response.quantiles[0.5].value if like else None
     if usual is None:
         return []
-    took = _seconds_until(summary, after, max(NEAR * usual, usual + LEAST_NS))
+    limit = max(NEAR * usual, usual + LEAST_NS)
+    took = _seconds_until(summary, after, limit)
+    now = after.total.response.quantiles[0.5]
+    least = now.low if now.low is not None else now.value
+    if took is None and (least is None or least <= limit):
+        # Seconds scatter around what the stage as a whole does not exceed: neither back nor away.
+        return []
     return [_finding(summary, stages[peak], like[0], after, usual, took)]
 
 
@@ -92,7 +98,11 @@ RULE = Rule(
         "seconds until the median of each second is within 25 % (or 5 ms) of the earlier one, three times in a row"
     ),
     threshold="up to 10 s is well; more, or not at all, failed",
-    guard="only where the load falls to half or less, to a level that was measured before the peak",
+    guard=(
+        "only where the load falls to half or less, to a level that was measured before the peak; failed only where "
+        "the "
+        "median of the whole stage is above that, with its interval"
+    ),
     why="A server that does not come back by itself turns a short peak into an outage.",
     next_step="Look for what outlives the peak: queues, retries, full pools, sessions, memory.",
     judge=judge,

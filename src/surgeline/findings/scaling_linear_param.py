@@ -52,7 +52,9 @@ RULE = Rule(
     ),
     threshold=(
         "at least three values that span a factor of two; the median at least doubles and grows by 5 ms; R² of 0.9 or "
-        "more; an exponent of 0.5 to 1.5; the 95 % interval of the slope above zero"
+        "more; an exponent of 0.5 to 1.5; the 95 % interval of the slope above zero; by ranks the times of the "
+        "greatest "
+        "value above those of the least at one in a thousand"
     ),
     guard="at least 6 requests for each value; only what the plan varies can be seen",
     why=(

@@ -1,19 +1,34 @@
 """Were there moments in which nothing at all was answered?"""
 
+from statistics import median
+
 from surgeline import units
 from surgeline.analysis.model import Summary
+from surgeline.analysis.traits import Gap
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
 from surgeline.findings.model import Finding, Rule
 
+WARM_UP_NS = 3 * units.NS_PER_S
+BEYOND_STALL = 1.8
+"""How much longer than a regular stall a gap must be to be another one."""
+
 
 def judge(summary: Summary) -> list[Finding]:
-    """One finding for all gaps; none where a regular stall was found, which says it better, or all is that slow."""
-    gaps = summary.traits.gaps
+    """One finding for all gaps that no regular stall explains; none where all is that slow."""
+    begin = summary.seconds[0].second * units.NS_PER_S if summary.seconds else 0
+    # A start that takes its time is said by warmup.cold_start.
+    gaps = tuple(gap for gap in summary.traits.gaps if gap.begin_ns >= begin + WARM_UP_NS)
     usual = summary.total.response.quantiles[0.5].value or 0.0
     # Where a request takes as long as a gap, nothing coming for a while is how it always is.
     gaps = tuple(gap for gap in gaps if gap.end_ns - gap.begin_ns > 3.0 * usual)
-    if not gaps or summary.stalls or summary.traits.rows < summary.total.tally.due * 0.5:
+    # What a regular stall explains is said by stall.periodic; a gap twice as long is something else.
+    in_step = [gap.end_ns - gap.begin_ns for gap in gaps if _in_step(summary, gap)]
+    regular = min(median(in_step), *(stall.duration_ns for stall in summary.stalls)) if in_step else 0
+    gaps = tuple(
+        gap for gap in gaps if not _in_step(summary, gap) or gap.end_ns - gap.begin_ns > BEYOND_STALL * regular
+    )
+    if not gaps or summary.traits.rows < summary.total.tally.due * 0.5:
         return []
     longest = max(gaps, key=lambda gap: gap.end_ns - gap.begin_ns)
     length = longest.end_ns - longest.begin_ns
@@ -40,13 +55,27 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def _in_step(summary: Summary, gap: Gap) -> bool:
+    """Whether a regular stall falls into the gap."""
+    for stall in summary.stalls:
+        room = stall.duration_ns // 2
+        since = (gap.end_ns + room - stall.first_ns) % stall.period_ns
+        if since <= gap.end_ns - gap.begin_ns + 2 * room:
+            return True
+    return False
+
+
 RULE = Rule(
     id="stall.global",
     title="Everything stood still",
     question="Were there moments in which no endpoint answered anything although requests waited?",
     statistic="times without any answer while requests are in flight, from single requests",
     threshold="200 ms or more with five requests or more in flight, and three times the usual response time",
-    guard="regular stalls are said by stall.periodic; not said where less than half of the requests were looked at",
+    guard=(
+        "gaps in step with a regular stall, up to 1.8 times the usual one, are said by stall.periodic; the first 3 "
+        "s of "
+        "the run do not count; not said where less than half of the requests were looked at"
+    ),
     why="What stops everything at once is shared by everything: the process, its memory, its database, its machine.",
     next_step="Put the moments beside logs of garbage collection, deployments, checkpoints and the machine's own.",
     judge=judge,

@@ -31,7 +31,7 @@ def judge(summary: Summary) -> list[Finding]:
     slow = 0
     while slow < len(medians) // 3 and medians[slow] > limit:
         slow += 1
-    if slow == 0 or (later > limit).sum() > 0.05 * len(later):
+    if slow == 0 or (later > limit).sum() > max(1.0, 0.05 * len(later)):
         return []
     first = float(medians[:slow].max())
     lasted = units.format_duration(slow * units.NS_PER_S)

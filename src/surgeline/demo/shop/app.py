@@ -53,13 +53,25 @@ COUNT_S = 0.400
 """Counting the bestsellers in a database larger than its memory."""
 SEARCH_S = 0.090
 """A search that the cache could not answer."""
-RATING_TIMEOUT_S, RATING_EVERY = 1.0, 25
+RATING_TIMEOUT_S, RATING_EVERY = 1.0, 12
 """How long the shop waits for the rating service, and which of its answers never come (`slow_upstream`)."""
 
 SEARCH_USES = 2
 """How often `bimodal_search` serves an answer from its cache: two of three searches of a word are fast."""
 SEARCH_ANSWERS = 256
 """Most answers in that cache; the oldest makes room."""
+
+COVER_FAILS_EVERY = 15
+SEARCHES_PER_S = 4
+"""How many searches are let in within one second (`rate_limit`)."""
+SLOW_BOOK_EVERY, SLOW_BOOK_S = 25, 0.400
+REVIEW_S = 0.006
+"""What each review in a list waits for with the fault `slow_serializer`."""
+COUNTING_S = 0.060
+"""The statement that counts all books (`slow_statement`)."""
+COOKIE_BYTES = 4_000
+COVER_SIZE, LARGE_COVER_SIZE = (64, 96), (350, 512)
+"""Width and height of a cover in points of three bytes."""
 
 COMPRESS_FROM_BYTES = 1_400
 """Below this an answer fits into one packet anyway."""
@@ -83,7 +95,7 @@ class Bookshop:
     """The shop's state and its endpoints.
 
     `stock_folder` holds the files of `stock.make`, `sales` is the copy of its sales that this shop may write. `wait`
-    takes seconds.
+    takes seconds, `now` is a clock in seconds.
     """
 
     def __init__(
@@ -92,12 +104,14 @@ class Bookshop:
         sales: Path,
         faults: frozenset[str] = frozenset(),
         wait: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = faults
         self._wait = wait
+        self._now = now
         catalogue = (stock_folder / stock.CATALOGUE).resolve()
         sales = sales.resolve()
-        self.catalogue = Pool(THREADS, lambda: open_catalogue(catalogue))
+        self.catalogue = Pool(THREADS, lambda: open_catalogue(catalogue, wait))
         self.sales = Pool(THREADS, lambda: open_sales(sales, catalogue))
         self.slow_sales = (
             Pool(SMALL_POOL, lambda: open_sales(sales, catalogue)) if "small_pool" in faults else self.sales
@@ -107,7 +121,8 @@ class Bookshop:
         self._password = stock.hashed(stock.PASSWORD)
         self._lock = threading.Lock()
         self._searches: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._ratings_asked = 0
+        self._asked: Counter[str] = Counter()
+        self._searched: tuple[int, int] = (0, 0)
         with self.sales.session(Tally()) as db:
             self._bestsellers = self._count_bestsellers(db)
 
@@ -128,6 +143,7 @@ class Bookshop:
                 Route("/books/{id:int}/reviews", self.reviews),
                 Route("/search", self.search),
                 Route("/bestsellers", self.bestsellers),
+                Route("/bestsellers/all", self.bestsellers),
                 Route("/covers/{id:int}", self.cover),
                 Route("/login", self.login, methods=["POST"]),
                 Route("/orders", self.orders),
@@ -168,7 +184,10 @@ class Bookshop:
         number = request.path_params["id"]
         if not 1 <= number <= stock.BOOKS:
             raise HTTPException(404, f"there is no book {number}")
-        return self._answer(request, _png(number), COVER_AGE, {"content-type": "image/png"})
+        if "flaky_covers" in self.faults and self._next("cover") % COVER_FAILS_EVERY == 0:
+            raise HTTPException(500, f"the picture of book {number} could not be read")
+        size = LARGE_COVER_SIZE if "large_covers" in self.faults else COVER_SIZE
+        return self._answer(request, _png(number, *size), COVER_AGE, {"content-type": "image/png"})
 
     # --- the catalogue --------------------------------------------------------------------------------------------
 
@@ -182,6 +201,8 @@ class Bookshop:
                 limit,
                 (page - 1) * limit,
             )
+            if "slow_statement" in self.faults:
+                db.row("SELECT count(*), pause(?) FROM books", COUNTING_S)
             items = _dicts(_SUMMARY_KEYS, rows)
             return self._json(request, {"items": items, "page": page, "of": stock.BOOKS}, CATALOGUE_AGE, tally)
 
@@ -196,12 +217,14 @@ class Bookshop:
             )
             if row is None:
                 raise HTTPException(404, f"there is no book {number}")
+            if "rare_slow" in self.faults and self._next("book") % SLOW_BOOK_EVERY == 0:
+                self._wait(SLOW_BOOK_S)
             return self._json(request, dict(zip((*_SUMMARY_KEYS, "pages"), row, strict=True)), CATALOGUE_AGE, tally)
 
     def reviews(self, request: Request) -> Response:
         """What readers say about a book; a book without reviews has an empty list."""
         number = request.path_params["id"]
-        if "slow_upstream" in self.faults and self._next_rating() % RATING_EVERY == 0:
+        if "slow_upstream" in self.faults and self._next("rating") % RATING_EVERY == 0:
             self._wait(RATING_TIMEOUT_S)
             raise HTTPException(504, "the rating service did not answer within 1 s")
         tally = Tally()
@@ -209,18 +232,23 @@ class Bookshop:
             if db.row("SELECT 1 FROM books WHERE id = ?", number) is None:
                 raise HTTPException(404, f"there is no book {number}")
             rows = db.rows("SELECT stars, reader, text FROM reviews WHERE book = ? ORDER BY id", number)
+            if "slow_serializer" in self.faults:
+                self._wait(REVIEW_S * len(rows))
             return self._json(request, {"items": _dicts(("stars", "reader", "text"), rows)}, CATALOGUE_AGE, tally)
 
-    def _next_rating(self) -> int:
+    def _next(self, what: str) -> int:
+        """The how manieth it is, from 1 on."""
         with self._lock:
-            self._ratings_asked += 1
-            return self._ratings_asked
+            self._asked[what] += 1
+            return self._asked[what]
 
     def search(self, request: Request) -> Response:
         """The best twenty books with all words of `q` in their title."""
         text = " ".join(request.query_params.get("q", "").lower().split())
         if not 1 <= len(text) <= 60 or len(text.split()) > 5:
             raise HTTPException(400, "q takes one to five words of a title, as in /search?q=river")
+        if "rate_limit" in self.faults and not self._let_in():
+            raise HTTPException(429, f"at most {SEARCHES_PER_S} searches a second", {"retry-after": "1"})
         tally = Tally()
         with self.catalogue.session(tally) as db:
             if "bimodal_search" not in self.faults:
@@ -232,6 +260,14 @@ class Bookshop:
             found = _found(db, text)
             self._cache_search(text, found)
             return self._json(request, found, CATALOGUE_AGE, tally, {"x-cache": "miss"})
+
+    def _let_in(self) -> bool:
+        """Whether fewer than the allowed searches were made in this second of the clock."""
+        second = int(self._now())
+        with self._lock:
+            count = self._searched[1] + 1 if self._searched[0] == second else 1
+            self._searched = second, count
+        return count <= SEARCHES_PER_S
 
     def _cached_search(self, text: str) -> Any | None:
         with self._lock:
@@ -252,6 +288,8 @@ class Bookshop:
 
     def bestsellers(self, request: Request) -> Response:
         """The twenty books sold most in the last 180 days."""
+        if "redirects" in self.faults and request.url.path == "/bestsellers":
+            return self._answer(request, b"", PRIVATE, {"location": "/bestsellers/all"}, 307)
         if "missing_cache" not in self.faults:
             return self._json(request, self._bestsellers, CATALOGUE_AGE)
         tally = Tally()
@@ -284,7 +322,8 @@ class Bookshop:
             right = hmac.compare_digest(stock.hashed(password), self._password)
             if row is None or not right:
                 raise HTTPException(401, "no customer has this email and password")
-            return self._json(request, {"token": token(int(str(row[0])))}, PRIVATE, tally)
+            cookie = {"set-cookie": f"session={'0' * COOKIE_BYTES}; Path=/"} if "large_cookies" in self.faults else None
+            return self._json(request, {"token": token(int(str(row[0])))}, PRIVATE, tally, cookie)
 
     def orders(self, request: Request) -> Response:
         """The newest orders of the customer who asks, each with its books."""
@@ -416,7 +455,7 @@ class Bookshop:
             headers |= {"cache-control": cache, "etag": etag}
             if etag in request.headers.get("if-none-match", ""):
                 return Response(status_code=304, headers=headers)
-        text = headers["content-type"] == "application/json"
+        text = headers.get("content-type") == "application/json"
         if text and len(body) >= COMPRESS_FROM_BYTES and "no_compression" not in self.faults:
             headers["vary"] = "accept-encoding"
             if "gzip" in request.headers.get("accept-encoding", ""):
@@ -492,12 +531,12 @@ def _day(number: object) -> str:
     return str(date(1970, 1, 1) + timedelta(days=int(str(number))))
 
 
-def _png(number: int) -> bytes:
-    """Coloured noise of 64 by 96 points, the same for the same number."""
+def _png(number: int, width: int, height: int) -> bytes:
+    """Coloured noise of so many points, the same for the same number."""
     draw = random.Random(number)
-    lines = b"".join(b"\0" + draw.randbytes(64 * 3) for _ in range(96))
+    lines = b"".join(b"\0" + draw.randbytes(width * 3) for _ in range(height))
     parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", 64, 96, 8, 2, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
         (b"IDAT", zlib.compress(lines, 0)),
         (b"IEND", b""),
     )

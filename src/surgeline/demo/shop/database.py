@@ -99,9 +99,14 @@ class Pool:
                 self._idle.pop().close()
 
 
-def open_catalogue(path: Path) -> sqlite3.Connection:
-    """A connection to a file that nobody writes: SQLite takes no locks on it."""
-    return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False, isolation_level=None)
+def open_catalogue(path: Path, wait: Callable[[float], None] = time.sleep) -> sqlite3.Connection:
+    """A connection to a file that nobody writes: SQLite takes no locks on it.
+
+    Its SQL has one function more, `pause(seconds)`: a statement that takes so long, by `wait`.
+    """
+    db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False, isolation_level=None)
+    db.create_function("pause", 1, wait)
+    return db
 
 
 def open_sales(path: Path, catalogue: Path) -> sqlite3.Connection:

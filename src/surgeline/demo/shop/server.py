@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from surgeline.demo.shop import stock
 from surgeline.demo.shop.app import THREADS, Bookshop
+from surgeline.demo.shop.front import Front
 
 STALL_EVERY_S, STALL_S = 4.0, 0.25
 
@@ -161,7 +162,8 @@ def serve(
 
 def _config(shop: Bookshop, log: TextIO | None) -> uvicorn.Config:
     endpoints = shop.app()
-    logged = AccessLog(endpoints, log) if log else None
+    front = Front(endpoints, shop.faults)
+    logged = AccessLog(front, log) if log else None
 
     def note_stall(at_ns: int, duration_ns: int) -> None:
         if logged:
@@ -177,7 +179,7 @@ def _config(shop: Bookshop, log: TextIO | None) -> uvicorn.Config:
 
     endpoints.router.lifespan_context = opening_hours
     return uvicorn.Config(
-        logged or endpoints,
+        logged or front,
         loop="asyncio",
         http="h11",
         ws="none",

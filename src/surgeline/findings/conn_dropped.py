@@ -1,0 +1,94 @@
+"""Do connections break, or are they refused?"""
+
+from surgeline import units
+from surgeline.analysis.distributions import wilson
+from surgeline.analysis.model import ErrorGroup, Summary
+from surgeline.findings import wording
+from surgeline.findings.confidence import confidence, doubtful
+from surgeline.findings.errors_by_load import PENALTY_S, SHARED_LUCK, said
+from surgeline.findings.growth import usable
+from surgeline.findings.model import Finding, Rule
+from surgeline.samples import Outcome
+
+FEWEST = 5
+LEAST_SHARE = 0.001
+MOST = 3
+KINDS = frozenset(
+    {
+        *("connect_refused", "connect_reset", "reset_before_headers", "reset_mid_body", "short_body"),
+        *("stale_connection", "write_failed", "tls_handshake", "connection_lost", "closed"),
+    }
+)
+
+
+def judge(summary: Summary) -> list[Finding]:
+    """One finding per kind of break, the most frequent first; where nothing broke, that."""
+    usual = {stage.index for stage in usable(summary)}
+    kinds: dict[str, list[ErrorGroup]] = {}
+    for group in summary.errors:
+        if group.outcome is Outcome.ERROR and group.kind in KINDS and usual.intersection(group.by_stage):
+            kinds.setdefault(group.kind, []).append(group)
+    found = [_finding(summary, groups) for groups in kinds.values() if _enough(summary, groups)]
+    return sorted(found, key=lambda finding: -finding.impact_s)[:MOST]
+
+
+def _counts(summary: Summary, groups: list[ErrorGroup]) -> tuple[int, int]:
+    """How many broke, and of how many requests of those endpoints in the stages that count."""
+    usual = usable(summary)
+    names = {group.endpoint for group in groups}
+    bad = sum(group.by_stage.get(stage.index, 0) for group in groups for stage in usual)
+    judged = sum(part.tally.judged for stage in usual for part in stage.endpoints if part.name in names)
+    return bad, judged
+
+
+def _enough(summary: Summary, groups: list[ErrorGroup]) -> bool:
+    bad, judged = _counts(summary, groups)
+    return bad >= FEWEST and judged > 0 and wilson(min(bad / judged, 1.0), judged / SHARED_LUCK)[0] > LEAST_SHARE
+
+
+def _finding(summary: Summary, groups: list[ErrorGroup]) -> Finding:
+    groups = sorted(groups, key=lambda group: (-group.count, group.endpoint))
+    bad, judged = _counts(summary, groups)
+    stages = [stage for stage in usable(summary) if any(group.by_stage.get(stage.index) for group in groups)]
+    first = min(group.first_ns for group in groups)
+    names = list(dict.fromkeys(group.endpoint for group in groups))
+    return Finding(
+        id=RULE.id,
+        kind="failed",
+        sentence=(
+            f"Connections break: {units.format_ratio(bad / judged)} of {wording.plural(judged, 'request')} of "
+            f"{wording.names(names)} ended with {said(groups[0])} ({bad:,} times, at {wording.loads(stages)}, first "
+            f"{units.format_duration(first, 2)} into the run)."
+        ),
+        confidence=confidence(True, len(stages), doubtful=doubtful(stages)),
+        endpoint=names[0] if len(names) == 1 else None,
+        n=judged,
+        evidence=tuple(
+            {
+                "endpoint": group.endpoint, "kind": group.kind, "count": group.count,
+                "first_ns": group.first_ns, "last_ns": group.last_ns,
+            }
+            for group in groups
+        ),
+        next_step=RULE.next_step,
+        impact_s=bad * PENALTY_S,
+    )  # fmt: skip
+
+
+RULE = Rule(
+    id="conn.dropped",
+    title="Connections that break",
+    question="Are connections refused, reset, or closed before an answer is whole?",
+    statistic="requests that ended in an error of the connection, by kind, of all of their endpoints",
+    threshold="the 95 % interval of their share lies above 0.1 %",
+    guard=(
+        "at least 5 of a kind, each taken to be worth half because they come in bursts; stages that the generator "
+        "limited and its own lack of ports or descriptors do not count"
+    ),
+    why="Whoever meets a broken connection has no answer at all, and cannot know whether the request was carried out.",
+    next_step=(
+        "Look at that moment in the logs of the server and of any proxy before it: restarted workers, limits on "
+        "connections or memory, keep-alive times shorter than the client's."
+    ),
+    judge=judge,
+)
