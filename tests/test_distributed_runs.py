@@ -250,3 +250,53 @@ def test_a_port_that_is_taken_is_a_sentence(target: Faulty, troupe: Troupe) -> N
         leader = troupe.start(*led(target, port, 1))
         assert leader.ended() == 3, leader.text
     assert "something else listens there" in leader.text and "Traceback" not in leader.text
+
+
+PLAN = """
+    target: {target}
+    scenarios:
+      visit: {{steps: [{{get: /ok}}]}}
+    workload:
+      model: open
+      stages: [{{rate: 60/s, for: 2s}}, {{rate: 60/s, for: 9s}}]
+"""
+
+
+def test_a_share_of_a_plan_is_taken_over_by_who_stands_by(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    Two of three workers send every second arrival each, the third has no share. One of the two is asked to end, and the
+    third sends its share from then on. Every request is due once and has its row, all on one clock; the stage in which
+    part of the load was missing is marked, with the worker's name.
+    """
+    (tmp_path / "plan.yaml").write_text(textwrap.dedent(PLAN.format(target=target.url)))
+    port = free_port()
+    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(3)]
+    waits = ["--expect-workers", "2", "--master-bind-port", port, "--engine", "locust"]
+    leader = troupe.start("run", "plan.yaml", *waits, "--ui", "none", "--no-preflight", "--no-abort")
+    for one in hired:
+        one.says("takes part")
+    run = the_run(tmp_path)
+    deadline = time.monotonic() + 20
+    while len(target.of_run(run.id)) < 180 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (first,) = (one for one in hired if "sends share 1 of 2" in one.text)
+    first.process.terminate()
+    assert first.ended(20) == 0, first.text
+    assert leader.ended() == 0, leader.text
+    assert [one.ended(20) for one in hired] == [0, 0, 0], [one.text for one in hired]
+    run = the_run(tmp_path)
+    measured, rows = run.measurement(), list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
+    assert len(rows) == sum(count.due for count in measured.counts) == len(target.of_run(run.id))
+    (lost,) = events_of(run, "worker_lost")
+    (end,) = (event["at_ns"] for event in events_of(run, "stage_ended") if event["stage"] == 1)
+    due = {event["worker"]: [] for event in events_of(run, "worker_joined")}
+    for row in rows:
+        due[row["worker"]].append(float(row["intended_us"]) * 1000)
+    assert len(due) == 3 and all(due.values())
+    spare = max(due, key=lambda worker: min(due[worker]))
+    assert lost["at_ns"] < min(due[spare]) and max(due[spare]) < end
+    assert len(due[spare]) > 0.5 * 30 * (end - min(due[spare])) / 1e9
+    assert {row["stage"] for row in rows if row["worker"] == spare} == {"1"}
+    document = json.loads((run.path / "result.json").read_text())
+    reasons = [reason for stage in document["stages"] for reason in stage["validity_reasons"]]
+    assert any(f"{lost['worker']} was lost" in reason for reason in reasons), reasons

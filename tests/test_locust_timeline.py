@@ -2,13 +2,15 @@
 
 import time
 from itertools import chain
+from typing import Any
 
 import gevent
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from surgeline.locust.alarm import Alarm
-from surgeline.locust.timeline import NEVER_NS, Timeline
+from surgeline.locust.timeline import NEVER_NS, Timeline, rest_of
 from surgeline.workload import Stage, Workload, due_ns
 
 S = 1_000_000_000
@@ -123,3 +125,30 @@ def test_a_pause_moves_what_lies_ahead_and_nothing_else(parts: list[Stage], at: 
         elif moment >= max(at, S) + length:
             assert abs(paused.level(moment) - plain.level(moment - length)) < 1e-6
     assert paused.end_ns == plain.end_ns + (length if at < plain.end_ns else 0)
+
+
+@pytest.mark.parametrize("elapsed", [-5, 0, 3, 10, 14, 20, 29])
+def test_what_is_left_of_a_load_keeps_its_levels_and_stages(elapsed: int) -> None:
+    """Whoever takes over at a moment plans what was planned from there on, under the same numbers of stages."""
+    told = {
+        "model": "open",
+        "stages": [{"duration_ns": 10 * S, "from": a, "to": b} for a, b in ((0, 5), (5, 5), (8, 2))],
+    }
+    left = rest_of(told, elapsed * S)
+    assert left is not None and len(left["stages"]) == 3 and left["model"] == "open"
+
+    def timeline(load: dict[str, Any], begin: int) -> Timeline:
+        stages = tuple(Stage("", stage["duration_ns"], stage["from"], stage["to"]) for stage in load["stages"])
+        return Timeline(Workload("open", stages), begin)
+
+    whole, rest = timeline(told, 0), timeline(left, max(elapsed, 0) * S)
+    for tenth in range(max(elapsed, 0) * 10 + 1, 300):
+        at = tenth * S // 10
+        assert rest.level(at) == pytest.approx(whole.level(at), abs=1e-6)
+        if tenth % 100:
+            assert rest.stage_at(at) == whole.stage_at(at)
+
+
+def test_of_a_load_that_is_over_nothing_is_left() -> None:
+    """Nobody takes over what has ended."""
+    assert rest_of({"stages": [{"duration_ns": S, "from": 1, "to": 1}]}, S) is None

@@ -55,6 +55,9 @@ pub struct Plan {
     /// When the first stage begins, in the run's time.
     #[serde(default)]
     begin_ns: Ns,
+    /// What rows and readings are to name as their worker; empty for its number among all shares.
+    #[serde(default)]
+    worker: String,
     variables: HashMap<String, String>,
     /// More texts that nothing written down may show, such as what was made from a secret before it came here.
     #[serde(default)]
@@ -386,6 +389,8 @@ pub struct Program {
     pub anchor: Ns,
     /// When the first stage begins, in the run's time.
     pub begin: Ns,
+    /// The name of this process's part; empty where its threads are known by number.
+    pub worker: String,
     /// Endpoint names by number.
     pub endpoints: Vec<String>,
     /// Scenarios by number.
@@ -548,6 +553,7 @@ impl Plan {
             max_body: self.max_body_bytes,
             anchor: self.clock_monotonic_ns,
             begin: self.begin_ns,
+            worker: self.worker,
             scenarios: Vec::new(),
             steps: Vec::new(),
             files: self.files.iter().map(Shared::open).collect::<Result<_, _>>()?,

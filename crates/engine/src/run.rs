@@ -103,9 +103,14 @@ impl Running {
         let of = u64::from(share_of) * workers;
         let (limit, rest) = (u64::from(program.max_in_flight) / workers, u64::from(program.max_in_flight) % workers);
         let limit = (limit + u64::from((worker as u64) < rest)) as usize;
+        let name = match program.worker.as_str() {
+            "" => index.to_string(),
+            name if workers == 1 => name.to_owned(),
+            name => format!("{name}.{worker}"),
+        };
         Ok(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let recorder = Recorder::new(program.clone(), index.to_string().into(), sink.clone());
+                let recorder = Recorder::new(program.clone(), name.into(), sink.clone());
                 let sink = sink.clone();
                 let parts =
                     Parts { program: &program, clock, conns, recorder, sink, gauge, controls, index, of, limit };

@@ -186,15 +186,18 @@ def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:
     end_ns = min(end_ns, book.end_ns) // units.NS_PER_S * units.NS_PER_S
     if end_ns <= begin_ns:
         return None
+    seconds = range(begin_ns // units.NS_PER_S, end_ns // units.NS_PER_S)
+    levels = [_planned_at(book, second * units.NS_PER_S + units.NS_PER_S // 2) for second in seconds]
     planned = [max(held.values()) for held in book.readings("users_planned", begin_ns, end_ns).values()]
+    if book.model == "closed":
+        planned = levels
     users = [sum(held.values()) for held in book.readings("users", begin_ns, end_ns).values()]
     if book.model != "open":
         if not planned or not users or not any(planned):
             return None
         return Load(float(np.mean(planned)), float(np.mean(users)), "users")
-    seconds = range(begin_ns // units.NS_PER_S, end_ns // units.NS_PER_S)
     due = sum(cell.due_by_second.get(second, (0, 0))[0] for cell in book.cells.values() for second in seconds)
-    wanted = sum(_planned_at(book, second * units.NS_PER_S + units.NS_PER_S // 2) for second in seconds)
+    wanted = sum(levels)
     return Load(wanted / len(seconds), due / len(seconds), "requests/s") if wanted else None
 
 

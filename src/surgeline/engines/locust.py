@@ -83,8 +83,6 @@ class LocustEngine(Engine):
             if settings.workload is not None:
                 return "a locustfile decides its own load; use -u, --spawn-rate and -t, or a LoadTestShape"
             return None
-        if settings.remote is not None:
-            return "plans are sent from this machine only; locustfiles can be sent from others"
         return _plan_refusal(subject, self._native)
 
     @override

@@ -33,7 +33,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,9 @@ from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterR
 
 from surgeline import __version__
 from surgeline.locust.clocks import Clock, Offset
+from surgeline.locust.orders import Orders, Relayed
 from surgeline.locust.spool import Part, Spool, rows_in
+from surgeline.locust.timeline import rest_of
 from surgeline.samples import COLUMNS, Frame, SampleError, decode_frames, decode_table, encode_object
 from surgeline.store.errors import StoreError
 from surgeline.store.journal import Segment
@@ -61,6 +63,7 @@ PROTOCOL = 1
 HELLO, WELCOME, CLOCK, READY = "surgeline_hello", "surgeline_welcome", "surgeline_clock", "surgeline_ready"
 RUN, END, LAST, OVER = "surgeline_run", "surgeline_end", "surgeline_last", "surgeline_over"
 FETCH, PART = "surgeline_fetch", "surgeline_part"
+ORDER, SHARE = "surgeline_order", "surgeline_share"
 RIDES = "surgeline"
 """The key under which frames ride in a stats message."""
 JOIN = "SURGELINE_LOCUST_JOIN"
@@ -83,6 +86,8 @@ PARTS = 4
 UNHEARD_S = 10.0
 """A worker of `surgeline worker` that has heard nothing of its master for so long stops sending. Locust's own go on for
 a minute, but put load on somebody's target that nobody can stop or see."""
+TAKE_OVER_NS = 2_000_000_000
+"""A worker that takes over a share begins so long after it was told of it."""
 LEAVE_S = 10.0
 """How long a worker that was asked to end waits for its rows to be fetched."""
 LONGEST_FRAME = 64 << 20
@@ -154,6 +159,9 @@ class Joined:
         """Master and worker read the same clock."""
         self._begun: Offset | None = None
         """The clock's offset with which this run's times are told."""
+        self._share_of: dict[str, Any] | None = None
+        """The run as it was told of, for a worker that waits for a share of its plan."""
+        self._orders: Relayed | None = None
         self._done = False
         self._over = gevent.event.Event()
         """Nothing of this run is here any more."""
@@ -163,6 +171,8 @@ class Joined:
             (WELCOME, self.on_welcome),
             (CLOCK, self.on_clock),
             (RUN, self.on_run),
+            (ORDER, self.on_order),
+            (SHARE, self.on_share),
             (FETCH, self.on_fetch),
             (OVER, self.on_over),
         ):
@@ -260,6 +270,43 @@ class Joined:
         self.waiting = False
         self._plugin.take_part(told, sink, anchor)
         self.tell("run", run=_short(self._run), worker=self._plugin.worker)
+        self._share_of = told
+        if told["share"] is not None:
+            self._host(told)
+
+    def on_share(self, msg: Any, **_: Any) -> None:
+        """A share of the plan has become free while this worker had none."""
+        if self._share_of is not None and msg.data["run"] == self._run and self._orders is None:
+            self._host(self._share_of | msg.data)
+
+    def _host(self, told: dict[str, Any]) -> None:
+        """Sends a share of the plan that the master told of."""
+        from surgeline.locust import lane
+
+        anchor_ns = self._plugin.anchor_ns
+        compiled = told["compiled"] | {"clock_monotonic_ns": anchor_ns}
+        self._orders = Relayed(
+            run_id=self._run,
+            journal=Path(),
+            monotonic_ns=anchor_ns,
+            user_agent=str(told["user_agent"]),
+            headers=[(str(name), str(value)) for name, value in told["headers"]],
+            plan=told["plan"],
+            compiled=compiled,
+            workers=int(told["workers"]),
+            native=bool(told["native"]),
+            file=-1,
+            pipe=-1,
+            share=int(told["share"]),
+        )
+        self.tell("share", worker=self._plugin.worker, share=self._orders.share + 1, of=self._orders.workers)
+        hosted = lane.install(self._orders, self._plugin)
+        hosted.follow(self._runner.environment, self._runner, told["begin_ns"])
+
+    def on_order(self, msg: Any, **_: Any) -> None:
+        """What an operator did to the load of a plan."""
+        if self._orders is not None:
+            self._orders.waiting.append(msg.data["order"])
 
     def on_report(self, data: dict[str, Any], **_: Any) -> None:
         """Locust is about to send its statistics: what has been counted since the last time goes along.
@@ -282,11 +329,14 @@ class Joined:
 
     def finish(self) -> None:
         """All users have gone: the last frames are told. Twice is fine."""
-        if self._spool is None or self._done:
+        if not self._run or self._done:
             return
         self._plugin.close_recorder()
         self._done = True
-        self._send(LAST, **self._told(self._spool), told=self._spool.told)
+        if self._spool is not None:
+            self._send(LAST, **self._told(self._spool), told=self._spool.told)
+        else:  # it is all in the run's journal
+            self._send(LAST, run=self._run, first=0, frames=[], rows=0, told=0)
 
     def on_fetch(self, msg: Any, **_: Any) -> None:
         """Sends some parts of a file; the last of them says whether there is more."""
@@ -367,6 +417,8 @@ class Peer:
     rows_home: int = 0
     refused_frames: int = 0
     lost: bool = False
+    share: int | None = None
+    """Which share of a plan it sends; None for none."""
     reads: str = ""
     """The file that is being fetched from it."""
     read: int = 0
@@ -387,6 +439,9 @@ class Master:
         self._connected_at: dict[str, float] = {}
         self._turned_away = False
         """Locust has forgotten a worker for which it may have begun the test."""
+        self._home = gevent.event.Event()
+        """Nothing is being fetched."""
+        self._home.set()
         self._progress = gevent.event.Event()
         for name, listener in (
             (HELLO, self.on_hello),
@@ -400,6 +455,8 @@ class Master:
         events.worker_report.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # as above
         events.worker_connect.add_listener(self.on_connect)  # type: ignore[no-untyped-call]  # as above
         gevent.spawn(self._look_after)
+        if plugin.orders is not None and plugin.orders.plan is not None:
+            gevent.spawn(self._relay, replace(plugin.orders))
 
     @property
     def joined(self) -> list[Peer]:
@@ -532,9 +589,37 @@ class Master:
         peer.frames, peer.whole, peer.told, peer.rows, peer.rows_home = set(), 0, -1, 0, 0
         peer.lost, peer.reads, peer.read, peer.fetched, peer.begun = False, "", 0, False, peer.offset
         self._joins(peer)
+        plan: dict[str, Any] = {}
+        peer.share = None
+        if self._told["plan"] is not None:
+            taken = {other.share for other in self._peers.values() if other is not peer and not other.lost}
+            free = [share for share in range(int(self._told["workers"])) if share not in taken]
+            peer.share, plan = self._share(free)
         if peer.offset is not None:
             self._event("worker_clock", worker=peer.name, moment="begin", **peer.offset._asdict(), drift_ns=0)
-        self._send(peer, RUN, **self._told, machine=machine())
+        self._send(peer, RUN, **{**self._told, "machine": machine(), "share": peer.share, "begin_ns": None, **plan})
+
+    def _share(self, free: list[int]) -> tuple[int | None, dict[str, Any]]:
+        """The share of a plan for a worker that joins, and what it is told of it.
+
+        Before the beginning the first that is free. After it, what is left of one whose worker was lost, from a moment
+        ahead on; nothing where nobody was, or where an operator has changed the load meanwhile.
+        """
+        if not free:
+            return None, {}
+        if not self._begun:
+            return free[0], {}
+        from surgeline.locust import lane
+
+        began = lane.LANE.begun_ns if lane.LANE is not None else None
+        if began is None or self._told is None:
+            return None, {}
+        at = self._plugin.now_ns() + TAKE_OVER_NS
+        compiled = self._told["compiled"]
+        left = rest_of(compiled["workload"], at - began)
+        if left is None:
+            return None, {}
+        return free[0], {"compiled": compiled | {"workload": left, "seed": compiled["seed"] + 1 + at}, "begin_ns": at}
 
     # --- while it lasts ----------------------------------------------------------------------------------------------
 
@@ -552,9 +637,11 @@ class Master:
             self._take(peer, msg.data)
             peer.told = int(msg.data["told"])
             self._progress.set()
-            if self._begun and self._runner.state in (STATE_SPAWNING, STATE_RUNNING):
+            if self._begun:
                 self._loses(peer, "it left")  # in order: what it has is fetched before it goes
                 self._fetch(peer)
+                if peer.fetched:
+                    self._close(peer, msg.data["run"])
 
     def _take(self, peer: Peer, told: dict[str, Any]) -> None:
         if self._told is None or peer.segment is None or told.get("run") != self._told["run"]:
@@ -581,6 +668,14 @@ class Master:
         while peer.whole in peer.frames:
             peer.frames.remove(peer.whole)
             peer.whole += 1
+
+    def _relay(self, orders: Orders) -> None:
+        """Passes on what is ordered, to those that cannot read it for themselves."""
+        while True:
+            for order in orders.fresh():
+                for peer in self.joined:
+                    self._send(peer, ORDER, order=order)
+            gevent.sleep(0.05)
 
     def _look_after(self) -> None:
         """Who is there, twice a second: Locust tells nobody that a worker has gone."""
@@ -609,6 +704,12 @@ class Master:
     def _loses(self, peer: Peer, why: str) -> None:
         peer.lost = True
         log.error("%s is lost: %s", peer.name, why)
+        share, peer.share = peer.share, None
+        spare = [other for other in self.joined if other.share is None and not other.lost and other.told < 0]
+        if self._begun and self._told is not None and share is not None and spare:
+            spare[0].share, plan = self._share([share])
+            if spare[0].share is not None:
+                self._send(spare[0], SHARE, run=self._told["run"], share=share, **plan)
         self._event("worker_lost", self._plugin.since_ns(peer.heard_ns), worker=peer.name, host=peer.host, why=why)
 
     # --- coming home -------------------------------------------------------------------------------------------------
@@ -618,7 +719,18 @@ class Master:
         told, peers = self._told, self.joined
         if told is None:
             return
+        if not self._begun:
+            self._home.wait()  # Locust may stop twice at once
+            return
         self._begun = False
+        self._home.clear()
+        try:
+            self._bring(told, peers)
+        finally:
+            self._told = None
+            self._home.set()
+
+    def _bring(self, told: dict[str, Any], peers: list[Peer]) -> None:
         for peer in peers:
             self._send(peer, END, run=told["run"])
         grace_s = float(self._runner.environment.stop_timeout or 0.0) + DONE_S
@@ -629,7 +741,6 @@ class Master:
         self._await(lambda: all(peer.fetched or peer.told < 0 or not self._lives(peer) for peer in peers), grace_s)
         for peer in peers:
             self._close(peer, told["run"])
-        self._told = None
 
     def _lives(self, peer: Peer) -> bool:
         return time.monotonic_ns() - peer.heard_ns < SILENCE_S * 1e9
@@ -644,6 +755,9 @@ class Master:
 
     def _fetch(self, peer: Peer, kept: str = "", at: int = 0) -> None:
         """Asks for some parts of a file; without a name, for what there is to fetch first."""
+        if peer.rows == 0 and peer.whole >= peer.told:
+            peer.fetched = True
+            return
         peer.reads = kept or ("told" if peer.whole < peer.told else "rows")
         if self._told is not None:
             self._send(peer, FETCH, run=self._told["run"], kept=peer.reads, at=at)

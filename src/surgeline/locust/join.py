@@ -145,6 +145,8 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
         case "run":
             course.began = True
             say(f"{told['worker']} takes part in {told['run']}")
+        case "share":
+            say(f"{told['worker']} sends share {told['share']} of {told['of']}")
         case "over":
             course.over += 1
             missing = f"; {int(told['missing']):,} of them are missing there" if told["missing"] else ""

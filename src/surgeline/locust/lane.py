@@ -34,6 +34,8 @@ HEAD_START_NS = 200_000_000
 HEAD_START_WORKERS_NS = 1_000_000_000
 AHEAD_NS = 3 * NS_PER_S
 """How far ahead of its need a user is started: Locust looks at its shape once a second."""
+PLAN_S = 10.0
+"""How long a user on another machine waits for the plan it is part of."""
 SETTLE_NS = 2 * NS_PER_S
 """How long the leading process waits for its workers' word beyond the grace."""
 
@@ -62,6 +64,7 @@ class Lane:
         self._draining: bool = False
         self._grace_ns = min(self.compiled["grace_ns"], self.compiled["timeout_ns"])
         self._paused = False
+        self._steered = False
         self._hosted_users = 0
         self._workers_done = 0
         self._early: list[dict[str, Any]] = []
@@ -112,7 +115,8 @@ class Lane:
         self._leads = not isinstance(runner, WorkerRunner)
         self._sends = not isinstance(runner, MasterRunner)
         if isinstance(runner, WorkerRunner):
-            self._index, self._of = runner.worker_index, self._orders.workers
+            own = self._orders.share
+            self._index, self._of = own if own >= 0 else runner.worker_index, self._orders.workers
             runner.register_message(BEGIN, lambda msg, **_: self._begin(msg.data["begin_ns"]))
         elif isinstance(runner, MasterRunner):
             runner.register_message(DONE, lambda msg, **_: self._worker_done(msg.data or {}))
@@ -125,6 +129,17 @@ class Lane:
         self._going.set()
         self.prepare()
         gevent.spawn(self._obey)
+
+    def follow(self, environment: Any, runner: WorkerRunner, begin_ns: int | None) -> None:
+        """As `on_init`, on another machine and when the plan has come; it begins now where its beginning is known."""
+        self.on_init(environment, runner)
+        if begin_ns is not None:
+            self._begin(begin_ns)
+
+    @property
+    def begun_ns(self) -> int | None:
+        """When the plan began, ns since the run did; None before that and after an operator has changed its load."""
+        return self.timeline.begin_ns if self._begun.is_set() and not self._steered else None
 
     def on_test_start(self, **_: Any) -> None:
         """The leading process says when the plan begins."""
@@ -225,6 +240,7 @@ class Lane:
         if order["do"] != "stop" and not self._begun.is_set():
             self._early.append(order)
             return
+        self._steered = True
         at = max(self.now_ns(), self.timeline.begin_ns + 1)
         match order["do"]:
             case "stop":
@@ -307,6 +323,9 @@ class PlanUser(User):
     @task
     def host_plan(self) -> None:
         """All there is to do, until the end."""
+        until = time.monotonic() + PLAN_S
+        while LANE is None and time.monotonic() < until:
+            gevent.sleep(0.05)  # on another machine the plan comes with the master's first word
         if LANE is None:
             raise StopUser
         LANE.host(self)

@@ -61,6 +61,7 @@ class EngineLane(Lane):
         most = self.compiled["max_in_flight"]
         share = {
             "workers": 1,
+            "worker": self._plugin.worker,
             "share": {"index": self._index, "of": self._of},
             "begin_ns": max(self.timeline.begin_ns, 0),
             "max_in_flight": max(most // self._of + (self._index < most % self._of), 1),

@@ -10,7 +10,7 @@ import ctypes
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Orders:
     """A plan's requests are sent by the native engine."""
     file: int
     pipe: int
+    share: int = -1
+    """Which of the shares of a plan this process sends; -1 for that of its own number among the workers."""
     _read: int = 0
 
     @classmethod
@@ -75,6 +77,21 @@ class Orders:
         """Tells the other side; nobody listening is fine."""
         with contextlib.suppress(OSError):
             os.write(self.pipe, json.dumps({"state": state, **more}).encode() + b"\n")
+
+
+@dataclass(slots=True)
+class Relayed(Orders):
+    """The orders of a process on another machine, as its master passes them on; nothing is reported from there."""
+
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """As `Orders.fresh`."""
+        fresh, self.waiting = self.waiting, []
+        return fresh
+
+    def report(self, state: str, **more: Any) -> None:
+        """Nobody listens."""
 
 
 def _lines(file: int, at: int) -> tuple[list[dict[str, Any]], int]:

@@ -89,6 +89,8 @@ class Plugin:
         self.watch = Watch(self._welcome, self._cut_off)
         self.more_readings: Callable[[], dict[str, float]] | None = None
         """The health readings of whoever hosts a plan, instead of those of Locust's users."""
+        self.hosts = False
+        """A plan that came from another machine sends here, and Locust's events are its own doing."""
         self.measures_users = True
         """Whether the hub's lateness and Locust's users are this run's health; not where an engine tells its own."""
         self.before_leaving: Callable[[], None] | None = None
@@ -189,10 +191,14 @@ class Plugin:
         if self.orders is not None:
             self.orders.report("started")
 
-    def on_test_stopping(self, **_: Any) -> None:
+    def on_test_stopping(self, environment: Environment, **_: Any) -> None:
         """Nothing new is begun from here on; what is in flight may still end."""
-        if self.main and self.recorder is not None and (self.orders is None or self.orders.plan is None):
+        planned = self.orders is not None and self.orders.plan is not None
+        if self.main and self.recorder is not None and not planned:
             self.recorder.event(self.now_ns(), "stage_ended", stage=0)
+        if self.master is not None and (planned or environment.shape_class is not None):
+            # Locust ends a shape before it tells that the test has stopped, and then itself: later is too late.
+            self.master.bring_home()
 
     def on_test_stop(self, **_: Any) -> None:
         """All users have gone, of a master its workers' excepted: those are stopped now, and what they have fetched."""
@@ -288,6 +294,8 @@ class Plugin:
         **_: Any,
     ) -> None:
         """A request has ended. Never raises: what a listener raises changes Locust's exit code."""
+        if self.hosts:
+            return
         if self.recorder is None:
             if self._waits():
                 told = (request_type, name, response_time, response_length, response, exception, start_time, url)
@@ -554,6 +562,8 @@ class Plugin:
             "anchor_ns": self.anchor_ns,
             "headers": [list(pair) for pair in self._headers],
             "user_agent": self._agent,
+            "plan": None,
+            **({} if orders is None or orders.plan is None else _plan_of(orders)),
         }
 
     def take_part(self, told: dict[str, Any], sink: Frames, anchor_ns: int) -> None:
@@ -563,6 +573,7 @@ class Plugin:
         self._headers = [(str(name), str(value)) for name, value in told["headers"]]
         self._agent = str(told["user_agent"])
         self._open(sink, anchor_ns)
+        self.hosts = told["plan"] is not None
         held, self._held = self._held, []
         for keep in held:
             keep()
@@ -578,6 +589,11 @@ class Plugin:
                 reason=f"requests of {', '.join(others)} that the stop cut off are not counted: "
                 "a client that is neither HttpUser's nor FastHttpUser's does not show what is in flight",
             )
+
+
+def _plan_of(orders: Orders) -> dict[str, Any]:
+    """What a worker of another machine needs to send its share of a plan."""
+    return {name: getattr(orders, name) for name in ("plan", "compiled", "workers", "native")}
 
 
 def endpoint_of(method: str, name: str) -> str:

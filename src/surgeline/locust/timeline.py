@@ -8,6 +8,7 @@ lies ahead is cut at the moment of the change and laid out anew. Nothing here lo
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from surgeline.workload import Stage, Workload, due_ns, share
 
@@ -178,6 +179,27 @@ class Timeline:
                 pieces.append(piece)
         self._pieces = pieces or [_before(self._pieces[0], 1)]
         self._touched = True
+
+
+def rest_of(workload: dict[str, Any], elapsed_ns: int) -> dict[str, Any] | None:
+    """A compiled plan's load from a moment on; None where that lies behind its end.
+
+    Stages keep their numbers: those that are over last for one nanosecond, at nothing, which the next one gives up.
+    """
+    stages: list[dict[str, Any]] = []
+    at = over = 0
+    for stage in workload["stages"]:
+        duration, begin, end = stage["duration_ns"], stage["from"], stage["to"]
+        gone = min(max(elapsed_ns - at, 0), duration)
+        at += duration
+        if gone >= duration:
+            stages.append({**stage, "duration_ns": 1, "from": 0.0, "to": 0.0})
+            over += 1
+        else:
+            level = begin + (end - begin) * gone / duration
+            stages.append({**stage, "duration_ns": max(duration - gone - over, 1), "from": level})
+            over = 0
+    return {**workload, "stages": stages} if elapsed_ns < at else None
 
 
 def _before(piece: Piece, elapsed_ns: int) -> Piece:
