@@ -25,7 +25,7 @@ class Started:
     process: "subprocess.Popen[bytes]"
     said: Path
 
-    def ended(self, timeout_s: float = 60.0) -> int:
+    def ended(self, timeout_s: float = 90.0) -> int:
         """Its exit code."""
         return self.process.wait(timeout_s)
 
@@ -34,7 +34,7 @@ class Started:
         """What it has said so far."""
         return self.said.read_text(errors="replace")
 
-    def says(self, text: str, timeout_s: float = 30.0) -> None:
+    def says(self, text: str, timeout_s: float = 60.0) -> None:
         """Waits until it has said something."""
         deadline = time.monotonic() + timeout_s
         while text not in self.text:

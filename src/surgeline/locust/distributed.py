@@ -23,6 +23,7 @@ Neither side believes the other: frames are bounded and decoded before they are 
 anybody out: Locust's port has neither passwords nor encryption.
 """
 
+import importlib.util
 import json
 import logging
 import os
@@ -99,15 +100,17 @@ def versions() -> dict[str, str]:
     return {"surgeline": __version__, "locust": locust.__version__}
 
 
-def refusal(here: dict[str, Any], there: dict[str, Any], protocol: object) -> str | None:
+def refusal(here: dict[str, Any], there: dict[str, Any], protocol: object, native: bool) -> str | None:
     """Why two processes cannot measure together, as a clause that names both versions; None where they can.
 
-    Surgeline must be the same; of Locust, the first two numbers.
+    Surgeline must be the same; of Locust, the first two numbers. `native`: the native engine is to send.
     """
     if protocol != PROTOCOL or there.get("surgeline") != here["surgeline"]:
         return f"the worker has Surgeline {_short(there.get('surgeline'))} and the master {here['surgeline']}"
     if _minor(there.get("locust")) != _minor(here["locust"]):
         return f"the worker has Locust {_short(there.get('locust'))} and the master {here['locust']}"
+    if native and not there.get("native"):
+        return "the worker has no native engine, which sends this plan"
     return None
 
 
@@ -195,7 +198,9 @@ class Joined:
 
     def _keep_in_touch(self) -> None:
         """Hello until it is heard, then the clock: quickly at first, once a second from then on."""
-        hello = {"protocol": PROTOCOL, **versions(), "host": socket.gethostname(), "inherits": False}
+        native = importlib.util.find_spec("surgeline._engine") is not None
+        who = {"host": socket.gethostname(), "inherits": False, "native": native}
+        hello = {"protocol": PROTOCOL, **versions(), **who}
         while self._welcomed is None:
             self._send(HELLO, **hello)
             self._heard_back.wait(HELLO_AGAIN_S)
@@ -236,7 +241,7 @@ class Joined:
         if told.get("refused"):
             self.waiting = False
             sentence = f"the master refuses this worker: {_short(told['refused'])}"
-            log.error("%s; install the same versions on both", sentence)
+            log.error("%s; install the same on both", sentence)
             self.tell("refused", why=_short(told["refused"]))
             if self._report is not None:
                 gevent.spawn(self._runner.quit)
@@ -435,6 +440,7 @@ class Master:
         self._peers: dict[str, Peer] = {}
         self._told: dict[str, Any] | None = None
         """The run that is open, as workers are told of it."""
+        self._native = plugin.orders is not None and plugin.orders.native
         self._begun = False
         self._connected_at: dict[str, float] = {}
         self._turned_away = False
@@ -484,10 +490,10 @@ class Master:
         told, client = msg.data, msg.node_id
         name = f"worker-{self._runner.get_worker_index(client)}"  # type: ignore[no-untyped-call]  # not annotated
         peer = Peer(client, name, _short(told.get("host", "")), bool(told.get("inherits")))
-        why = None if peer.inherits else refusal(versions(), told, told.get("protocol"))
+        why = None if peer.inherits else refusal(versions(), told, told.get("protocol"), self._native)
         if why is not None:
             if client not in self._peers:
-                log.error("%s (%s) is refused: %s; install the same versions on both", name, peer.host, why)
+                log.error("%s (%s) is refused: %s; install the same on both", name, peer.host, why)
                 away = self._plugin.orders is not None
                 self._event("worker_refused", worker=name, host=peer.host, why=why, sent=not away)
             self._peers[client] = peer
@@ -637,7 +643,7 @@ class Master:
             self._take(peer, msg.data)
             peer.told = int(msg.data["told"])
             self._progress.set()
-            if self._begun:
+            if self._begun and self._runner.state in (STATE_SPAWNING, STATE_RUNNING):
                 self._loses(peer, "it left")  # in order: what it has is fetched before it goes
                 self._fetch(peer)
                 if peer.fetched:
