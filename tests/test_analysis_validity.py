@@ -1,9 +1,14 @@
 """A generator that cannot keep up is said to be one, and a slow server is not taken for one."""
 
+from dataclasses import replace
+
 import pytest
 
 from scripted_runs import MS, S, closed_plan, fast, open_plan, run_json, summary_from, summary_of
+from surgeline.analysis.details import look
+from surgeline.analysis.summary import summarise
 from surgeline.engines import scripted
+from surgeline.samples import Frame, Reading
 
 
 def _stage(server: scripted.Server, generator: scripted.Generator | None = None, rate: float = 100, **changes: object):
@@ -93,3 +98,89 @@ def test_sharing_the_machine_is_no_reason():
     summary = summary_of(open_plan((50,), "5s"), fast(), environment=environment)
     assert summary.shares_machine
     assert summary.validity == "valid"
+
+
+@pytest.mark.parametrize(
+    ("kind", "share", "word"),
+    [
+        ("client_ports", 0.9, "invalid"),
+        ("client_fds", 0.9, "invalid"),
+        ("client_fds", 0.005, "valid"),
+        ("in_flight_limit", 0.9, "valid"),
+    ],
+)
+def test_what_the_generator_could_not_send_for_want_of_ports_or_descriptors_is_its_own(
+    kind: str, share: float, word: str
+):
+    """More than a per cent of it makes the stage say nothing of the server; what a full server held back does not."""
+    plan = open_plan((300,), "20s")
+    recording = scripted.play(plan, scripted.pool(2, 20 * MS), max_in_flight=100)
+    seen = look(table.columns for table in recording.tables(Frame.ROWS))
+    measured = recording.measurement()
+    own = round(share * sum(count.due for count in measured.counts))
+    errors = tuple(
+        replace(group, kind=kind, by_stage={0: own}) if group.kind == "in_flight_limit" else group
+        for group in seen.errors
+    )
+    stage = summarise(run_json(plan), measured, replace(seen, errors=errors)).stages[0]
+    assert stage.validity == word
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "cap", "word"),
+    [(300, 100, "invalid"), (1_000_000, 100, "valid"), (1_000_000, 10_000, "valid")],
+)
+def test_a_cap_that_the_limit_of_open_files_sets_is_the_generators(descriptors: int, cap: int, word: str):
+    """Where 300 descriptors allow 100 in flight, what is not sent is not the server's doing."""
+    plan = open_plan((300,), "20s")
+    recording = scripted.play(plan, scripted.pool(2, 20 * MS), max_in_flight=100)
+    run = run_json(
+        plan,
+        settings={"workers": 1, "max_in_flight": cap},
+        environment={"machine": {"descriptors": descriptors}, "generator_shares_machine": False},
+    )
+    assert summary_from(recording, run).stages[0].validity == word
+
+
+@pytest.mark.parametrize(("counted", "word"), [(1.0, "valid"), (1.05, "valid"), (2.0, "degraded"), (0.3, "degraded")])
+def test_requests_in_flight_as_counted_and_as_added_up_must_agree(counted: float, word: str):
+    """Little's law: twice as many in flight as the samples add up to is an error of measurement somewhere."""
+    plan = open_plan((400,), "30s")
+    recording = scripted.play(plan, scripted.constant(100 * MS))
+    measured = recording.measurement()
+    health = tuple(
+        replace(reading, value=reading.value * counted) if reading.metric == "in_flight" else reading
+        for reading in measured.health
+    )
+    stage = summarise(run_json(plan), replace(measured, health=health), None).stages[0]
+    assert stage.validity == word
+    assert ("Little" in " ".join(stage.validity_reasons)) == (word == "degraded")
+
+
+@pytest.mark.parametrize(
+    ("silent", "word"),
+    [(range(0), "valid"), (range(7, 9), "valid"), (range(6, 15), "degraded"), (range(-1, 30), "invalid")],
+)
+def test_a_worker_that_tells_nothing_is_missed(silent: range, word: str):
+    """Two seconds are a hiccup; nine of twenty are a worker that stood still, all of them one that has ended."""
+    plan = open_plan((100, 100), "20s")
+    measured = scripted.play(plan, fast()).measurement()
+    second = [
+        Reading(at * S, "generator", "scripted-2", "in_flight", 1.0) for at in range(1, 41) if at - 21 not in silent
+    ]
+    summary = summarise(run_json(plan), replace(measured, health=(*measured.health, *second)), None)
+    assert [stage.validity for stage in summary.stages] == ["valid", word]
+    assert ("scripted-2" in " ".join(summary.stages[1].validity_reasons)) == (word != "valid")
+
+
+@pytest.mark.parametrize(
+    ("moved_ms", "word"), [(0, "valid"), (300, "valid"), (-5_000, "degraded"), (3_600_000, "degraded")]
+)
+def test_a_clock_that_was_set_is_said(moved_ms: int, word: str):
+    """Wall clock and monotonic clock agree over a run; where they do not, one was set, or the machine slept."""
+    plan = open_plan((50,), "20s")
+    begin = {"wall_ns": 1_795_000_000 * S, "monotonic_ns": 77 * S}
+    end = {"wall_ns": begin["wall_ns"] + 21 * S + moved_ms * MS, "monotonic_ns": begin["monotonic_ns"] + 21 * S}
+    summary = summary_of(plan, fast(), clock=begin, clock_end=end)
+    assert summary.validity == word
+    assert ("clock" in " ".join(summary.validity_reasons)) == (word != "valid")

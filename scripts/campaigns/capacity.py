@@ -2,14 +2,18 @@
 
     python scripts/campaigns/capacity.py             the whole campaign, some ten minutes; writes the page
     python scripts/campaigns/capacity.py --short     a few searches of each server, to standard output
+    … --keep FILE                                    what is done is kept there, and not done again
 
 Every search goes through the scripted engine: the same frames, the same pilot and the same arithmetic as a search over
 a socket, on virtual time. The truth is the long-run arrival rate at which the objectives just hold: by formula for
-M/M/c, by long simulation for the others. Seeds are fixed: the page comes out the same.
+M/M/c, by long simulation for the others. That begins overrun and does not count its first half: in the long run a
+server that collapses does so once, and what it then comes back to by itself is what it holds. Seeds are fixed: the page
+comes out the same.
 """
 
 import argparse
 import heapq
+import json
 import math
 import sys
 import time
@@ -31,7 +35,9 @@ from surgeline.workload import SplitMix64, Workload, open_stage
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "error-rates" / "capacity.md"
 MS = units.NS_PER_MS
 LONG_RUN = 400_000
-"""Requests in each of the long simulations that the truth is found by."""
+"""Requests that count in each of the long simulations that the truth is found by; as many go before them."""
+OVERRUN = 200
+"""Requests at the beginning of a long simulation that come three times as fast."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,15 @@ def by_long_run(lowest: float, highest: float) -> Callable[[Case], float]:
             server, draws, at = case.make(991), SplitMix64(4711), 0.0
             ends: list[int] = []
             over, failed, n = [0] * len(objectives), 0, LONG_RUN
-            for _ in range(n):
-                at += draws.exponential() / rate
+            for number in range(2 * n):
+                at += draws.exponential() / (rate if number > OVERRUN else 3.0 * rate)
                 sent = round(at * units.NS_PER_S)
                 while ends and ends[0] <= sent:
                     heapq.heappop(ends)
                 answer = server("", sent, len(ends) + 1)
                 heapq.heappush(ends, sent + answer.service_ns)
+                if number < n:
+                    continue
                 bad = answer.status >= 400
                 failed += bad
                 for place, objective in enumerate(objectives):
@@ -194,7 +202,11 @@ def search(server: Server, slo: str, seed: int, budget_s: float = 240.0) -> tupl
     return capacity(pilot.history, wanted), pilot.now_ns / units.NS_PER_S
 
 
-def _one(work: tuple[int, int]) -> tuple[float, float, float, int, float]:
+Found = tuple[float, float, float, int, float]
+"""Estimate, lower and upper end, steps, seconds."""
+
+
+def _one(work: tuple[int, int]) -> Found:
     number, seed = work
     found, took = search(CASES[number].make(seed), CASES[number].slo, 1000 + seed)
     nothing = float("nan")
@@ -207,7 +219,7 @@ class Row:
 
     case: Case
     truth: float
-    found: Sequence[tuple[float, float, float, int, float]]
+    found: Sequence[Found]
 
     @property
     def bias(self) -> float:
@@ -230,13 +242,23 @@ class Row:
         return values[max(math.ceil(share * len(values)) - 1, 0)]
 
 
-def campaign(each: int, workers: int) -> Iterator[Row]:
-    """One row for each server."""
+def campaign(each: int, workers: int, keep: Path | None = None) -> Iterator[Row]:
+    """One row for each server; with `keep`, searches that this file holds already are not made again."""
     work = [(number, seed) for number in range(len(CASES)) for seed in range(1, each + 1)]
+    done: dict[tuple[int, int], Found] = {}
+    if keep is not None and keep.exists():
+        for line in keep.read_text("utf-8").splitlines():
+            number, seed, found = json.loads(line)
+            done[number, seed] = tuple(found)
+    left = [one for one in work if one not in done]
     with ProcessPoolExecutor(workers) as pool_:
-        found = list(pool_.map(_one, work))
+        for one, found in zip(left, pool_.map(_one, left), strict=True):
+            done[one] = found
+            if keep is not None:
+                with keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([*one, found]) + "\n")
     for number, case in enumerate(CASES):
-        yield Row(case, case.truth(case), found[number * each : (number + 1) * each])
+        yield Row(case, case.truth(case), [done[number, seed] for seed in range(1, each + 1)])
 
 
 def page(rows: Sequence[Row], each: int) -> str:
@@ -291,10 +313,11 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a few searches of each, printed")
     parser.add_argument("--each", type=int, help="searches of each server")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a file that keeps what is done; none by default")
     given = parser.parse_args()
     each = given.each or (4 if given.short else 40)
     began = time.monotonic()
-    text = page(list(campaign(each, given.workers)), each)
+    text = page(list(campaign(each, given.workers, given.keep)), each)
     if given.short:
         print(text)
     else:

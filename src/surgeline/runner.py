@@ -139,6 +139,8 @@ def measure(order: Order, observer: Observer, stop: threading.Event, keys: Keys 
         raise
     ending, reason = _watch(order, directory, running, sink, settings.monotonic_ns, observer, stop, keys)
     at_ns = time.monotonic_ns() - settings.monotonic_ns
+    # Where the two clocks no longer agree, one was set or the machine slept.
+    directory.update(clock_end={"wall_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()})
     sink.close()
     directory.close(*_state(ending, reason), at_ns)
     if ending.reason == "failed" and not Run(directory.path).measurement().counts:

@@ -10,7 +10,8 @@ is known. The same loads, read again from a stored run, give the same capacity.
                near the floor again, which is how long recovery takes
     bisect     short steps between what passed and what failed, to a ratio of 1.15
     probe      three long steps, up and down by a shrinking factor; their beginning does not count
-    hold       a minute just below the estimate: what fills slowly shows here
+    overrun    a moment of far too much, with the load of the hold behind it: does the server come back by itself?
+    hold       a minute just below the estimate: what fills slowly shows here, and what collapsed in the moment before
 
 How far an objective is from breaking is a number that noise can be taken out of: the log-odds of the share of
 requests over its limit, less those of the share that it allows. Zero is the edge. Whatever went wrong is over every
@@ -28,7 +29,7 @@ import numpy as np
 from surgeline import units
 from surgeline.plan.objective import Objective
 
-Role = Literal["floor", "climb", "settle", "bisect", "probe", "hold"]
+Role = Literal["floor", "climb", "settle", "bisect", "probe", "overrun", "hold"]
 
 FLOOR_S = 5.0
 CLIMB_S, BISECT_S, PROBE_S, HOLD_S = 4.0, 6.0, 25.0, 60.0
@@ -44,15 +45,26 @@ FIRST_STEP, SMALLEST_STEP = 1.06, 1.015
 DISCARD = {"probe": 0.4, "hold": 0.2, "climb": 0.25, "bisect": 0.25}
 """The part of each step's beginning that does not count: queues have to build up or drain first."""
 HOLD_AT = 0.97
+OVERRUN_BY, OVERRUN_S = 1.5, 2.0
+"""How far above the estimate, and how long: enough for a hundred requests to wait, few enough to be worked off soon."""
+COLLAPSED = 0.9
+"""Less than this share of what was held comes through when overrun: the server collapses."""
 SETTLE_AT = 0.3
-LONGEST_SETTLE_S = 20.0
+LONGEST_SETTLE_S = 25.0
 NEAR_FLOOR, NEAR_FLOOR_NS = 1.25, 2 * units.NS_PER_MS
 """As before: the median within a quarter of the floor's, or within two milliseconds."""
 PILED = 0.93
 """With fewer answers than this share of what was due, requests pile up."""
 FULL_WIDTH_REQUESTS = 4000
 """Requests in a probe at which the interval is as wide as simulation found necessary; more of them make it narrower."""
-LEAST_BELOW, LEAST_ABOVE = 0.06, 0.04
+LEAST_BELOW, LEAST_ABOVE = 0.07, 0.055
+MAY_BE_HOPELESS = ("climb", "bisect", "hold")
+"""Steps that a clear failure ends early; a hold only once its beginning is long over."""
+SHORTEST_BROKEN_HOLD_S = 12.0
+MOST_SLACK = 0.02
+"""A probe that begins with empty queues passes up to X / T above capacity, X being the limit and T its length: until
+then the queue has not grown to it. The estimate is lowered by that, at most by so much; simulated, it is 2 % high
+without."""
 RESERVE_S = 4.0
 """Of the budget is kept for the last answers, so that the whole run ends within it."""
 MOST_HICCUPS = 3
@@ -151,19 +163,24 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
 
 
 def _choose(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
-    return _climb(steps, search) or _bisect(steps) or _probe(steps, left) or _hold(steps, left)
+    return _climb(steps, search) or _bisect(steps) or _probe(steps, left) or _hold(steps, search, left)
 
 
 def settle_after(history: Sequence[Tried], move: Move) -> Move:
-    """The light load behind a step: a share of what is known to hold, for as long as it may at most take."""
+    """The load behind a step: a share of what is known to hold, for as long as it may at most take.
+
+    Behind the moment of far too much it is that of the hold: what does not come back there by itself is no capacity.
+    """
+    if move.role == "overrun":
+        return Move("settle", HOLD_AT / OVERRUN_BY * move.rate_per_s, LONGEST_SETTLE_S)
     passed = [t.rate_per_s for t in history if t.role != "settle" and t.passed and t.rate_per_s < move.rate_per_s]
-    base = max(passed, default=move.rate_per_s)
+    base = min(max(passed, default=move.rate_per_s), _came_through(history) or math.inf)
     return Move("settle", SETTLE_AT * base if move.role != "floor" else base, LONGEST_SETTLE_S)
 
 
 def _over(steps: Sequence[Tried], left: float) -> bool:
     last = steps[-1]
-    if last.score is None or left < CLIMB_S:
+    if (last.score is None and last.role != "overrun") or left < CLIMB_S:
         return True
     holds = [tried for tried in steps if tried.role == "hold"]
     # A first hold that fails is followed by a second one, and that is the end either way.
@@ -240,20 +257,27 @@ def _probe(steps: Sequence[Tried], left: float) -> Move | None:
     return Move("probe", rate, PROBE_S)
 
 
-def _hold(steps: Sequence[Tried], left: float) -> Move | None:
+def _hold(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
     if left < SHORTEST_HOLD_S:
         return None
     low, high = _bracket(steps)
     if low is None or high is None:
         return None
-    found = crossing(steps)
-    return None if found is None else Move("hold", HOLD_AT * found, min(HOLD_S, left))
+    found = crossing(steps, search)
+    if found is None:
+        return None
+    # Where less came through under overload than was held before, the collapse has been seen already.
+    most = max((tried.rate_per_s for tried in steps if tried.role != "overrun" and tried.passed), default=0.0)
+    if steps[-1].role == "probe" and (_came_through(steps) or math.inf) > COLLAPSED * most:
+        return Move("overrun", OVERRUN_BY * found, OVERRUN_S)
+    return Move("hold", HOLD_AT * found, min(HOLD_S, left))
 
 
 def hopeless(tried: Tried) -> bool:
-    """Whether a short step has failed beyond doubt before its end, so that it need not go on."""
+    """Whether a step has failed beyond doubt before its end, so that it need not go on."""
     return (
-        tried.role in ("climb", "bisect")
+        tried.role in MAY_BE_HOPELESS
+        and (tried.role != "hold" or (tried.duration_s >= SHORTEST_BROKEN_HOLD_S and tried.piled))
         and tried.due >= FEWEST_REQUESTS
         and tried.score is not None
         and tried.score > 3.0 * tried.score_se + 0.5
@@ -306,21 +330,21 @@ class Capacity:
 
 def capacity(history: Sequence[Tried], search: Search) -> Capacity:
     """What the loads tried so far say."""
-    steps = _sound([tried for tried in history if tried.role != "settle"])
+    steps = _sound([tried for tried in history if tried.role not in ("settle", "overrun")])
     judged = [tried for tried in steps if tried.role != "floor" and tried.score is not None]
     sound = [tried for tried in judged if not tried.generator]
     passed = [tried for tried in sound if tried.passed]
     failed = [tried for tried in sound if not tried.passed]
     limited = next((tried.generator for tried in judged if tried.generator), "")
     floor = [tried.rate_per_s for tried in steps if tried.role == "floor" and tried.passed and not tried.generator]
-    rate = crossing(steps) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
+    rate = crossing(steps, search) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
     low, high = _interval(sound, rate, bool(failed))
     breaker = _breaker(failed, rate)
     holds = [tried for tried in steps if tried.role == "hold"]
     settles = [
         settle
         for before, settle in itertools.pairwise(history)
-        if settle.role == "settle" and before.role not in ("settle", "floor") and not before.passed
+        if settle.role == "settle" and before.role not in ("settle", "floor", "overrun") and not before.passed
     ]
     times = [settle.recovered_s for settle in settles]
     stopped = "" if failed else "generator" if limited else "highest" if _reached(passed, search) else "budget"
@@ -365,13 +389,17 @@ def _weight(tried: Tried) -> float:
     return sure if tried.role in ("probe", "hold") else 0.05 * sure
 
 
-def crossing(steps: Sequence[Tried]) -> float | None:
+def crossing(steps: Sequence[Tried], search: Search) -> float | None:
     """The rate at which the score crosses zero, of isotonic scores against log rate; None where nothing passed.
 
-    Where every long step passed, the lowest short failure bounds it. Capped by the rate at which answers came in long
-    steps that were overrun: more than that cannot hold.
+    Where every long step passed, the lowest short failure bounds it. Less what the length of a probe lets pass, and
+    capped by the rate at which answers came while requests piled up: more than that does not come back by itself.
     """
-    used = [t for t in steps if t.role != "floor" and t.score is not None and not t.generator and t.rate_per_s > 0]
+    used = [
+        t
+        for t in steps
+        if t.role not in ("floor", "overrun") and t.score is not None and not t.generator and t.rate_per_s > 0
+    ]
     if not used or not any(tried.passed for tried in used):
         return None
     used = sorted(used, key=lambda tried: tried.rate_per_s)
@@ -388,14 +416,26 @@ def crossing(steps: Sequence[Tried]) -> float | None:
         i = int(above[0])
         share = -fitted[i - 1] / (fitted[i] - fitted[i - 1])
         found = float(x[i - 1] + share * (x[i] - x[i - 1]))
-    rate = math.exp(found)
-    overrun = [t for t in used if t.role in ("probe", "hold") and not t.passed and t.completed_per_s < t.rate_per_s]
-    if overrun:
-        # A server that collapses does less when overrun than it held before: what held in a long step stays held.
-        held = [t.rate_per_s for t in used if t.role in ("probe", "hold") and (t.score or 0.0) + t.score_se < 0.0]
-        most = float(np.median([tried.completed_per_s for tried in overrun]))
-        rate = min(rate, max([most, *(r for r in held if r <= rate)]))
-    return rate
+    rate = math.exp(found) / (1.0 + _slack(used, search, math.exp(found)))
+    # A server that collapses does less when overrun than it did before, and what counts in the long run is that.
+    return min(rate, _came_through(steps) or rate)
+
+
+def _came_through(steps: Sequence[Tried]) -> float | None:
+    """Answers per second while requests piled up: the least of the long steps, else the median of short ones."""
+    overrun = [t for t in steps if t.score is not None and not t.generator and not t.passed and t.piled]
+    long = [tried.completed_per_s for tried in overrun if tried.role in ("probe", "hold")]
+    short = [tried.completed_per_s for tried in overrun if tried.role in ("climb", "bisect")]
+    return min(long) if long else float(np.median(short)) if short else None
+
+
+def _slack(steps: Sequence[Tried], search: Search, rate: float) -> float:
+    """By how much a probe overstates capacity; nothing where errors are what gave way, which no queue hides."""
+    breaker = _breaker([tried for tried in steps if not tried.passed and tried.role != "overrun"], rate)
+    broken = next((o for o in search.judged if breaker is not None and o.text == breaker.broken), None)
+    if broken is None or broken.metric not in ("quantile", "mean", "max"):
+        return 0.0
+    return min(broken.limit / units.NS_PER_S / PROBE_S, MOST_SLACK)
 
 
 def _isotonic(x: Any, y: Any, w: Any) -> Any:
@@ -431,6 +471,10 @@ def _interval(sound: Sequence[Tried], rate: float | None, failed: bool) -> tuple
     # A step that failed clearly below the estimate, or held above it, is part of what is not known.
     low = min([low, *(r for r, score, se in sure if score > se and r < rate)])
     high = max([high, *(r for r, score, se in sure if score < -se and r > rate)])
+    came = [t.completed_per_s for t in sound if not t.passed and t.piled]
+    if came and rate < COLLAPSED * max((r for r, score, se in sure if score < -se), default=0.0):
+        # Of a server that collapses, a step in which it did so halfway shows too much.
+        low = min(low, (1.0 - LEAST_BELOW / 2.0) * min(came))
     return low, high
 
 

@@ -19,6 +19,7 @@ from surgeline.analysis import slo
 from surgeline.analysis.capacity_search import (
     DISCARD,
     LONGEST_SETTLE_S,
+    MAY_BE_HOPELESS,
     NEAR_FLOOR,
     NEAR_FLOOR_NS,
     Capacity,
@@ -35,17 +36,18 @@ from surgeline.analysis.intervals import spread
 from surgeline.analysis.model import StageFigures
 from surgeline.plan.objective import Objective, parse_objectives
 from surgeline.samples import (
+    HISTOGRAM_HALF,
     Count,
     Frame,
     Histogram,
     Outcome,
     Window,
     decode_table,
-    histogram_high,
     histogram_index,
-    histogram_low,
     windows_of,
 )
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 KNOWN_AFTER_NS = 1_300 * units.NS_PER_MS
 """How long beyond its limit an answer may take to be told of: a flush a second, and what it takes to look."""
@@ -53,6 +55,8 @@ SPARE_S = 3.0
 """A settle step is left so long before its end, as behind it nothing is planned yet and the run would be over."""
 LONGEST_WAIT_S = 15
 """Answers that took longer are not looked for where completed requests are counted."""
+IN_TIME = 0.9
+"""With this share of a second's requests answered in time, what had piled up is worked off."""
 CPU_FULL = 0.95
 """A generator that uses more than this share of the cores it can use is slow itself."""
 
@@ -69,11 +73,19 @@ class Fold:
     objectives: tuple[Objective, ...]
     _windows: dict[int, list[Window]] = field(default_factory=dict)
     _counts: dict[int, dict[tuple[int, str], list[int]]] = field(default_factory=dict)
+    _answers: dict[int, list[tuple[Array, Array]]] = field(default_factory=dict)
+    """By the second in which requests were due: how long each bucket of answers took, in seconds, and how many."""
 
     def add_windows(self, windows: Iterable[Window]) -> None:
         """Takes windows as they come; deltas add up."""
         for window in windows:
             self._windows.setdefault(window.stage, []).append(window)
+            if window.outcome in (Outcome.OK, Outcome.FAILURE):
+                counts = window.response.counts
+                took_s = _middles_s(np.fromiter(counts, np.int64, len(counts)))
+                self._answers.setdefault(window.second, []).append(
+                    (took_s, np.fromiter(counts.values(), np.int64, len(counts)))
+                )
 
     def add_counts(self, counts: Iterable[Count]) -> None:
         """Takes counts as they come; deltas add up."""
@@ -137,18 +149,20 @@ class Fold:
     def _completed(self, first: int, last: int, end_ns: int) -> float:
         """Answers per second that came in those seconds, whatever stage they were due in."""
         total = 0.0
-        for windows in self._windows.values():
-            for window in windows:
-                if window.outcome not in (Outcome.OK, Outcome.FAILURE):
-                    continue
-                if not first - LONGEST_WAIT_S <= window.second < last:
-                    continue
-                indices, counts = window.response.sparse()
+        for second in range(first - LONGEST_WAIT_S, last):
+            for took_s, counts in self._answers.get(second, ()):
                 # Requests of a second are due in its middle, on average.
-                came = (window.second + 0.5) + np.array([_middle_s(index) for index in indices])
+                came = (second + 0.5) + took_s
                 spread_over = np.clip(np.minimum(came + 0.5, last) - np.maximum(came - 0.5, first), 0.0, 1.0)
-                total += float((spread_over * np.array(counts)).sum())
+                total += float((spread_over * counts).sum())
         return total / max(last - first, 1)
+
+    def worked_off(self, stage: int, now_ns: int, limit_ns: int) -> bool:
+        """Whether nearly all requests of the stage's newest second of which all is known were answered in time."""
+        newest = (now_ns - limit_ns - KNOWN_AFTER_NS) // units.NS_PER_S - 1
+        due = sum(pair[0] for (second, _), pair in self._counts.get(stage, {}).items() if second == newest)
+        held = [w.response for w in self._windows.get(stage, ()) if w.second == newest and w.outcome is Outcome.OK]
+        return due > 0 and sum(h.count - h.count_above(limit_ns) for h in held) >= IN_TIME * due
 
     def _late(self, windows: Sequence[Window]) -> str:
         """How late the generator sent, where that is most of what was measured."""
@@ -182,8 +196,15 @@ class Fold:
         return None
 
 
-def _middle_s(index: int) -> float:
-    return (histogram_low(index) + histogram_high(index)) / 2.0 / units.NS_PER_S
+def _middles_s(indices: Array) -> Array:
+    """The middle of each bucket, in seconds."""
+    return np.asarray((_lows_ns(indices) + _lows_ns(indices + 1) - 1) / 2.0 / units.NS_PER_S)
+
+
+def _lows_ns(indices: Array) -> Array:
+    """As `histogram_low`, of many."""
+    shifts = np.maximum(indices // HISTOGRAM_HALF - 1, 0)
+    return np.asarray((indices - HISTOGRAM_HALF * shifts) << shifts)
 
 
 def longest_limit_ns(objectives: Iterable[Objective]) -> int:
@@ -309,10 +330,12 @@ class Pilot:
         self._ended: dict[int, int] = {}
         self._readings: dict[str, dict[int, dict[str, float]]] = {}
         self._left: set[int] = set()
+        self._frames = self._looked_at = 0
         self.now_ns = 0
 
     def add(self, kind: Frame, payload: bytes | memoryview) -> None:
         """Takes a frame; kinds that say nothing to a search are passed over."""
+        self._frames += 1
         if kind is Frame.WINDOWS:
             windows = list(windows_of(decode_table(payload)))
             self._fold.add_windows(windows)
@@ -348,11 +371,20 @@ class Pilot:
             return Command()
         move = self.planned[stage]
         if move.role != "settle":
+            # What came of a load changes as frames come, once a second; looking more often costs CPU that the server
+            # on the same machine may need.
+            if move.role not in MAY_BE_HOPELESS or self._looked_at == self._frames:
+                return Command()
+            self._looked_at = self._frames
             tried = self._tried(stage, min(self.now_ns, self._ended.get(stage, self.now_ns)), self.now_ns)
             return self._leave(stage) if hopeless(tried) else Command()
+        if self._looked_at == self._frames:
+            return Command()
+        self._looked_at = self._frames
         before, settling = self._tried(stage - 1, self._ended.get(stage - 1, self._began[stage])), self._settling(stage)
         ran_s = (self.now_ns - self._began[stage]) / units.NS_PER_S
-        if ran_s < LONGEST_SETTLE_S - SPARE_S and not self._may_go_on(stage, before, settling):
+        out_of_time = self.now_ns >= (self.search.budget_s - SPARE_S) * units.NS_PER_S
+        if ran_s < LONGEST_SETTLE_S - SPARE_S and not out_of_time and not self._may_go_on(stage, before, settling):
             return Command()
         self.history += [before, settling]
         following = next_move(self.history, self.search)
@@ -371,6 +403,9 @@ class Pilot:
         since_ns = self.now_ns - self._began[stage]
         if self._fold.unknown(stage - 1) and since_ns < longest_limit_ns(self.search.judged) + KNOWN_AFTER_NS:
             return False
+        if before.role == "overrun":
+            # Near capacity the median is not that of the floor again: what was left waiting must be worked off.
+            return self._fold.worked_off(stage, self.now_ns, longest_limit_ns(self.search.judged))
         return before.role == "floor" or before.passed or settling.recovered_s is not None
 
     def _floor_ns(self) -> float | None:

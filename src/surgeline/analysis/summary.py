@@ -73,7 +73,7 @@ def summarise(
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
     books = book.books(measurement, rowless)
-    word, reasons = validity.of_run(stages, books, measurement, total.tally, workers)
+    word, reasons = validity.of_run(run, stages, books, measurement, total.tally, workers)
     return Summary(
         run=run,
         model=book.model,

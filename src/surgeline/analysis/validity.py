@@ -32,6 +32,12 @@ FEWEST_SENT = 0.99
 """Of what was due must have been sent, unless the server was what held it back."""
 IN_FLIGHT_FULL = 0.95
 """At this share of the cap on requests in flight, what is not sent is the server's doing."""
+MOST_IN_FLIGHT, OWN_DESCRIPTORS = 10_000, 200
+"""The cap on requests in flight is the first, or what the limit of open files leaves beside the second."""
+SILENT_S, SILENT = 3, 0.3
+"""A worker that tells nothing for so many seconds of a stage, and for so much of it, does not send as planned."""
+CLOCK_MOVED = (0.5 * units.NS_PER_S, 0.001)
+"""Wall clock against monotonic clock, as a time and as a share of the run: more than any two clocks drift apart."""
 GENERATOR_KINDS = ("client_ports", "client_fds", "engine_fault", "run_ended", "paused")
 """Kinds of not sent that are the generator's own."""
 LITTLE = 0.10
@@ -75,11 +81,14 @@ def judge(
         _little(judgement, stage, book)
         for gap in gaps:  # a machine that was not there sent nothing; what it waited for nobody knows
             judgement.add("degraded", gap.told)
+        if workers is None:
+            _workers(judgement, stage, book)
         found[stage.index] = judgement
     return found
 
 
 def of_run(
+    run: Mapping[str, Any],
     stages: Sequence[StageFigures],
     books: Sequence[str],
     measurement: Measurement,
@@ -101,12 +110,31 @@ def of_run(
         judgement.add("degraded", f"to be doubted: {_names(degraded)} ({degraded[0].validity_reasons[0]})")
     for clause in workers.doubts() if workers is not None else ():
         judgement.add("degraded", clause)
+    moved = clock_moved_ns(run)
+    if moved is not None:
+        judgement.add(
+            "degraded",
+            f"the wall clock moved by {units.format_duration(abs(moved))} against the run's own: "
+            "it was set, or the machine slept",
+        )
     for clause in books:
         judgement.add("degraded", f"the books do not balance: {clause}")
     if measurement.rows_dropped > 0.01 * max(tally.due, 1):
         share = units.format_ratio(measurement.rows_dropped / max(tally.due, 1))
         judgement.add("degraded", f"{share} of the rows were left out, so errors by kind and stalls are incomplete")
     return judgement.word, judgement.reasons
+
+
+def clock_moved_ns(run: Mapping[str, Any]) -> int | None:
+    """How far the wall clock went ahead of the monotonic one during the run; None where no more than clocks drift."""
+    begin, end = run.get("clock"), run.get("clock_end")
+    if not isinstance(begin, Mapping) or not isinstance(end, Mapping):
+        return None
+    try:
+        wall, own = (int(end[name]) - int(begin[name]) for name in ("wall_ns", "monotonic_ns"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return wall - own if abs(wall - own) > max(CLOCK_MOVED[0], CLOCK_MOVED[1] * own) else None
 
 
 def _names(stages: Sequence[StageFigures]) -> str:
@@ -186,16 +214,27 @@ def _sent(
     tally = stage.total.tally
     if not tally.due or not tally.not_sent:
         return
-    if details is not None:
-        kinds = {
-            group.kind: group.by_stage.get(stage.index, 0) for group in details.errors if group.kind in GENERATOR_KINDS
-        }
-        own = sum(kinds.values())
+    few = _few_descriptors(run)
+    if few:
+        own = tally.not_sent
+    elif details is not None:
+        own = sum(group.by_stage.get(stage.index, 0) for group in details.errors if group.kind in GENERATOR_KINDS)
     else:
         own = 0 if _was_full(run, stage, book) else tally.not_sent
     if own > (1.0 - FEWEST_SENT) * tally.due:
         sent = units.format_ratio(1 - own / tally.due)
-        judgement.add("invalid", f"the generator sent only {sent} of the {tally.due:,} requests that were due")
+        judgement.add("invalid", f"the generator sent only {sent} of the {tally.due:,} requests that were due{few}")
+
+
+def _few_descriptors(run: Mapping[str, Any]) -> str:
+    """That the limit of open files is what capped the requests in flight, in words; empty where it did not."""
+    cap = (run.get("settings") or {}).get("max_in_flight")
+    limit = ((run.get("environment") or {}).get("machine") or {}).get("descriptors")
+    if not isinstance(cap, int) or not isinstance(limit, int) or cap >= MOST_IN_FLIGHT:
+        return ""
+    if cap != max(1, limit - OWN_DESCRIPTORS):
+        return ""
+    return f": its {limit:,} descriptors allow {cap:,} in flight"
 
 
 def _was_full(run: Mapping[str, Any], stage: StageFigures, book: Book) -> bool:
@@ -240,3 +279,20 @@ def _little(judgement: Judgement, stage: StageFigures, book: Book) -> None:
             "degraded",
             f"{mean:.3g} requests were in flight, but the samples add up to {stage.in_flight:.3g} (Little's law)",
         )
+
+
+def _workers(judgement: Judgement, stage: StageFigures, book: Book) -> None:
+    """Each worker tells of itself every second, from its first word on; one that does not has ended, or stood still."""
+    everyone = book.health.get("in_flight", {})
+    first: dict[str, int] = {}
+    for second in sorted(everyone):
+        for worker in everyone[second]:
+            first.setdefault(worker, second)
+    begin, end = -(-stage.begin_ns // units.NS_PER_S), stage.end_ns // units.NS_PER_S
+    seconds = range(begin, end)
+    for worker, joined in first.items():
+        expected = [second for second in seconds if second >= joined]
+        silent = sum(worker not in everyone.get(second, {}) for second in expected)
+        if silent >= max(SILENT_S, SILENT * len(expected)):
+            word: Word = "invalid" if silent == len(expected) == len(seconds) else "degraded"
+            judgement.add(word, f"worker {worker} told nothing for {silent} of {len(expected)} s")

@@ -228,7 +228,7 @@ def capacity(document: Document) -> list[str]:
         upper = rate(found["knee"]["high_per_s"])
         parts.append(f"knee below {upper}" if low is None else f"knee between {rate(low)} and {upper}")
     if not found["recovered"]:
-        parts.append("no recovery within 20 s after a failure")
+        parts.append("no recovery within 25 s after a failure")
     elif found["recovery_ns"] is not None:
         parts.append(f"recovered within {units.format_duration(max(found['recovery_ns'], units.NS_PER_S))}")
     if found["held"] != "not tried":

@@ -360,7 +360,7 @@ SCHEMA: Part = {
                 "knee": _or_null(_object({"low_per_s": _NUMBER_NULL, "high_per_s": _NUMBER})),
                 "held": {"enum": ["held", "broke", "not tried"]},
                 "held_ns": _NS_NULL,
-                "recovered": _with(_BOOL, "False: the median did not come back within 20 s after a failure."),
+                "recovered": _with(_BOOL, "False: the median did not come back within 25 s after a failure."),
                 "recovery_ns": _with(_NS_NULL, "The longest time until it did; null: nothing failed, or never."),
                 "floor_ns": _with(_NS_NULL, "Median response time when nobody else asked."),
                 "steps": _with(_COUNT, "Loads that were tried and judged."),
