@@ -38,14 +38,14 @@ MOST_S = 330.0
 class Case:
     """A server, how often it is searched in full and in short, and what its limit is.
 
-    `like` names the pretended server of the same make, whose truth is this one's; empty where only the name is asked
-    for. `hampered` says how the generator is: "hog" beside it on its core, "slow" core, or not at all.
+    `like` is a pretended server of the same make, whose truth is this one's; None where only the name is asked for.
+    `hampered` says how the generator is: "hog" beside it on its core, "slow" core, or not at all.
     """
 
     name: str
     server: tuple[str, ...]
     limit: str
-    like: str = ""
+    like: capacity.Case | None = None
     full: int = 0
     short: int = 0
     hampered: str = ""
@@ -57,11 +57,19 @@ class Case:
         return self.limit in ("CPU", "generator")
 
 
+def _pretended(name: str) -> capacity.Case:
+    return next(case for case in capacity.CASES if case.name == name)
+
+
+LIMITER = capacity.Case(
+    "", SLO, lambda seed: capacity.limiter(200, 100, 5 * capacity.MS), capacity.by_long_run(100, 260)
+)
+"""With a burst of 100: what a busy machine does to the spacing of arrivals is not to count."""
 CASES = (
-    Case("pool of 4, exponential, 200/s", ("pool",), "pool or lock", "M/M/4, 200/s", 3, 2),
+    Case("pool of 4, exponential, 200/s", ("pool",), "pool or lock", _pretended("M/M/4, 200/s"), 3, 2),
     Case("pool of 8, fixed times, 400/s", ("pool", "--places", "8", "--fixed"), "pool or lock",
-         "pool of 8, fixed times, 400/s", 3, 2),
-    Case("rate limiter, 200/s", ("limiter",), "rate limiter", "rate limiter, 200/s", 3, 7),
+         _pretended("pool of 8, fixed times, 400/s"), 3, 2),
+    Case("rate limiter, 200/s", ("limiter", "--burst", "100"), "rate limiter", LIMITER, 3, 7),
     Case("CPU, 4 ms each", ("cpu", "--mean-ms", "4"), "CPU", short=10),
     Case("at once, a hog on the generator's core", ("fast",), "generator", short=5, hampered="hog",
          more=("--from", "2k/s")),
@@ -216,9 +224,9 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     ]
     for case in CASES:
         mine = [one for one in found if one["case"] == case.name and one["kind"] == "full"]
-        if not case.like or not mine:
+        if case.like is None or not mine:
             continue
-        truth = _truth(case.like)
+        truth = case.like.truth(case.like)
         good = [one for one in mine if one["rate"] is not None]
         rates = ", ".join(f"{one['rate']:.0f}" for one in good)
         bias = sum(one["rate"] for one in good) / max(len(good), 1) / truth - 1.0
@@ -246,11 +254,6 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         share = f"{100 * said.count(limit) / len(said):.0f} %" if said else "–"
         lines.append(f"| {limit} | " + " | ".join(str(said.count(kind)) for kind in kinds) + f" | {share} |")
     return "\n".join([*lines, ""])
-
-
-def _truth(like: str) -> float:
-    case = next(case for case in capacity.CASES if case.name == like)
-    return case.truth(case)
 
 
 def _loads(found: Sequence[dict[str, Any]]) -> str:

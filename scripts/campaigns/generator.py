@@ -38,10 +38,10 @@ class Case:
 
 
 CASES = (
-    Case("a hog on its core", ("fast",), "20k/s for 5s, 40k/s for 5s", 7, "hog"),
-    Case("a tenth of a core", ("fast",), "4k/s for 5s, 20k/s for 5s", 7, "slow"),
+    Case("a hog on its core", ("fast",), "20k/s for 4s, 40k/s for 4s", 7, "hog"),
+    Case("a tenth of a core", ("fast",), "4k/s for 4s, 20k/s for 4s", 7, "slow"),
     Case("230 descriptors, answers take 0.5 s", ("pool", "--places", "2000", "--mean-ms", "500", "--fixed"),
-         "200/s for 5s, 400/s for 5s", 6, "descriptors"),
+         "200/s for 4s, 400/s for 4s", 6, "descriptors"),
     Case("healthy, answers at once", ("fast",), STEPS, 5, healthy=True),
     Case("healthy, a pool", ("pool", "--places", "16", "--mean-ms", "20"), STEPS, 5, healthy=True),
     Case("healthy, a rate limiter", ("limiter", "--per-s", "250"), STEPS, 5, healthy=True),

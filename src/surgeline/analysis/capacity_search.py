@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from surgeline import units
-from surgeline.plan.objective import Objective
+from surgeline.plan.objective import Objective, parse_objectives
 
 Role = Literal["floor", "climb", "settle", "bisect", "probe", "overrun", "hold"]
 
@@ -45,8 +45,8 @@ FIRST_STEP, SMALLEST_STEP = 1.06, 1.015
 DISCARD = {"probe": 0.4, "hold": 0.2, "climb": 0.25, "bisect": 0.25}
 """The part of each step's beginning that does not count: queues have to build up or drain first."""
 HOLD_AT = 0.97
-OVERRUN_BY, OVERRUN_S = 1.5, 2.0
-"""How far above the estimate, and how long: enough for a hundred requests to wait, few enough to be worked off soon."""
+OVERRUN_BY, OVERRUN_S = 1.5, 1.2
+"""How far above the estimate, and for how long: a server with 3 % to spare works off within 20 s what waits then."""
 COLLAPSED = 0.9
 """Less than this share of what was held comes through when overrun: the server collapses."""
 SETTLE_AT = 0.3
@@ -422,11 +422,30 @@ def crossing(steps: Sequence[Tried], search: Search) -> float | None:
 
 
 def _came_through(steps: Sequence[Tried]) -> float | None:
-    """Answers per second while requests piled up: the least of the long steps, else the median of short ones."""
-    overrun = [t for t in steps if t.score is not None and not t.generator and not t.passed and t.piled]
-    long = [tried.completed_per_s for tried in overrun if tried.role in ("probe", "hold")]
-    short = [tried.completed_per_s for tried in overrun if tried.role in ("climb", "bisect")]
-    return min(long) if long else float(np.median(short)) if short else None
+    """Answers per second while requests piled up, in the middle one of the long steps; None where none was overrun.
+
+    Where a server collapsed halfway through a step, its completions are a mixture: of share s of the requests that were
+    over the limit, at the rate wanted, and of the others, which came through as they came. Short steps do not count:
+    they are cut before what they show is more than the start of a queue.
+    """
+    found = []
+    for tried in steps:
+        if tried.role in ("probe", "hold") and not tried.generator and not tried.passed and tried.piled:
+            share = _share_over(tried)
+            found.append((tried.completed_per_s - (1.0 - share) * tried.rate_per_s) / share)
+    sound = [rate for rate in found if rate > 0.0]
+    return float(np.median(sound)) if sound else None
+
+
+def _share_over(tried: Tried) -> float:
+    """The share of requests over the limit that broke; 1 where that is not known."""
+    objective = next(iter(parse_objectives(tried.broken)), None) if tried.broken else None
+    if objective is None or objective.metric not in ("quantile", "errors") or tried.score is None:
+        return 1.0
+    allowed = objective.limit if objective.metric == "errors" else 1.0 - (objective.quantile or 0.5)
+    allowed = min(max(allowed, 1e-6), 1.0 - 1e-6)
+    odds = math.exp(min(tried.score, 30.0)) * allowed / (1.0 - allowed)
+    return max(odds / (1.0 + odds), 0.2)
 
 
 def _slack(steps: Sequence[Tried], search: Search, rate: float) -> float:
@@ -471,10 +490,6 @@ def _interval(sound: Sequence[Tried], rate: float | None, failed: bool) -> tuple
     # A step that failed clearly below the estimate, or held above it, is part of what is not known.
     low = min([low, *(r for r, score, se in sure if score > se and r < rate)])
     high = max([high, *(r for r, score, se in sure if score < -se and r > rate)])
-    came = [t.completed_per_s for t in sound if not t.passed and t.piled]
-    if came and rate < COLLAPSED * max((r for r, score, se in sure if score < -se), default=0.0):
-        # Of a server that collapses, a step in which it did so halfway shows too much.
-        low = min(low, (1.0 - LEAST_BELOW / 2.0) * min(came))
     return low, high
 
 

@@ -55,6 +55,9 @@ SPARE_S = 3.0
 """A settle step is left so long before its end, as behind it nothing is planned yet and the run would be over."""
 LONGEST_WAIT_S = 15
 """Answers that took longer are not looked for where completed requests are counted."""
+LATE = (10 * units.NS_PER_MS, 0.25)
+"""A start lag above both, as a time and as a share of the response time, makes a load the generator's limit; what is
+late in sending is as late in reading, so a quarter stands for a half."""
 IN_TIME = 0.9
 """With this share of a second's requests answered in time, what had piled up is worked off."""
 CPU_FULL = 0.95
@@ -173,7 +176,7 @@ class Fold:
                 service.merge(window.service)
         for q in (0.5, 0.95):
             whole, part = response.quantile(q), service.quantile(q)
-            if whole is not None and part is not None and whole - part > max(10 * units.NS_PER_MS, 0.5 * whole):
+            if whole is not None and part is not None and whole - part > max(LATE[0], LATE[1] * whole):
                 late = units.format_duration(whole - part)
                 return (
                     f"requests left late: of a p{q * 100:g} of {units.format_duration(whole)}, {late} is its own delay"

@@ -27,7 +27,9 @@ CPU_INVALID = {"locust": 0.9}
 CPU_INVALID_NATIVE = 0.95
 LAG_DEGRADED = (2 * units.NS_PER_MS, 0.10)
 """A start lag above both, as a time and as a share of the response time it is part of, colours what was measured."""
-LAG_INVALID = (10 * units.NS_PER_MS, 0.50)
+LAG_INVALID = (10 * units.NS_PER_MS, 0.25)
+"""A generator that waits for its core before it sends waits as long before it reads the answer, which no clock of its
+own tells from the server's time: a quarter that is start lag stands for a half that is the generator's."""
 FEWEST_SENT = 0.99
 """Of what was due must have been sent, unless the server was what held it back."""
 IN_FLIGHT_FULL = 0.95
