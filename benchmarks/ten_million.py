@@ -4,7 +4,7 @@ Makes a run of ten million requests (600 s, eight endpoints, three loads, one in
 then judges it as `surgeline report` does in a process of its own, without `requests.csv`, which a run of that size does
 not get. Printed: time, CPU time, and the most memory it held, against what is promised: 10 s and 1 GiB.
 
-    make bench            or: python bench/ten_million.py [--samples 10000000] [--keep FOLDER]
+    make bench            or: python benchmarks/ten_million.py [--samples 10000000] [--keep FOLDER]
 """
 
 import argparse

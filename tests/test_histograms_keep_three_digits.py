@@ -150,3 +150,29 @@ def test_a_histogram_is_no_key() -> None:
         hash(Histogram())
     assert Histogram() != 0
     assert repr(_of([5])) == "Histogram(count=1, min_ns=5, max_ns=5)"
+
+
+@given(values=st.lists(st.integers(0, 10**12), max_size=60), more=st.lists(st.integers(0, 10**12), max_size=20))
+def test_a_packed_histogram_is_the_same_one(values: list[int], more: list[int]):
+    """Kept as arrays it equals the one it was packed from, merges like it, and takes further values."""
+    import numpy as np
+
+    plain = Histogram()
+    for value in values:
+        plain.record(value)
+    indices, counts = plain.arrays()
+    low, high = (-1, -1) if plain.min_ns is None else (plain.min_ns, plain.max_ns)
+
+    def packed() -> Histogram:
+        return Histogram.packed(np.array(indices), np.array(counts), plain.count, plain.sum_ns, low, high)
+
+    merged = Histogram()
+    merged.merge(packed())
+    assert packed() == plain == merged
+    assert packed().sparse() == plain.sparse()
+    assert [packed().quantile(q) for q in (0.0, 0.5, 0.99, 1.0)] == [plain.quantile(q) for q in (0.0, 0.5, 0.99, 1.0)]
+    grown = packed()
+    for value in more:
+        grown.record(value)
+        plain.record(value)
+    assert grown == plain

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
+    Buckets = np.ndarray[Any, np.dtype[Any]]
+
 FORMAT_VERSION = 1
 """1: first version."""
 
@@ -206,11 +208,12 @@ class Histogram:
     `quantile`, `mean_ns`, `min_ns` and `max_ns` are None.
     """
 
-    __slots__ = ("_max_ns", "_min_ns", "count", "counts", "sum_ns")
+    __slots__ = ("_counts", "_max_ns", "_min_ns", "_packed", "count", "sum_ns")
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
-        """Bucket index to number of values, without zeros."""
+        self._counts: dict[int, int] = {}
+        self._packed: tuple[Buckets, Buckets] | None = None
+        """In place of `_counts` as long as nobody asks for single buckets: a tenth of the memory."""
         self.count = 0
         self.sum_ns = 0
         self._min_ns = -1
@@ -224,6 +227,37 @@ class Histogram:
         histogram = cls()
         histogram.add_parts(indices, counts, sum_ns, min_ns, max_ns)
         return histogram
+
+    @classmethod
+    def packed(
+        cls, indices: "Buckets", counts: "Buckets", count: int, sum_ns: int, min_ns: int, max_ns: int
+    ) -> "Histogram":
+        """From arrays, ascending and without zeros, that are kept as they are; `count` is the sum of the counts."""
+        histogram = cls()
+        histogram._packed = (indices, counts)
+        histogram.count, histogram.sum_ns, histogram._min_ns, histogram._max_ns = count, sum_ns, min_ns, max_ns
+        return histogram
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Bucket index to number of values, without zeros."""
+        if self._packed is not None:
+            indices, counts = self._packed
+            self._counts, self._packed = dict(zip(indices.tolist(), counts.tolist(), strict=True)), None
+        return self._counts
+
+    @counts.setter
+    def counts(self, counts: dict[int, int]) -> None:
+        self._counts, self._packed = counts, None
+
+    def arrays(self) -> tuple["Buckets", "Buckets"]:
+        """Ascending bucket indices, and their counts, as arrays; they must not be changed."""
+        if self._packed is not None:
+            return self._packed
+        import numpy as np
+
+        indices, counts = self.sparse()
+        return np.array(indices, np.uint32), np.array(counts, np.int64)
 
     def add_parts(self, indices: Iterable[int], counts: Iterable[int], sum_ns: int, min_ns: int, max_ns: int) -> None:
         """Adds the histogram that a window's columns describe."""
@@ -251,7 +285,11 @@ class Histogram:
 
     def merge(self, other: "Histogram") -> None:
         """Adds the other histogram to this one."""
-        self.add_parts(other.counts.keys(), other.counts.values(), other.sum_ns, other._min_ns, other._max_ns)
+        if other._packed is not None:
+            indices, counts = other.sparse()
+            self.add_parts(indices, counts, other.sum_ns, other._min_ns, other._max_ns)
+            return
+        self.add_parts(other._counts.keys(), other._counts.values(), other.sum_ns, other._min_ns, other._max_ns)
 
     @property
     def min_ns(self) -> int | None:
@@ -296,6 +334,8 @@ class Histogram:
 
     def sparse(self) -> tuple[list[int], list[int]]:
         """Ascending bucket indices, and their counts."""
+        if self._packed is not None:
+            return self._packed[0].tolist(), self._packed[1].tolist()
         indices = sorted(self.counts)
         return indices, [self.counts[index] for index in indices]
 

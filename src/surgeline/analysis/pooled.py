@@ -44,12 +44,12 @@ class Columns:
     def of(cls, stage: int, parts: Sequence[tuple[int, Histogram]]) -> "Columns":
         """From the histograms of a stage's seconds."""
         parts = [(second, histogram) for second, histogram in parts if histogram.count]
-        begin = np.concatenate(([0], np.cumsum([len(histogram.counts) for _, histogram in parts]))).astype(np.int64)
+        held = [histogram.arrays() for _, histogram in parts]
+        begin = np.concatenate(([0], np.cumsum([len(buckets) for buckets, _ in held]))).astype(np.int64)
         index, count = np.empty(begin[-1], np.int32), np.empty(begin[-1], np.int64)
-        for row, (_, histogram) in enumerate(parts):
+        for row, (buckets, counts) in enumerate(held):
             here = slice(begin[row], begin[row + 1])
-            index[here] = np.fromiter(histogram.counts, np.int32, len(histogram.counts))
-            count[here] = np.fromiter(histogram.counts.values(), np.int64, len(histogram.counts))
+            index[here], count[here] = buckets, counts
         return cls(
             np.array([(stage << 32) + second for second, _ in parts], dtype=np.int64),
             begin,

@@ -84,11 +84,8 @@ class Fold:
         for window in windows:
             self._windows.setdefault(window.stage, []).append(window)
             if window.outcome in (Outcome.OK, Outcome.FAILURE):
-                counts = window.response.counts
-                took_s = _middles_s(np.fromiter(counts, np.int64, len(counts)))
-                self._answers.setdefault(window.second, []).append(
-                    (took_s, np.fromiter(counts.values(), np.int64, len(counts)))
-                )
+                buckets, counts = window.response.arrays()
+                self._answers.setdefault(window.second, []).append((_middles_s(buckets.astype(np.int64)), counts))
 
     def add_counts(self, counts: Iterable[Count]) -> None:
         """Takes counts as they come; deltas add up."""

@@ -22,7 +22,16 @@ from surgeline.report import document
 from surgeline.report.cells import Node
 from surgeline.report.text import LONGEST_SHOWN, shown
 from surgeline.report.verdict import slo_word
-from surgeline.samples import CSV_COLUMNS, Histogram, Measurement, Outcome, Texts, Window, histogram_high
+from surgeline.samples import (
+    CSV_COLUMNS,
+    Histogram,
+    Measurement,
+    Outcome,
+    Texts,
+    Window,
+    histogram_high,
+    histogram_index,
+)
 
 LONGEST_URL = 2000
 """Characters of a URL in `requests.csv`: what common servers accept."""
@@ -468,12 +477,18 @@ def locust_history_csv(summary: Summary, windows: Iterable[Window]) -> Iterator[
                 yield _locust_row([stamp, users, *track.cells(second)])
 
 
+_BUCKETS = histogram_index((1 << 63) - 1) + 1
+
+
 class _Track:
     """One entry of the history: its sums so far, and those of the last ten seconds."""
 
     def __init__(self, method: str, name: str, windows: Sequence[Window]) -> None:
         self._label = [defused(method), defused(name)]
-        self._indices = np.array(sorted({index for window in windows for index in window.response.counts}), dtype=int)
+        seen = np.zeros(_BUCKETS, dtype=bool)
+        for window in windows:
+            seen[window.response.arrays()[0]] = True
+        self._indices = np.flatnonzero(seen)
         self._current = np.zeros(len(self._indices), dtype=int)
         self._total = np.zeros(len(self._indices), dtype=int)
         self._pending: dict[int, list[Window]] = {}
@@ -509,8 +524,8 @@ class _Track:
                 self._most_ns = most
 
     def _add(self, counts: Integers, window: Window, sign: int) -> None:
-        indices, values = window.response.sparse()
-        counts[np.searchsorted(self._indices, indices)] += sign * np.array(values, dtype=int)
+        indices, values = window.response.arrays()
+        counts[np.searchsorted(self._indices, indices)] += sign * values.astype(int)
 
     def cells(self, second: int) -> list[str]:
         """The row but for its first two cells."""

@@ -558,7 +558,7 @@ def _read_windows(con: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[Wind
     for side in _SIDES:
         query = f"SELECT unnest({side}_index) AS bucket, unnest({side}_count) AS total FROM read_parquet(?)"
         found = _query(con, query, [_pattern(path)], path).fetchnumpy()
-        flat[side] = (found["bucket"].tolist(), found["total"].tolist())
+        flat[side] = (found["bucket"], found["total"])
     at = dict.fromkeys(_SIDES, 0)
     for row in range(len(held["second"])):
         histograms = []
@@ -567,9 +567,8 @@ def _read_windows(con: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[Wind
             at[side] = end
             indices, counts = flat[side]
             sums = (held[f"{side}_{name}"][row] for name in ("sum_ns", "min_ns", "max_ns"))
-            histogram = Histogram.from_parts((), (), *sums)
-            histogram.counts = dict(zip(indices[begin:end], counts[begin:end], strict=True))
-            histogram.count = sum(counts[begin:end])
+            mine = counts[begin:end]
+            histogram = Histogram.packed(indices[begin:end], mine, int(mine.sum()), *sums)
             histograms.append(histogram)
         yield Window(
             held["second"][row],
