@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import pytest
 from surgeline import units
 from surgeline.analysis.steered import Act, acts, planned_arrivals
 from surgeline.analysis.summary import summarise
-from surgeline.cli.live import _pressed
+from surgeline.cli.live import Silent, _pressed
 from surgeline.engines import Settings
 from surgeline.engines.native import NativeEngine, available
 from surgeline.engines.scripted import Scripted
 from surgeline.plan.text import plan_from_data
 from surgeline.report.trust import trust
-from surgeline.runner import Wheel
+from surgeline.runner import Order, Wheel, carry_out
 from surgeline.samples import Frame, Outcome
 from surgeline.store.journal import Segment
 from surgeline.workload import Stage
@@ -60,6 +61,32 @@ def test_every_key_is_one_act_and_one_event() -> None:
     assert not stop.is_set()
     wheel.turn("q")
     assert stop.is_set()
+
+
+@pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
+def test_the_last_stage_is_added_by_a_key(tmp_path: Path) -> None:
+    """Once for each press: planned, sent, counted and on the page; a script has no stage to add."""
+    with Faulty() as target:
+        load = {"model": "open", "stages": [{"rate": "40/s", "for": "300ms"}, {"rate": "60/s", "for": "300ms"}]}
+        plan = plan_from_data(
+            {"target": target.url, "scenarios": {"s": {"steps": [{"get": "/ok"}]}}, "workload": load}, "x"
+        )
+        order = Order(
+            plan, {"kind": "plan", "location": "x"}, "shop", NativeEngine(), tmp_path, plan.load(), target=target.url
+        )
+        presses = iter(["a", "", "a"])
+        made = carry_out(order, Silent(), threading.Event(), lambda: next(presses, ""))
+    assert [stage["index"] for stage in made.run.meta.raw["stages"]] == [0, 1, 2, 3]
+    assert [stage["to"] for stage in made.run.meta.raw["stages"]] == [40, 60, 60, 60]
+    due = Counter(int(stage) for batch in made.run.rows(["stage"]) for stage in batch["stage"])
+    assert set(due) == {0, 1, 2, 3} and sum(due.values()) > 40
+    assert len(made.document["stages"]) == 4
+    assert [event["do"] for event in made.run.measurement().events if event["kind"] == "control"] == [
+        "append_stage"
+    ] * 2
+    noted = Noted()
+    Wheel(noted, noted, 0, threading.Event()).turn("a")  # type: ignore[arg-type]  # it looks like both
+    assert not noted.done and not noted.events
 
 
 def test_the_load_can_be_steered_only_so_far() -> None:

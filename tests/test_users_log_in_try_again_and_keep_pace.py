@@ -25,7 +25,7 @@ from surgeline.plan.text import plan_from_data
 from surgeline.report.tables import transactions_csv
 from surgeline.samples import Histogram, Outcome, Window
 from surgeline.store.journal import Journal, Segment
-from surgeline.store.transactions import lines, read, transactions_of
+from surgeline.store.transactions import lines, read, windows_in
 from told import Told, told_by
 
 pytestmark = [
@@ -110,7 +110,7 @@ def run(shop: Shop, scenario: dict[str, Any], load: dict[str, Any], place: Path,
 def together(place: Path) -> dict[str, list[Window]]:
     """The windows of each transaction."""
     found: dict[str, list[Window]] = {}
-    for window in transactions_of(Journal(place / "journal")):
+    for window in windows_in(Journal(place / "journal")):
         found.setdefault(window.endpoint, []).append(window)
     return found
 
@@ -236,7 +236,7 @@ def test_transactions_come_back_from_disk_as_they_were(shop: Shop, tmp_path: Pat
     steps = [{"get": "/items", "transaction": 'a "b"'}, {"get": "/gone", "transaction": "c"}]
     run(shop, {"steps": steps}, CLOSED, tmp_path)
     none = Histogram()
-    held = (*transactions_of(Journal(tmp_path / "journal")), Window(9, 0, "c", Outcome.ABORTED, 2, 0, 0, none, none))
+    held = (*windows_in(Journal(tmp_path / "journal")), Window(9, 0, "c", Outcome.ABORTED, 2, 0, 0, none, none))
     (tmp_path / "x.jsonl").write_bytes(b"".join(lines(held)) + b'{"second": 1}\nnothing\n')
     back = read(tmp_path / "x.jsonl")
     assert [*lines(back)] == [*lines(held)]

@@ -22,6 +22,7 @@ class Told:
     hops: int = 0
     windows: Merger = field(default_factory=Merger)
     transactions: Merger = field(default_factory=Merger)
+    messages: Merger = field(default_factory=Merger)
     events: list[dict[str, Any]] = field(default_factory=list)
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     metrics: set[str] = field(default_factory=set)
@@ -55,6 +56,9 @@ def told_by(journal: Path, ending: Ending) -> Told:
         elif kind is Frame.TRANSACTIONS:
             for window in windows_of(decode_table(payload)):
                 told.transactions.add_window(window)
+        elif kind is Frame.MESSAGES:
+            for window in windows_of(decode_table(payload)):
+                told.messages.add_window(window)
         else:
             (told.events if kind is Frame.EVENT else told.exchanges).append(json.loads(payload))
     return told

@@ -497,6 +497,8 @@ def _walk(
 ) -> Iterator[Probe]:
     scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
     for step in (*plan.scenarios[name].once, *plan.scenarios[name].steps):
+        if step.talks:
+            continue  # a conversation may last for ever, and needs the engine
         try:
             request = evaluate.prepare(plan, step, scope)
         except evaluate.MissingVariable as missing:

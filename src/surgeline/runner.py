@@ -161,7 +161,7 @@ def _watch(
     """Follows the journal until the engine has ended; how it ended, and why it was stopped where it was."""
     live = Live(directory.meta.raw)
     meter = _meter(order, begin_ns)
-    wheel = Wheel(running, sink, begin_ns, stop)
+    wheel = Wheel(running, sink, begin_ns, stop, lambda: _once_more(order, running, directory, live))
     tail = directory.tail(Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH, Frame.EVENT)
     reason = ""
     while True:
@@ -198,10 +198,22 @@ LARGEST_FACTOR = 100.0
 
 
 class Wheel:
-    """Steers a run by keys, and writes each act into the journal: q stop, p pause or go on, + and - a tenth, ] next."""
+    """Steers a run by keys, and writes each act into the journal.
 
-    def __init__(self, running: Running, sink: Sink, begin_ns: int, stop: threading.Event) -> None:
+    q stops, p pauses or goes on, + and - change the load by a tenth, ] goes on to the next stage, and a adds the last
+    stage once more, by `append`, which says whether there is one.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        sink: Sink,
+        begin_ns: int,
+        stop: threading.Event,
+        append: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._running, self._sink, self._begin_ns, self._stop = running, sink, begin_ns, stop
+        self._append = append
         self._factor = 1.0
         self._paused = False
 
@@ -225,6 +237,9 @@ class Wheel:
             case "]":
                 self._running.next_stage()
                 self._note("next_stage")
+            case "a":
+                if self._append():
+                    self._note("append_stage")
 
     def _note(self, do: str, **more: Any) -> None:
         at_ns = max(time.monotonic_ns() - self._begin_ns, 0)
@@ -238,6 +253,27 @@ def _meter(order: Order, begin_ns: int) -> Callable[[int], bytes | None] | None:
     from surgeline.served import Meter
 
     return Meter(order.served, begin_ns).read
+
+
+MOST_ADDED = 100
+"""Stages that keys add to a run; a held key ends there."""
+
+
+def _once_more(order: Order, running: Running, directory: RunDirectory, live: Live) -> bool:
+    """Adds the load's last stage behind the last; it is written down before it is sent. False where there is none.
+
+    A script's load is its own, and a search adds its own stages.
+    """
+    planned = list(directory.meta.raw.get("stages") or ())
+    if order.workload is None or order.pilot is not None or not planned:
+        return False
+    if len(planned) >= len(order.workload.stages) + MOST_ADDED:
+        return False
+    described = {**planned[-1], "index": len(planned)}
+    directory.update(stages=[*planned, described])
+    live.plan_stage(described)
+    running.append_stage(order.workload.stages[-1])
+    return True
 
 
 def _obey(pilot: "Pilot", running: Running, directory: RunDirectory, live: Live) -> None:
@@ -471,6 +507,8 @@ def _tables(run: Run, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
     measured = run.measurement()
     if measured.transactions:
         yield "transactions.csv", tables.transactions_csv(measured.transactions)
+    if measured.messages:
+        yield "messages.csv", tables.messages_csv(measured.messages)
     yield from tables.locust_csvs(summary, measured)
     stored = run.meta.stored
     if stored is not None and int(stored.get("rows", 0)) <= MOST_ROWS_AS_CSV:

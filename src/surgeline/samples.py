@@ -57,6 +57,8 @@ class Frame(IntEnum):
     EXCHANGE = 6
     TRANSACTIONS = 7
     """Windows of transactions; the endpoint's column has the transaction's name."""
+    MESSAGES = 8
+    """Windows of messages of conversations; the endpoint's column says which, as in `WS /chat > reply`."""
 
 
 ColumnType = Literal["i64", "i32", "u8", "u32", "f64", "str", "ragged"]
@@ -137,6 +139,7 @@ COLUMNS: dict[Frame, dict[str, ColumnType]] = {
     Frame.COUNTS: COUNT_COLUMNS,
     Frame.HEALTH: HEALTH_COLUMNS,
     Frame.TRANSACTIONS: WINDOW_COLUMNS,
+    Frame.MESSAGES: WINDOW_COLUMNS,
 }
 
 CSV_COLUMNS: tuple[str, ...] = (
@@ -627,6 +630,8 @@ class Measurement:
     rows_dropped: int = 0
     transactions: tuple[Window, ...] = ()
     """What steps took together: `endpoint` is the transaction's name. Their requests are in `windows` all the same."""
+    messages: tuple[Window, ...] = ()
+    """How long messages of conversations were waited for, and whole conversations lasted: `endpoint` says which."""
 
 
 def windows_of(table: Table) -> Iterator[Window]:

@@ -155,7 +155,7 @@ impl<W> Client<W> {
         self.calls[owner as usize] = Some(Call { waiter, pool, conn, ticket: owner });
         self.in_flight += 1;
         let deadline = begin.saturating_add(patience);
-        let exchange = Exchange { owner, begin, deadline, keep: usize::MAX, bodyless };
+        let exchange = Exchange { owner, begin, deadline, keep: usize::MAX, bodyless, piecewise: false };
         self.conns.send(conn, Payload::Shared(request), exchange);
         self.conns.set_silence(conn, silence);
         Ok(owner)

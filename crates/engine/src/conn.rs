@@ -90,6 +90,9 @@ pub struct Exchange {
     pub keep: usize,
     /// Whether the answer has no body whatever its head says (HEAD).
     pub bodyless: bool,
+    /// Whether parts of the answer come as completions of their own as they arrive, `more` of which follow; 101 is such
+    /// an answer too. A deadline behind the head is told in the same way and ends nothing.
+    pub piecewise: bool,
 }
 
 /// The request's bytes.
@@ -138,6 +141,8 @@ pub struct Completion {
     pub reused: bool,
     /// Whether the connection lives on.
     pub open: bool,
+    /// Whether the exchange goes on: this is a part of its answer, or a deadline that has passed (with an error).
+    pub more: bool,
     /// Whether the head has a `Set-Cookie`.
     pub sets_cookie: bool,
     /// Whether the head has a `Content-Encoding`.
@@ -533,6 +538,42 @@ impl Connections {
         }
     }
 
+    /// Sends more on a connection whose exchange goes on.
+    pub fn write(&mut self, id: ConnId, bytes: &[u8]) {
+        if !self.is_open(id) {
+            return;
+        }
+        let conn = &mut self.slots[id.slot as usize];
+        if let Some(session) = &mut conn.tls {
+            let _ = session.writer().write_all(bytes);
+            conn.bytes_out += bytes.len() as u64;
+        } else {
+            if conn.out_at == conn.out.len() {
+                conn.out.clear();
+                conn.out_at = 0;
+            }
+            conn.out.extend_from_slice(bytes);
+        }
+        conn.unsent = true;
+        conn.write_on(self.clock);
+        if conn.write_failed {
+            self.again.push(id);
+        }
+    }
+
+    /// From now on the exchange on this connection has this deadline.
+    pub fn set_deadline(&mut self, id: ConnId, at: Ns) {
+        if !self.is_open(id) {
+            return;
+        }
+        let conn = &mut self.slots[id.slot as usize];
+        conn.exchange.deadline = at;
+        if at < conn.queued {
+            conn.queued = at;
+            self.deadlines.push(Reverse((at, id.slot, id.generation)));
+        }
+    }
+
     /// Closes a connection; an exchange on it ends without a completion of its own, so its figures are returned.
     pub fn abort(&mut self, id: ConnId) -> Option<Completion> {
         if !self.is_open(id) {
@@ -598,6 +639,12 @@ impl Connections {
                 if conn.state == State::Connecting && conn.stream.is_none() {
                     self.begin_again(slot as usize);
                 }
+                continue;
+            }
+            if conn.exchange.piecewise && !matches!(conn.receiving, Receiving::Head) {
+                conn.exchange.deadline = Ns::MAX;
+                let completion = self.part(slot as usize, self.now, Some(Kind::BodyTimeout));
+                self.pending.push_back(completion);
                 continue;
             }
             let kind = match (conn.state, &conn.receiving) {
@@ -791,6 +838,14 @@ impl Connections {
                     }
                     let arrived = conn.arrived(self.now, self.offset);
                     match conn.feed(&self.buffer[..size], arrived, self.max_body, &mut self.heads) {
+                        Ok(None) if conn.exchange.piecewise && conn.head.is_some() => {
+                            // What has not been read yet may come without a further event.
+                            if conn.tls.is_some() || !conn.drained {
+                                let id = self.id(slot);
+                                self.again.push(id);
+                            }
+                            return Some(self.part(slot, arrived, None));
+                        }
                         Ok(None) => {}
                         Ok(Some(ending)) => return Some(self.complete(slot, ending, arrived)),
                         Err(kind) => return Some(self.fail(slot, kind)),
@@ -839,8 +894,18 @@ impl Connections {
         completion
     }
 
+    /// A part of an answer that comes piece by piece: what was fed last, or the deadline that has passed.
+    fn part(&mut self, slot: usize, at: Ns, error: Option<Kind>) -> Completion {
+        let id = self.id(slot);
+        let part = self.slots[slot].completion(id, at, error, Place::Connection, Place::Connection);
+        Completion { more: true, ..part }
+    }
+
     fn end_of_stream(&mut self, slot: usize, clean: bool) -> Completion {
         let conn = &mut self.slots[slot];
+        if conn.exchange.piecewise {
+            conn.body_bytes.clear();
+        }
         match conn.receiving {
             Receiving::Head => self.fail_broken(slot),
             Receiving::Length(_) => self.fail(slot, Kind::ShortBody),
@@ -935,7 +1000,7 @@ impl Conn {
             reset: false,
             silence: 0,
             served: 0,
-            exchange: Exchange { owner: 0, begin: 0, deadline: Ns::MAX, keep: 0, bodyless: false },
+            exchange: Exchange { owner: 0, begin: 0, deadline: Ns::MAX, keep: 0, bodyless: false, piecewise: false },
             out: Vec::new(),
             out_at: 0,
             unsent: false,
@@ -1038,7 +1103,7 @@ impl Conn {
                 Some(session) if session.wants_write() => session.write_tls(&mut Wire::new(stream)).map(|_| ()),
                 None if self.out_at < self.out.len() => socket_write(stream, &self.out[self.out_at..]).map(|size| {
                     self.out_at += size;
-                    self.bytes_out = self.out_at as u64;
+                    self.bytes_out += size as u64;
                 }),
                 _ if pieces == WRITES_PER_TURN && self.upload.is_some() => {
                     self.paused = true;
@@ -1207,6 +1272,9 @@ impl Conn {
             }
         }
         let rest = &bytes[at..];
+        if self.exchange.piecewise {
+            self.body_bytes.clear();
+        }
         let (body, keep, length) = (&mut self.body_bytes, self.exchange.keep, &mut self.body_length);
         let mut take = |part: &[u8]| {
             *length += part.len() as u64;
@@ -1226,7 +1294,7 @@ impl Conn {
                 Ok(None)
             }
         };
-        let too_large = self.body_length > max_body;
+        let too_large = self.body_length > max_body && !self.exchange.piecewise;
         match end {
             Ok(Some(end)) if !too_large => Ok(Some(Ending { head, body: Place::Connection, extra: rest.len() - end })),
             other => {
@@ -1255,7 +1323,7 @@ impl Conn {
             if source.is_empty() {
                 return Ok(None);
             }
-            let Some(head) = heads.parse(source, self.exchange.bodyless)? else {
+            let Some(mut head) = heads.parse(source, self.exchange.bodyless)? else {
                 if direct {
                     self.head_bytes.extend_from_slice(&bytes[at..]);
                 }
@@ -1269,7 +1337,12 @@ impl Conn {
             // What lies behind the head came with this read: a head that was whole before would have been seen.
             let behind = source.len() - length;
             let end = bytes.len() - behind;
-            if head.status < 200 {
+            if head.status == 101 {
+                if !self.exchange.piecewise {
+                    return Err(Kind::InvalidHttp);
+                }
+                head.framing = Framing::Close;
+            } else if head.status < 200 {
                 self.interim += length;
                 self.head_bytes.clear();
                 at = end;
@@ -1310,6 +1383,7 @@ impl Conn {
             minor,
             reused: self.served > 0,
             open: true,
+            more: false,
             sets_cookie,
             encoded,
             reset: self.reset,

@@ -5,8 +5,8 @@
 //!
 //! | what comes | what is made of it |
 //! |---|---|
-//! | 1xx other than 101 | passed over; their bytes count as the head's |
-//! | 101 (never asked for), `HTTP/2.0`, folded headers, a NUL in a header | `invalid_http` |
+//! | 1xx other than 101 | passed over by the connection; their bytes count as the head's |
+//! | 101 where it was not asked for (by the connection), `HTTP/2.0`, folded headers, a NUL in a header | `invalid_http` |
 //! | two different lengths, a length that is no number | `invalid_http` |
 //! | a length beside `Transfer-Encoding` | the encoding rules, and the connection is not used again |
 //! | lines that end in a bare LF | accepted in a head, `bad_chunk` between chunks |
@@ -207,7 +207,7 @@ fn meaning(bytes: &[u8], length: usize, response: &httparse::Response<'_, '_>, b
             _ => {}
         }
     }
-    if !(100..=999).contains(&status) || status == 101 {
+    if !(100..=999).contains(&status) {
         return Err(Kind::InvalidHttp);
     }
     if bodyless || status < 200 || status == 204 || status == 304 {
@@ -384,7 +384,6 @@ mod tests {
             "HTTP/9.9 200 OK\r\n\r\n",
             "HTTP/1.1\r\n\r\n",
             "HTTP/1.1 20 OK\r\n\r\n",
-            "HTTP/1.1 101 x\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",

@@ -6,7 +6,7 @@
 //!    of what comes back. Nothing is interpreted later.
 //! 2. `schedule` says when requests are due. It is arithmetic.
 //! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls` and
-//!    which `way` to go, and judges the answers, whose bodies `decode` brings back where they are packed. `upload` holds bodies made of files.
+//!    which `way` to go, judges the answers, and holds the conversations of `events` and `websocket`. Bodies `decode` brings back where they are packed. `upload` holds bodies made of files.
 //!    Workers share nothing.
 //! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
 //!    what is `secret`, and
@@ -24,6 +24,7 @@ pub mod client;
 pub mod clock;
 pub mod conn;
 pub mod decode;
+pub mod events;
 pub mod exchange;
 pub mod feed;
 pub mod histogram;
@@ -42,4 +43,5 @@ pub mod template;
 pub mod tls;
 pub mod upload;
 pub mod way;
+pub mod websocket;
 pub mod worker;

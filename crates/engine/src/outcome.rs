@@ -95,6 +95,22 @@ kinds! {
     BadEncoding "bad_encoding" Failure,
     /// A file of the request's body could not be read to its end while it was sent.
     BodyUnread "body_unread" Error,
+    /// The answer to a WebSocket's opening is no agreement to speak it: its key, or its headers, are wrong.
+    BadUpgrade "bad_upgrade" Error,
+    /// The answer to a step of events is no stream of them.
+    NotEvents "not_events" Failure,
+    /// A frame that WebSocket does not allow, or that uses what nobody asked for.
+    BadFrame "bad_frame" Error,
+    /// A WebSocket's message of text that is not UTF-8.
+    BadUtf8 "bad_utf8" Error,
+    /// A message longer than 1 MiB.
+    MessageTooLarge "message_too_large" Error,
+    /// The server ended a conversation that was not over.
+    ClosedEarly "closed_early" Error,
+    /// A message that was waited for has not come in time.
+    MessageTimeout "message_timeout" Timeout,
+    /// The server has not answered the closing of a WebSocket in time.
+    CloseTimeout "close_timeout" Timeout,
     /// A fault of the engine's own.
     EngineFault "engine_fault" Error,
 }

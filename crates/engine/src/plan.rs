@@ -20,9 +20,10 @@ use crate::pause::{Pause, Retry};
 use crate::request::{Body, Request};
 use crate::schedule::{SplitMix64, Stage};
 use crate::secret::Secrets;
-use crate::template::Scope;
+use crate::template::{Place, Scope, Template};
 use crate::upload::{FileText, Shared, Upload, UploadText};
 use crate::way::Way;
+use crate::worker::talk::{Item, Talk, Until};
 
 /// The version of the plan's form that this engine reads.
 /// 1: first version.
@@ -204,6 +205,9 @@ struct StepText {
     timeout_ns: Option<Ns>,
     #[serde(default)]
     retry: Option<Retry>,
+    /// What is done behind the head of the answer, where that is a conversation.
+    #[serde(default)]
+    talk: Option<TalkText>,
     /// Its number among the plan's transactions; steps in a row with the same number are one.
     #[serde(default)]
     transaction: Option<usize>,
@@ -211,6 +215,47 @@ struct StepText {
     check: CheckText,
     #[serde(default)]
     extract: Vec<ExtractText>,
+}
+
+/// A step's conversation as it comes in. Names are of messages, as results are grouped by.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum TalkText {
+    /// Server-sent events, until the first of what is given.
+    Events {
+        messages: Option<u64>,
+        text: Option<String>,
+        time_ns: Option<Ns>,
+        first: String,
+        next: String,
+        whole: String,
+    },
+    /// A WebSocket.
+    Socket { items: Vec<ItemText>, whole: String },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum ItemText {
+    Send {
+        text: String,
+        json: bool,
+    },
+    Expect {
+        name: String,
+        timeout_ns: Option<Ns>,
+        #[serde(default)]
+        check: CheckText,
+        #[serde(default)]
+        extract: Vec<ExtractText>,
+    },
+    Listen {
+        name: String,
+        time_ns: Ns,
+    },
+    Close {
+        code: u16,
+    },
 }
 
 /// A step's check as it comes in.
@@ -403,6 +448,8 @@ pub struct Program {
     pub feeds: Vec<Feed>,
     /// Names of transactions by number.
     pub transactions: Vec<String>,
+    /// Names of messages of conversations by number.
+    pub messages: Vec<String>,
     /// Number of variables of all scenarios.
     pub slots: usize,
     /// What rows and exchanges must not show.
@@ -456,6 +503,8 @@ pub struct Step {
     pub once: bool,
     /// Whether and when it is tried again.
     pub retry: Option<Retry>,
+    /// The conversation that it begins.
+    pub talk: Option<Talk>,
     /// The transaction that it is a part of.
     pub transaction: Option<Membership>,
     /// From actual start to last byte.
@@ -559,6 +608,7 @@ impl Plan {
             files: self.files.iter().map(Shared::open).collect::<Result<_, _>>()?,
             feeds: Vec::new(),
             transactions: self.transactions,
+            messages: Vec::new(),
             slots: 0,
             used_up: AtomicBool::new(false),
             check_names: Vec::new(),
@@ -696,6 +746,7 @@ impl Program {
         };
         let request = Request::compile(&step.method, &step.path, host, headers, &step.headers, body, scope)?;
         let request = request.in_absolute_form(&self.absolute);
+        let request = if step.talk.is_some() { request.varying() } else { request };
         let path = request.constant_path().map(String::from_utf8_lossy);
         let url = path.map(|path| format!("{}{path}", self.origin));
         let think = step.think_time_ns.or(think).unwrap_or(Pause::NONE);
@@ -718,7 +769,9 @@ impl Program {
             scope.slots.insert(text.var.clone(), slot);
             extract.push(Extract::compile(text, slot)?);
         }
+        let talk = step.talk.map(|text| self.compile_talk(text, scope)).transpose()?;
         Ok(Step {
+            talk,
             endpoint: step.endpoint,
             scenario: self.scenarios.len(),
             needs_body: check.needs_body() || extract.iter().any(Extract::needs_body),
@@ -732,6 +785,58 @@ impl Program {
             check,
             extract,
         })
+    }
+}
+
+impl Program {
+    fn compile_talk(&mut self, text: TalkText, scope: &mut Scope) -> Result<Talk, String> {
+        let (items, whole) = match text {
+            TalkText::Events { messages, text, time_ns, first, next, whole } => {
+                demand(messages != Some(0) && time_ns.is_none_or(|time| time > 0), || {
+                    "a stream of events ends after at least one message, or some time".into()
+                })?;
+                let text = text.map(|text| Template::compile(&text, Place::Plain, scope)).transpose()?;
+                let mut number = |name| self.message(name);
+                let (first, next, whole) = (number(first)?, number(next)?, number(whole)?);
+                return Ok(Talk::Events(Until { messages, text, time: time_ns, first, next, whole }));
+            }
+            TalkText::Socket { items, whole } => (items, whole),
+        };
+        let mut compiled = Vec::new();
+        for item in items {
+            compiled.push(match item {
+                ItemText::Send { text, json } => {
+                    Item::Send(Template::compile(&text, if json { Place::Json } else { Place::Plain }, scope)?)
+                }
+                ItemText::Expect { name, timeout_ns: timeout, check, extract: texts } => {
+                    demand(timeout.is_none_or(|timeout| timeout > 0), || "timeout_ns must be above 0".into())?;
+                    let check = Check::compile(&check, scope, &mut self.check_names)?;
+                    let mut extract = Vec::new();
+                    for text in &texts {
+                        let slot = scope.slots.get(&text.var).copied().unwrap_or_else(|| scope.new_slot());
+                        scope.slots.insert(text.var.clone(), slot);
+                        extract.push(Extract::compile(text, slot)?);
+                    }
+                    Item::Expect { check, extract, timeout, message: self.message(name)? }
+                }
+                ItemText::Listen { name, time_ns: time } => {
+                    demand(time > 0, || "time_ns must be above 0".into())?;
+                    Item::Listen { time, message: self.message(name)? }
+                }
+                ItemText::Close { code } => Item::Close(code),
+            });
+        }
+        Ok(Talk::Socket { items: compiled, whole: self.message(whole)? })
+    }
+
+    /// The number of a name of messages.
+    fn message(&mut self, name: String) -> Result<usize, String> {
+        if let Some(number) = self.messages.iter().position(|known| *known == name) {
+            return Ok(number);
+        }
+        self.messages.push(name);
+        demand(self.messages.len() <= 1 << 16, || "there are more than 65536 names of messages".into())?;
+        Ok(self.messages.len() - 1)
     }
 }
 

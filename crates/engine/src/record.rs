@@ -308,6 +308,7 @@ pub struct Recorder {
     windows: ByKey<Window>,
     counts: ByKey<Counts>,
     transactions: ByKey<Window>,
+    messages: ByKey<Window>,
     lag: Histogram,
     rows_dropped: u64,
 }
@@ -324,6 +325,7 @@ impl Recorder {
             windows: ByKey::new(),
             counts: ByKey::new(),
             transactions: ByKey::new(),
+            messages: ByKey::new(),
             lag: Histogram::default(),
             rows_dropped: 0,
         }
@@ -347,6 +349,15 @@ impl Recorder {
             window.response.record(response);
             window.service.record(group.service);
         }
+    }
+
+    /// A message has come, or was waited for, since `begin`, in a conversation of this stage.
+    pub fn message(&mut self, number: usize, begin: Ns, stage: u32, outcome: Outcome, waited: Ns, bytes: usize) {
+        let window = self.messages.at(Key::new(begin, stage, number, outcome as u8));
+        window.count += 1;
+        window.bytes_in += bytes as i64;
+        window.response.record(waited);
+        window.service.record(waited);
     }
 
     /// The request that was due then follows a redirect.
@@ -426,6 +437,10 @@ impl Recorder {
             let table = Self::encode_windows(&self.transactions, &self.program.transactions);
             frames.push((Frame::Transactions, table));
             self.transactions.clear(Window::clear);
+        }
+        if !self.messages.keys.is_empty() {
+            frames.push((Frame::Messages, Self::encode_windows(&self.messages, &self.program.messages)));
+            self.messages.clear(Window::clear);
         }
         frames.push((Frame::Health, self.encode_health(at, doing)));
         self.lag.clear();

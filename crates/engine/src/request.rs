@@ -109,6 +109,12 @@ impl Request {
         self
     }
 
+    /// The same, filled anew each time.
+    pub fn varying(mut self) -> Self {
+        self.constant = None;
+        self
+    }
+
     /// The path, where it is the same each time.
     pub fn constant_path(&self) -> Option<&[u8]> {
         self.path.constant()

@@ -30,6 +30,8 @@ pub enum Frame {
     Exchange = 6,
     /// Deltas of windows of transactions.
     Transactions = 7,
+    /// Windows of messages, likewise.
+    Messages = 8,
 }
 
 /// A table under construction. Columns are added whole, one after the other.

@@ -8,6 +8,8 @@
 //! active while u is below the planned number of users, and is due whenever it is ready again. Connections come from one
 //! pool, or each user keeps its own, as the plan says.
 
+pub mod talk;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -96,6 +98,8 @@ struct User {
     done: Vec<bool>,
     group: Group,
     flight: Flight,
+    /// The conversation it is in.
+    talk: Option<Box<talk::Session>>,
     /// URL of the request in flight, where its step does not know it.
     url: Vec<u8>,
     /// Path of the hop in flight, after a redirect.
@@ -657,10 +661,15 @@ impl<'p> Worker<'p> {
         self.in_flight += 1;
         let keep = if step.needs_body { KEPT_BODY } else { SHOWN_BODY };
         let bodyless = step.request.method == "HEAD";
-        let exchange = Exchange { owner: slot, begin, deadline: flight.deadline, keep, bodyless };
+        let exchange = Exchange { owner: slot, begin, deadline: flight.deadline, keep, bodyless, piecewise: false };
         match constant {
             Some(bytes) => self.conns.send(conn, Payload::Shared(bytes), exchange),
             None => {
+                let mut exchange = exchange;
+                if let Some(talk) = &step.talk {
+                    (exchange.piecewise, exchange.keep) = (true, usize::MAX);
+                    self.begin_talk(slot, talk);
+                }
                 std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
                 self.conns.send(conn, upload.map_or(Payload::Own, Payload::Upload), exchange);
             }
@@ -698,6 +707,9 @@ impl<'p> Worker<'p> {
         let slot = completion.owner;
         let user = &mut self.users[slot as usize];
         let step = &self.program.steps[user.step];
+        if user.talk.is_some() && (completion.more || !is_redirect(completion.status)) {
+            return self.talk(completion);
+        }
         user.add(&completion);
         if completion.sets_cookie {
             user.jar.update(self.conns.head(&completion));
@@ -996,7 +1008,9 @@ impl<'p> Worker<'p> {
             deadline: user.flight.deadline,
             keep: if step.needs_body { KEPT_BODY } else { SHOWN_BODY },
             bodyless: method == "HEAD",
+            piecewise: step.talk.is_some(),
         };
+        self.redirect_talk(slot);
         std::mem::swap(self.conns.buffer(conn), &mut self.scratch);
         self.conns.send(conn, upload.map_or(Payload::Own, Payload::Upload), exchange);
         Some(Ok(()))
@@ -1015,7 +1029,10 @@ impl<'p> Worker<'p> {
     ) {
         let user = &self.users[completion.owner as usize];
         let sent = self.conns.sent_bytes(completion.conn);
-        let request = if sent.is_empty() { step.request.constant().unwrap_or_default() } else { sent };
+        let mut request = if sent.is_empty() { step.request.constant().unwrap_or_default() } else { sent };
+        if let Some(session) = &user.talk {
+            request = session.request();
+        }
         let url = step.url.clone().unwrap_or_else(|| String::from_utf8_lossy(&user.url).into_owned());
         let seen = Seen {
             endpoint: &self.program.endpoints[step.endpoint],
@@ -1104,9 +1121,11 @@ impl<'p> Worker<'p> {
             }
             user.busy = false;
             let aborted = user.flight.conn.take().and_then(|conn| self.conns.abort(conn));
+            let opened = user.drop_talk().then_some(user.flight.phases);
             let (status, minor) = match &aborted {
                 Some(completion) => {
                     user.add(completion);
+                    user.flight.phases = opened.unwrap_or(user.flight.phases);
                     (completion.status, if completion.status > 0 { completion.minor } else { NO_PROTOCOL })
                 }
                 None => (0, NO_PROTOCOL),

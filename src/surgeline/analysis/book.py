@@ -122,12 +122,14 @@ class Book:
         )
 
     def of_transactions(self, measurement: Measurement) -> "Book":
-        """The same of what steps took together: a transaction in an endpoint's place, over the same stages.
+        """The same of what stands beside the requests: a transaction, or messages of a kind, in an endpoint's place.
 
-        Everything in it was due and sent by the first of its steps, so due is the sum of its outcomes.
+        Over the same stages. Everything in it was due and sent by the first of its steps, or by the request that began
+        its conversation, so due is the sum of its outcomes.
         """
-        counts = [Count(w.second, w.stage, w.endpoint, w.count, w.count, 0) for w in measurement.transactions]
-        kept = replace(measurement, windows=measurement.transactions, counts=tuple(counts), health=())
+        windows = (*measurement.transactions, *measurement.messages)
+        counts = [Count(w.second, w.stage, w.endpoint, w.count, w.count, 0) for w in windows]
+        kept = replace(measurement, windows=windows, counts=tuple(counts), health=())
         return replace(Book.of(self.run, kept), stages=self.stages, what="transactions")
 
     @cached_property

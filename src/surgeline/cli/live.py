@@ -282,7 +282,7 @@ class View:
         if worst:
             said = " · ".join(f"{outcome.word} {name} ×{count:,}" for name, outcome, count in worst)
             yield Text(said, style="red", no_wrap=True, overflow="ellipsis")
-        steering = "   p pause   + - load by a tenth   ] next stage" if self._steered else ""
+        steering = "   p pause   + - load by a tenth   ] next stage   a last stage again" if self._steered else ""
         yield Text(f"{'q' if self._steered else 'Ctrl-C'} stops, keeps and reports{steering}", style="dim")
 
 

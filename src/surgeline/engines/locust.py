@@ -131,7 +131,7 @@ def _plan_refusal(plan: Plan, native: bool) -> str | None:
         absent = [word for word, part in (("once", scenario.once), ("pacing", scenario.pacing)) if part]
         absent += [
             word
-            for word in ("retry", "transaction", "multipart", "body_file")
+            for word in ("retry", "transaction", "multipart", "body_file", "events", "websocket")
             if any(getattr(step, word) is not None for step in (*scenario.once, *scenario.steps))
         ]
         if absent:

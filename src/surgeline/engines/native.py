@@ -21,7 +21,7 @@ from typing_extensions import override
 from surgeline import units
 from surgeline.engines import Ending, Engine, EngineError, Running, Script, Settings, Sink, Subject, Unsupported
 from surgeline.plan import evaluate, upload
-from surgeline.plan.model import Plan, Retry, Scenario, Step, json_rules
+from surgeline.plan.model import Message, Plan, Retry, Scenario, Step, json_rules
 from surgeline.plan.pause import pause_data
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
@@ -373,6 +373,8 @@ def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, in
 
 def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
     headers = [[name, value] for name, value in step.headers.items()]
+    own = {name.lower() for name in step.headers}
+    headers += [[name, value] for name, value in _OPENING.get(step.word, ()) if name.lower() not in own]
     body, content_type = evaluate.body_template(step)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(["content-type", content_type])
@@ -384,12 +386,13 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
         "headers": headers,
         "body": body,
         **_upload(plan, step),
+        **_talk(step),
         "think_time_ns": pause_data(step.think_time) if step.think_time is not None else None,
         "timeout_ns": step.timeout,
         "retry": _retry(step.retry) if step.retry is not None else None,
         "transaction": plan.transactions.index(step.transaction) if step.transaction is not None else None,
         "check": {
-            "status": [list(pair) for pair in check.status] if check.status is not None else None,
+            "status": [list(pair) for pair in check.status] if check.status is not None else _RIGHT.get(step.word),
             "time_ns": check.time,
             "size": list(check.size) if check.size is not None else None,
             "body_contains": list(check.body.contains) if check.body is not None else [],
@@ -402,6 +405,61 @@ def _step(plan: Plan, step: Step, endpoints: dict[str, int]) -> dict[str, Any]:
             {"var": variable, "from": part.source[0], "expr": part.source[1]} for variable, part in step.extract.items()
         ],
     }
+
+
+_OPENING = {
+    "events": (("accept", "text/event-stream"), ("cache-control", "no-store")),
+    "websocket": (
+        *(("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")),
+        ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ),
+}
+"""Headers that a conversation is asked for with, unless the step has its own; the engine writes each user's key."""
+_RIGHT = {"events": [[200, 299]], "websocket": [[101, 101]]}
+
+
+def _talk(step: Step) -> dict[str, Any]:
+    """The conversation that a step begins; nothing where it begins none."""
+    if step.events is not None:
+        until = step.until
+        events = {
+            "messages": until.messages if until is not None else None,
+            "text": until.text if until is not None else None,
+            "time_ns": until.time if until is not None else None,
+            **dict(zip(("first", "next", "whole"), step.message_names, strict=True)),
+        }
+        return {"talk": {"events": events}}
+    if step.websocket is None:
+        return {}
+    *names, whole = step.message_names
+    items = [_item(message, name) for message, name in zip(step.messages or (), names, strict=True)]
+    return {"talk": {"socket": {"items": items, "whole": whole}}}
+
+
+def _item(message: Message, name: str) -> dict[str, Any]:
+    if message.expect is not None:
+        expect = message.expect
+        check = {
+            "body_contains": list(expect.contains),
+            "body_not": list(expect.not_),
+            "body_regex": list(expect.regex),
+            "json": [
+                [path, rule, wanted] for path, value in expect.json_.items() for rule, wanted in json_rules(value)
+            ],
+        }
+        extract = [
+            {"var": variable, "from": part.source[0], "expr": part.source[1]}
+            for variable, part in expect.extract.items()
+        ]
+        return {"expect": {"name": name, "timeout_ns": expect.timeout, "check": check, "extract": extract}}
+    if message.listen is not None:
+        return {"listen": {"name": name, "time_ns": message.listen}}
+    if message.close is not None:
+        return {"close": {"code": message.close}}
+    if message.send is not None:
+        return {"send": {"text": message.send, "json": False}}
+    text = json.dumps(message.send_json, ensure_ascii=False, separators=(",", ":"))
+    return {"send": {"text": text, "json": True}}
 
 
 def _retry(retry: Retry) -> dict[str, Any]:

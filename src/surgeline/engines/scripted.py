@@ -227,7 +227,11 @@ class Scripted:
         if settings.workload is None:
             return "the scripted engine needs a workload"
         for name, scenario in subject.scenarios.items():
-            if scenario.once or scenario.pacing or any(step.retry or step.transaction for step in scenario.steps):
+            if (
+                scenario.once
+                or scenario.pacing
+                or any(step.retry or step.transaction or step.talks for step in scenario.steps)
+            ):
                 return f"scenario {name} does more than go through its steps; the native engine runs it"
         return None
 

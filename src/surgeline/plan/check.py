@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from surgeline.plan.evaluate import GENERATORS, LONGEST_TEXT
-from surgeline.plan.model import TEMPLATE, Plan, Scenario, Step, json_rules
+from surgeline.plan.model import TEMPLATE, Expect, Plan, Scenario, Step, json_rules
 from surgeline.plan.objective import parse_objectives
 from surgeline.plan.problem import MOST_COLLECTED, Fault, Loc, did_you_mean, path_text, printable, quoted
 
@@ -144,9 +144,11 @@ def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str
     for key, index, step in _numbered(scenario):
         loc = ("scenarios", name, key, index)
         yield from _step(step, loc)
+        taken = {variable for message in step.messages or () if message.expect for variable in message.expect.extract}
+        inside = replace(scope, known=scope.known | taken)
         for part, text in _texts(step, loc):
-            yield from _templates(text, part, scope)
-        scope.known |= step.extract.keys()
+            yield from _templates(text, part, inside if "messages" in part else scope)
+        scope.known |= step.extract.keys() | taken
 
 
 def _numbered(scenario: Scenario) -> Iterator[tuple[str, int, Step]]:
@@ -158,7 +160,7 @@ def _numbered(scenario: Scenario) -> Iterator[tuple[str, int, Step]]:
 
 def _step(step: Step, loc: Loc) -> Iterator[Fault]:
     bare = TEMPLATE.sub("", step.path)
-    where = (*loc, step.method.lower())
+    where = (*loc, step.word)
     if " " in bare or _CONTROL.search(bare):
         yield Fault(where, f"{path_text(where)}: a space or control character cannot stand in a path; write %20")
     yield from _headers(step.headers, (*loc, "headers"))
@@ -181,9 +183,32 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
         for rule, wanted in json_rules(found):
             if wrong := _rule_fault(rule, wanted):
                 yield Fault(part, f"{path_text(part)}: {wrong}")
+    for index, message in enumerate(step.messages or ()):
+        if message.expect is not None:
+            yield from _expect(message.expect, (*loc, "messages", index, "expect"))
     for text in step.check.body.regex if step.check.body else ():
         if wrong := _regex_fault(text):
             part = (*loc, "check", "body")
+            yield Fault(part, f"{path_text(part)}: {wrong}")
+
+
+def _expect(expect: Expect, loc: Loc) -> Iterator[Fault]:
+    for expression, found in expect.json_.items():
+        part = (*loc, "json", expression)
+        if wrong := _jsonpath_fault(expression):
+            yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
+        for rule, wanted in json_rules(found):
+            if wrong := _rule_fault(rule, wanted):
+                yield Fault(part, f"{path_text(part)}: {wrong}")
+    for text in expect.regex:
+        if wrong := _regex_fault(text):
+            yield Fault(loc, f"{path_text(loc)}: {wrong}")
+    for variable, extract in expect.extract.items():
+        part = (*loc, "extract", variable)
+        if (taken := _taken(variable)) is not None:
+            yield Fault(part, f"{path_text(part)}: {taken}", at_key=True)
+        source, expression = extract.source
+        if wrong := _jsonpath_fault(expression) if source == "json" else _regex_fault(expression):
             yield Fault(part, f"{path_text(part)}: {wrong}")
 
 
@@ -239,7 +264,7 @@ def steps_texts(plan: Plan, scenario: str) -> Iterator[tuple[Loc, str]]:
 
 def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
     """Every text of a step in which templates are filled in."""
-    yield (*loc, step.method.lower()), step.path
+    yield (*loc, step.word), step.path
     for key in ("query", "form"):
         for name, value in (getattr(step, key) or {}).items():
             yield (*loc, key, name), name
@@ -255,6 +280,15 @@ def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
             for form_text in (form_part.text, form_part.filename):
                 if form_text is not None:
                     yield (*loc, "multipart", name), form_text
+    if step.until is not None and step.until.text is not None:
+        yield (*loc, "until"), step.until.text
+    for index, message in enumerate(step.messages or ()):
+        part = (*loc, "messages", index)
+        if message.send is not None:
+            yield (*part, "send"), message.send
+        yield from _strings(message.send_json, (*part, "send_json"))
+        for text in (*message.expect.contains, *message.expect.not_) if message.expect is not None else ():
+            yield (*part, "expect"), text
     if step.check.body is not None:
         for text in (*step.check.body.contains, *step.check.body.not_):
             yield (*loc, "check", "body"), text
@@ -322,8 +356,10 @@ def _shown(name: str) -> str:
 
 def _objectives(plan: Plan) -> Iterator[Fault]:
     endpoints, together = dict.fromkeys(plan.endpoints), dict.fromkeys(plan.transactions)
-    names = {**endpoints, **together}
+    messages = dict.fromkeys(name for _, step in plan.steps() for name in step.message_names if name)
+    names = {**endpoints, **together, **messages}
     kinds = "endpoint or transaction" if together else "endpoint"
+    kinds = f"{kinds} or message" if messages else kinds
     for index, text in enumerate(plan.slo):
         for objective in parse_objectives(text):
             name, loc = objective.endpoint, ("slo", index)

@@ -583,10 +583,142 @@ def _absent(value: Any) -> bool:
     return value is None
 
 
-class Step(_Part):
-    """One request of a flow. Exactly one method key holds its path; `name` is what its results are grouped by."""
+def _until(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"messages": value}
+    return {"text": value} if isinstance(value, str) else value
 
-    model_config = ConfigDict(json_schema_extra=_one_of(METHODS, *BODIES))
+
+def _or_a_count_or_text(schema: dict[str, Any]) -> None:
+    del schema["type"]
+    schema["anyOf"] = [
+        {"type": "integer", "minimum": 1, "description": "So many messages."},
+        {"type": "string", "minLength": 1, "description": "A message with this text in it."},
+        {"type": "object", "minProperties": 1},
+    ]
+
+
+class Until(_Part):
+    """What ends a stream of events: a number of messages, a text, or any of these keys; the first that happens."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_count_or_text)
+
+    messages: Annotated[int, Field(ge=1, le=10**9, strict=True)] | None = Field(None, description="So many messages.")
+    text: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A message with this text in it; a template."
+    )
+    time: Duration | None = Field(None, description="So long after the stream has begun.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        return _until(value)
+
+    @model_validator(mode="after")
+    def _something(self) -> "Until":
+        if self.messages is None and self.text is None and self.time is None:
+            raise ValueError("write a number of messages, a text, or messages, text or time")
+        if self.time is not None and self.time <= 0:
+            raise Misplaced("a stream lasts longer than nothing", "time")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_one_word(self, dump: SerializerFunctionWrapHandler) -> Any:
+        found = {key: value for key, value in dump(self).items() if value is not None}
+        return next(iter(found.values())) if found.keys() in ({"messages"}, {"text"}) else found
+
+
+def _or_a_contained_text(schema: dict[str, Any]) -> None:
+    del schema["type"]
+    schema["anyOf"] = [
+        {"type": "string", "minLength": 1, "description": "A text that the message must contain."},
+        {"type": "object"},
+    ]
+
+
+class Expect(_Part):
+    """The message that is waited for: a text that it must contain, or any of these keys. Others are passed over."""
+
+    model_config = ConfigDict(json_schema_extra=_or_a_contained_text)
+
+    contains: BodyTexts = Field((), description="Texts that it must contain; templates.")
+    not_: BodyTexts = Field((), alias="not", description="Texts that it must not contain; templates.")
+    regex: BodyTexts = Field((), description="Regular expressions that must be found in it.")
+    json_: dict[str, Json] = Field(
+        {}, alias="json", description="JSONPath to the value it must have, or to rules such as `{above: 3}`."
+    )
+    timeout: Duration | None = Field(None, description="How long it is waited for; by default as the step's answer.")
+    name: Name | None = Field(None, description="What its times are called, behind the endpoint's name.")
+    extract: dict[Variable, Extract] = Field(
+        {}, description="Variables for what comes later; JSONPaths or regular expressions."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_text_is_contained(cls, value: Any) -> Any:
+        return {"contains": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _from_the_message(self) -> "Expect":
+        for variable, part in self.extract.items():
+            if part.source[0] not in ("json", "regex"):
+                raise Misplaced("a message has neither headers nor cookies; name json or regex", "extract", variable)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_a_text(self, dump: SerializerFunctionWrapHandler) -> Any:
+        found = {key: value for key, value in dump(self).items() if value not in (None, [], {}, ())}
+        return found["contains"] if found.keys() == {"contains"} and isinstance(found["contains"], str) else found
+
+
+MESSAGE_WORDS = ("send", "send_json", "expect", "listen", "close")
+
+
+class Message(_Part):
+    """One thing done on a WebSocket; exactly one of these keys."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of(MESSAGE_WORDS))
+
+    send: str | None = Field(None, description="A message of text; a template.")
+    send_json: Json = Field(None, description="A message that is a JSON document; texts in it may be templates.")
+    expect: Expect | None = Field(None, description="Waits for a message that fits.")
+    listen: Duration | None = Field(None, description="Takes whatever comes for so long.")
+    close: Annotated[int, Field(ge=1000, le=4999, strict=True)] | None = Field(
+        None, description="Closes with this code, and waits until the server has; without it, 1000 after the last."
+    )
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "Message":
+        said = [word for word in MESSAGE_WORDS if getattr(self, word) is not None]
+        if len(said) != 1:
+            raise ValueError("write exactly one of send, send_json, expect, listen and close")
+        if self.listen is not None and self.listen <= 0:
+            raise Misplaced("listening lasts longer than nothing", "listen")
+        if self.close is not None and self.close not in (
+            1000,
+            1001,
+            1002,
+            1003,
+            *range(1007, 1012),
+            *range(3000, 5000),
+        ):
+            raise Misplaced(f"{self.close} is no code that a client closes with; write 1000, or 3000 to 4999", "close")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_one_key(self, dump: SerializerFunctionWrapHandler) -> Any:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+
+WORDS = (*METHODS, "events", "websocket")
+"""The keys of a step that hold its path."""
+
+
+class Step(_Part):
+    """One request of a flow. Exactly one key, of a method or a conversation, holds its path; `name` is what its results
+    are grouped by."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of(WORDS, *BODIES))
 
     get: Path | None = Field(None, description="The path of a GET request; a template, with or without a query.")
     post: Path | None = Field(None, description="The path of a POST request.")
@@ -595,6 +727,18 @@ class Step(_Part):
     delete: Path | None = Field(None, description="The path of a DELETE request.")
     head: Path | None = Field(None, description="The path of a HEAD request.")
     options: Path | None = Field(None, description="The path of an OPTIONS request.")
+    events: Path | None = Field(
+        None,
+        description="The path of a stream of server-sent events: a GET, or with a body a POST.",
+        exclude_if=_absent,
+    )
+    until: Until | None = Field(
+        None, description="What ends the stream; without it, the server does.", exclude_if=_absent
+    )
+    websocket: Path | None = Field(None, description="The path of a WebSocket.", exclude_if=_absent)
+    messages: tuple[Message, ...] | None = Field(
+        None, description="What is done on the WebSocket, in order.", exclude_if=_absent
+    )
     name: Name | None = Field(None, description="The endpoint's name; by default the method and the path's template.")
     query: dict[str, Scalar] = Field({}, description="Query parameters; values may be templates.")
     headers: dict[str, str] = Field({}, description="Headers of this request, on top of the plan's.")
@@ -628,13 +772,14 @@ class Step(_Part):
 
     @model_validator(mode="after")
     def _one_method_one_body(self) -> "Step":
-        named = [word for word in METHODS if getattr(self, word) is not None]
+        named = [word for word in WORDS if getattr(self, word) is not None]
         if not named:
             raise ValueError("a step needs a method and its path, as in `get: /products`")
         if len(named) > 1:
             raise Misplaced(
                 f"a step is one request; found {' and '.join(named)}, so write two steps", named[1], at_key=True
             )
+        self._talks_as_it_should()
         bodies = [word for word in BODIES if getattr(self, "json_" if word == "json" else word) is not None]
         if len(bodies) > 1:
             raise Misplaced(f"a request has one body: {', '.join(BODIES[:-1])} or {BODIES[-1]}", bodies[1], at_key=True)
@@ -642,15 +787,52 @@ class Step(_Part):
             raise Misplaced("only multipart and body_file are sent in chunks; leave it out", "transfer", at_key=True)
         return self
 
+    def _talks_as_it_should(self) -> None:
+        for key, word in (("until", "events"), ("messages", "websocket")):
+            if getattr(self, key) is not None and getattr(self, word) is None:
+                raise Misplaced(f"{key} goes with {word}, as in `{word}: {self.path}`", key, at_key=True)
+        if not self.talks:
+            return
+        if self.websocket is not None and any(getattr(self, "json_" if b == "json" else b) is not None for b in BODIES):
+            raise ValueError("a WebSocket begins without a body; write what is sent under messages")
+        if self.check.body is not None or self.check.json_ or self.check.size is not None:
+            raise Misplaced(
+                f"the answer of {self.word} has no body to check; its messages have until or expect", "check"
+            )
+        if self.check.status is not None and self.websocket is not None:
+            raise Misplaced("a WebSocket begins with status 101 and with no other; leave status out", "check", "status")
+        for variable, part in self.extract.items():
+            if part.source[0] not in ("header", "cookie"):
+                raise Misplaced(
+                    f"the answer of {self.word} has no body to extract from; name header or cookie, or extract from "
+                    "what is expected",
+                    "extract",
+                    variable,
+                )
+
+    @property
+    def word(self) -> str:
+        """The key that holds its path."""
+        return next(word for word in WORDS if getattr(self, word) is not None)
+
+    @property
+    def talks(self) -> bool:
+        """Whether the answer begins a conversation, of events or on a WebSocket."""
+        return self.events is not None or self.websocket is not None
+
     @property
     def method(self) -> str:
         """In capitals."""
-        return next(word for word in METHODS if getattr(self, word) is not None).upper()
+        if self.events is not None:
+            return (
+                "GET" if all(getattr(self, "json_" if body == "json" else body) is None for body in BODIES) else "POST"
+            )
+        return "GET" if self.websocket is not None else self.word.upper()
 
     @property
     def path(self) -> str:
         """As written: a template, without the query parameters of `query`."""
-        return str(getattr(self, self.method.lower()))
+        return str(getattr(self, self.word))
 
     @property
     def endpoint(self) -> str:
@@ -658,7 +840,27 @@ class Step(_Part):
         if self.name is not None:
             return self.name
         path = self.path.split("?", 1)[0]
-        return f"{self.method} {TEMPLATE.sub(lambda found: '{' + _placeholder(found[1]) + '}', path)}"
+        word = {"events": "EVENTS", "websocket": "WS"}.get(self.word, self.method)
+        return f"{word} {TEMPLATE.sub(lambda found: '{' + _placeholder(found[1]) + '}', path)}"
+
+    @property
+    def message_names(self) -> tuple[str, ...]:
+        """What the times of its conversation are called: in the order of `messages`, then the conversation as a whole.
+
+        Of events the first message and the others; "" for what is no message that comes. Empty without a conversation.
+        """
+        if self.events is not None:
+            return tuple(f"{self.endpoint} > {word}" for word in ("first", "next", "whole"))
+        if self.websocket is None:
+            return ()
+        names, expected = [], 0
+        for message in self.messages or ():
+            if message.expect is not None:
+                expected += 1
+                names.append(f"{self.endpoint} > {message.expect.name or f'reply {expected}'}")
+            else:
+                names.append(f"{self.endpoint} > heard" if message.listen is not None else "")
+        return (*names, f"{self.endpoint} > whole")
 
 
 class Scenario(_Part):

@@ -173,7 +173,7 @@ def _transactions(document: Document) -> Iterator[str]:
         )
 
     parts = document["transactions"]
-    head = ("Transaction, timed as a whole", "due", "p50", "p95 [95 % CI]", "p99", "errors")
+    head = ("Transaction or message", "due", "p50", "p95 [95 % CI]", "p99", "errors")
     yield from _table(head, "lrrrrr", map(row, parts[: cells.MOST_TOGETHER]))
     if len(parts) > cells.MOST_TOGETHER:
         yield ""

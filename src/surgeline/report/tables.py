@@ -225,7 +225,20 @@ TRANSACTION_COLUMNS = (
 
 def transactions_csv(windows: Sequence[Window]) -> Iterator[str]:
     """Each transaction as a whole, then each of its stages; nothing but the head without transactions."""
-    yield ",".join(TRANSACTION_COLUMNS) + "\n"
+    yield from _beside_csv(TRANSACTION_COLUMNS, windows)
+
+
+MESSAGE_COLUMNS = ("message", *TRANSACTION_COLUMNS[1:])
+"""Of `messages.csv`. `due` are those that came or were waited for in vain; times are of those that came."""
+
+
+def messages_csv(windows: Sequence[Window]) -> Iterator[str]:
+    """Each kind of message as a whole, then in each stage; nothing but the head without conversations."""
+    yield from _beside_csv(MESSAGE_COLUMNS, windows)
+
+
+def _beside_csv(columns: Sequence[str], windows: Sequence[Window]) -> Iterator[str]:
+    yield ",".join(columns) + "\n"
     for name in dict.fromkeys(window.endpoint for window in windows):
         own = [window for window in windows if window.endpoint == name]
         yield _transaction_row(name, "", own)

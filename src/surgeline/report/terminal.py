@@ -180,7 +180,7 @@ def _transactions(document: Document, pen: Pen, width: int) -> Iterator[str]:
         )
         for part in document["transactions"][: cells.MOST_TOGETHER]
     ]
-    head = ("", "transaction", "due", "p50", "p95", "p99", "errors")
+    head = ("", "transaction or message", "due", "p50", "p95", "p99", "errors")
     for number, line in enumerate(table(head, "llrrrrr", rows, width - 2, shrink=1)):
         yield "  " + (pen(line, "dim") if number == 0 else line)
     if len(document["transactions"]) > len(rows):

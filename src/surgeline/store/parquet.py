@@ -449,6 +449,7 @@ def read_measurement(
     rows: int,
     rows_dropped: int,
     transactions: tuple[Window, ...] = (),
+    messages: tuple[Window, ...] = (),
 ) -> Measurement:
     """What the Parquet files of a closed run hold, but for the rows."""
     con = _connect(":memory:", Path(tempfile.gettempdir()))
@@ -462,6 +463,7 @@ def read_measurement(
             rows,
             rows_dropped,
             transactions,
+            messages,
         )
     finally:
         con.close()

@@ -30,9 +30,9 @@ from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, Foreign, Misused, StoreError, from_os, shown
 from surgeline.store.journal import Journal, Segment, Tail, open_segments
 from surgeline.store.meta import ENDED, RUN_FILE, RUN_FORMAT, STATES, Meta, State, iso, read_meta, slug, write_meta
-from surgeline.store.transactions import TRANSACTIONS, transactions_of
-from surgeline.store.transactions import lines as transaction_lines
-from surgeline.store.transactions import read as read_transactions
+from surgeline.store.transactions import MESSAGES, TRANSACTIONS, windows_in
+from surgeline.store.transactions import lines as window_lines
+from surgeline.store.transactions import read as read_windows
 
 if TYPE_CHECKING:
     from surgeline.store.parquet import Filter
@@ -45,7 +45,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _OWN_FILES = frozenset(
     (
         *(RUN_FILE, JOURNAL, "samples.parquet", "windows.parquet", "counts.parquet", "health.parquet"),
-        *(EVENTS, EXCHANGES, TRANSACTIONS),
+        *(EVENTS, EXCHANGES, TRANSACTIONS, MESSAGES),
     )
 )
 _TRIES = 256
@@ -125,7 +125,8 @@ class Run:
                 tuple(_read_objects(self._path / EXCHANGES)),
                 int(stored.get("rows", 0)),
                 int(stored.get("rows_dropped", 0)),
-                read_transactions(self._path / TRANSACTIONS),
+                read_windows(self._path / TRANSACTIONS),
+                read_windows(self._path / MESSAGES),
             )
         return measurement_of(Journal(self.journal))
 
@@ -329,10 +330,11 @@ class RunDirectory(Run):
             for name, kind in ((EVENTS, Frame.EVENT), (EXCHANGES, Frame.EXCHANGE)):
                 step(name)
                 files.replace(self._path / name, (encode_object(value) + b"\n" for value in objects_of(journal, kind)))
-            together = transactions_of(journal)
-            if together:
-                step(TRANSACTIONS)
-                files.replace(self._path / TRANSACTIONS, transaction_lines(together))
+            for name in (TRANSACTIONS, MESSAGES):
+                beside = windows_in(journal, name)
+                if beside:
+                    step(name)
+                    files.replace(self._path / name, window_lines(beside, name))
             stored = {
                 "rows": conversion.rows(),
                 "rows_dropped": conversion.rows_dropped(),
@@ -423,7 +425,8 @@ def measurement_of(journal: Journal) -> Measurement:
         tuple(objects_of(journal, Frame.EXCHANGE)),
         rows,
         dropped(readings),
-        transactions_of(journal),
+        windows_in(journal, TRANSACTIONS),
+        windows_in(journal, MESSAGES),
     )
 
 

@@ -1,7 +1,8 @@
-"""Windows of transactions at rest: merged, one JSON object per line, in `transactions.jsonl`.
+"""What stands beside the books, at rest: transactions in `transactions.jsonl`, messages in `messages.jsonl`.
 
-A transaction is timed beside the requests that it consists of; none of its figures is part of the run's books. A run
-without transactions has no such file.
+Both are windows, merged, one JSON object per line. A transaction is timed beside the requests that it consists of, a
+message beside the request that began its conversation; none of their figures is part of the run's books. A run without
+them has no such file.
 """
 
 import json
@@ -12,15 +13,19 @@ from typing import Any
 from surgeline.samples import Frame, Histogram, Merger, Outcome, SampleError, Window, decode_table, windows_of
 from surgeline.store.journal import Journal
 
-TRANSACTIONS = "transactions.jsonl"
+TRANSACTIONS, MESSAGES = "transactions.jsonl", "messages.jsonl"
+FRAMES = {TRANSACTIONS: Frame.TRANSACTIONS, MESSAGES: Frame.MESSAGES}
+"""What each file is made of."""
+
+_WORDS = {TRANSACTIONS: "transaction", MESSAGES: "message"}
 
 _SIDES = ("response", "service")
 
 
-def transactions_of(journal: Journal) -> tuple[Window, ...]:
-    """What a journal holds of them, merged; frames that are none are left out."""
+def windows_in(journal: Journal, file: str = TRANSACTIONS) -> tuple[Window, ...]:
+    """What a journal holds for that file, merged; frames that are none are left out."""
     merger = Merger()
-    for _, _, payload in journal.frames(Frame.TRANSACTIONS):
+    for _, _, payload in journal.frames(FRAMES[file]):
         try:
             for window in windows_of(decode_table(payload)):
                 merger.add_window(window)
@@ -29,13 +34,13 @@ def transactions_of(journal: Journal) -> tuple[Window, ...]:
     return merger.windows()
 
 
-def lines(windows: Iterable[Window]) -> Iterator[bytes]:
-    """Each window as a line."""
+def lines(windows: Iterable[Window], file: str = TRANSACTIONS) -> Iterator[bytes]:
+    """Each window as a line of that file."""
     for window in windows:
         line: dict[str, Any] = {
             "second": window.second,
             "stage": window.stage,
-            "transaction": window.endpoint,
+            _WORDS[file]: window.endpoint,
             "outcome": int(window.outcome),
             "count": window.count,
             "bytes_in": window.bytes_in,
@@ -62,7 +67,7 @@ def read(path: Path) -> tuple[Window, ...]:
     found = []
     for line in text.splitlines():
         try:
-            found.append(_window(json.loads(line)))
+            found.append(_window(json.loads(line), _WORDS.get(path.name, "transaction")))
         except (ValueError, KeyError, TypeError):
             continue
     return tuple(found)
@@ -73,7 +78,7 @@ def _or_none(limit_ns: int | None) -> int:
     return -1 if limit_ns is None else limit_ns
 
 
-def _window(line: dict[str, Any]) -> Window:
+def _window(line: dict[str, Any], word: str) -> Window:
     sides = [
         Histogram.from_parts(
             part["index"], part["count"], part["sum_ns"], _or_none(part["min_ns"]), _or_none(part["max_ns"])
@@ -83,7 +88,7 @@ def _window(line: dict[str, Any]) -> Window:
     return Window(
         int(line["second"]),
         int(line["stage"]),
-        str(line["transaction"]),
+        str(line[word]),
         Outcome(line["outcome"]),
         int(line["count"]),
         int(line["bytes_in"]),

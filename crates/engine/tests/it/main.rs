@@ -7,6 +7,7 @@ mod control;
 mod reading;
 mod scenarios;
 mod server;
+mod talks;
 mod tls;
 mod ways;
 mod workloads;

@@ -80,6 +80,7 @@ pub struct Written {
     pub health: Vec<Record>,
     pub events: Vec<Value>,
     pub exchanges: Vec<Value>,
+    pub messages: Vec<Record>,
 }
 
 impl Written {
@@ -92,6 +93,7 @@ impl Written {
             Frame::Event => self.events.push(serde_json::from_slice(payload).unwrap()),
             Frame::Exchange => self.exchanges.push(serde_json::from_slice(payload).unwrap()),
             Frame::Transactions => {}
+            Frame::Messages => self.messages.extend(decode(payload)),
         }
     }
 
