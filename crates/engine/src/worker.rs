@@ -707,7 +707,7 @@ impl<'p> Worker<'p> {
         let slot = completion.owner;
         let user = &mut self.users[slot as usize];
         let step = &self.program.steps[user.step];
-        if user.talk.is_some() && (completion.more || !is_redirect(completion.status)) {
+        if user.talk.is_some() && (completion.more || completion.error.is_some() || !is_redirect(completion.status)) {
             return self.talk(completion);
         }
         user.add(&completion);
@@ -1006,7 +1006,11 @@ impl<'p> Worker<'p> {
             owner: slot,
             begin: self.clock.now(),
             deadline: user.flight.deadline,
-            keep: if step.needs_body { KEPT_BODY } else { SHOWN_BODY },
+            keep: match step.talk {
+                Some(_) => usize::MAX,
+                None if step.needs_body => KEPT_BODY,
+                None => SHOWN_BODY,
+            },
             bodyless: method == "HEAD",
             piecewise: step.talk.is_some(),
         };
@@ -1162,6 +1166,12 @@ impl User {
         let flight = &mut self.flight;
         flight.bytes_out += completion.bytes_out;
         flight.bytes_in += completion.bytes_in;
+        self.add_phases(completion);
+    }
+
+    #[inline]
+    fn add_phases(&mut self, completion: &Completion) {
+        let flight = &mut self.flight;
         if flight.hops == 0 {
             flight.phases = completion.phases;
             flight.reused = u8::from(completion.reused);

@@ -181,7 +181,10 @@ impl Worker<'_> {
         let slot = completion.owner;
         let program = self.program;
         let step = &program.steps[self.users[slot as usize].step];
-        let (Some(talk), Some(mut session)) = (&step.talk, self.users[slot as usize].talk.take()) else { return };
+        let (Some(talk), Some(mut session)) = (&step.talk, self.users[slot as usize].talk.take()) else {
+            // Left by an opening that ended in a redirect; this is an exchange like others.
+            return self.complete(completion);
+        };
         let mut course = Course::On;
         if session.opened < 0 && completion.status > 0 && completion.error.is_none() {
             course = self.open_talk(&completion, step, talk, &mut session);
@@ -220,8 +223,7 @@ impl Worker<'_> {
         let head = self.conns.head(completion);
         (session.opened, session.since) = (completion.end, completion.end);
         (session.status, session.minor) = (completion.status, completion.minor);
-        user.flight.phases = completion.phases;
-        user.flight.reused = u8::from(completion.reused);
+        user.add_phases(completion);
         if completion.sets_cookie {
             user.jar.update(head);
         }

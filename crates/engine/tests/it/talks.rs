@@ -314,3 +314,30 @@ fn a_run_may_end_in_a_conversation() {
     written.check();
     assert_eq!((written.only_error(), written.messages.len()), ("connect_refused", 0));
 }
+
+/// A conversation may begin behind a redirect, with the same key; one that leads nowhere is an answer like others.
+#[test]
+fn openings_are_redirected() {
+    let port = serve(|stream, head| {
+        if head.starts_with("GET /chat ") {
+            return say(stream, b"HTTP/1.1 302 x\r\nLocation: /room\r\nContent-Length: 0\r\n\r\n");
+        }
+        if head.starts_with("GET /room ") {
+            agree(stream, head);
+            say(stream, &[&[0x81, 126, 15, 160][..], &[b'x'; 4000], b"\x81\x03yes"].concat());
+            hear(stream);
+        }
+    });
+    let items = json!([{"expect": {"name": "chat > yes", "timeout_ns": null, "check": {"body_contains": ["yes"]}}}]);
+    let written = run(&with_talk(port, 4, socket(items.clone())));
+    written.check();
+    assert_eq!((written.only_error(), messages(&written, "chat > yes", 0).0), ("", 4));
+    let port =
+        serve(|stream, _| say(stream, b"HTTP/1.1 302 x\r\nLocation: http://1.2.3.4/\r\nContent-Length: 0\r\n\r\n"));
+    let mut plan = with_talk(port, 3, socket(items));
+    let plain = json!({"endpoint": 0, "method": "GET", "path": "/"});
+    plan["scenarios"][0]["steps"].as_array_mut().unwrap().push(plain);
+    let written = run(&plan);
+    written.check();
+    assert_eq!(written.only_error(), "redirect_refused");
+}
