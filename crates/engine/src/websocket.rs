@@ -166,9 +166,7 @@ impl Reader {
         }
         let (length, size) = match (second, more) {
             (126, [a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4),
-            (127, [eight @ ..]) if eight.len() >= 8 => {
-                (u64::from_be_bytes(eight[..8].try_into().expect("eight bytes")), 10)
-            }
+            (127, eight) if eight.len() >= 8 => (u64::from_be_bytes(eight[..8].try_into().expect("eight bytes")), 10),
             (126 | 127, _) => return Ok(None),
             (length, _) => (u64::from(length), 2),
         };

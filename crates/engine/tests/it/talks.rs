@@ -320,7 +320,7 @@ fn a_run_may_end_in_a_conversation() {
 fn openings_are_redirected() {
     let port = serve(|stream, head| {
         if head.starts_with("GET /chat ") {
-            return say(stream, b"HTTP/1.1 302 x\r\nLocation: /room\r\nContent-Length: 0\r\n\r\n");
+            return say(stream, b"HTTP/1.1 302 x\r\nConnection: close\r\nLocation: /room\r\nContent-Length: 0\r\n\r\n");
         }
         if head.starts_with("GET /room ") {
             agree(stream, head);
@@ -332,8 +332,9 @@ fn openings_are_redirected() {
     let written = run(&with_talk(port, 4, socket(items.clone())));
     written.check();
     assert_eq!((written.only_error(), messages(&written, "chat > yes", 0).0), ("", 4));
-    let port =
-        serve(|stream, _| say(stream, b"HTTP/1.1 302 x\r\nLocation: http://1.2.3.4/\r\nContent-Length: 0\r\n\r\n"));
+    let port = serve(|stream, _| {
+        say(stream, b"HTTP/1.1 302 x\r\nConnection: close\r\nLocation: http://1.2.3.4/\r\nContent-Length: 0\r\n\r\n")
+    });
     let mut plan = with_talk(port, 3, socket(items));
     let plain = json!({"endpoint": 0, "method": "GET", "path": "/"});
     plan["scenarios"][0]["steps"].as_array_mut().unwrap().push(plain);
