@@ -245,7 +245,7 @@ enum ItemText {
         name: String,
         timeout_ns: Option<Ns>,
         #[serde(default)]
-        check: CheckText,
+        check: Box<CheckText>,
         #[serde(default)]
         extract: Vec<ExtractText>,
     },
@@ -810,7 +810,7 @@ impl Program {
                 }
                 ItemText::Expect { name, timeout_ns: timeout, check, extract: texts } => {
                     demand(timeout.is_none_or(|timeout| timeout > 0), || "timeout_ns must be above 0".into())?;
-                    let check = Check::compile(&check, scope, &mut self.check_names)?;
+                    let check = Box::new(Check::compile(&check, scope, &mut self.check_names)?);
                     let mut extract = Vec::new();
                     for text in &texts {
                         let slot = scope.slots.get(&text.var).copied().unwrap_or_else(|| scope.new_slot());

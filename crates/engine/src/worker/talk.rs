@@ -61,7 +61,7 @@ pub enum Item {
     /// Waits for a message that fits; others are passed over.
     Expect {
         /// What it must be like.
-        check: Check,
+        check: Box<Check>,
         /// What is taken from it.
         extract: Vec<Extract>,
         /// How long it is waited for.
