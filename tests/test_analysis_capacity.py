@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scripted_runs import MS, S, closed_plan, fast, open_plan, summary_of
+from surgeline.analysis.intervals import rate_interval
 from surgeline.analysis.steady_state import beginning
 from surgeline.engines import scripted
 
@@ -17,6 +18,23 @@ def test_a_pool_saturates_at_its_capacity_under_users():
     assert found.throughput_per_s == pytest.approx(200, rel=0.1)
     assert found.before is not None
     assert found.before <= 3
+    assert found.interval is not None
+    assert found.interval[0] < 200 < found.interval[1]
+    assert found.interval[1] - found.interval[0] < 60
+
+
+@pytest.mark.parametrize("seconds", [7, 20, 60])
+def test_the_interval_of_a_rate_holds_what_it_promises(seconds: int):
+    """Of seconds that are independent, and of ones that depend on their neighbours, 90 % of the intervals hold it."""
+    dice = np.random.default_rng(seconds)
+    for carried in (0.0, 0.3):
+        held = 0
+        for _ in range(500):
+            fresh = dice.poisson(200, seconds + 1).astype(float)
+            low, high = rate_interval(fresh[1:] + carried * (fresh[:-1] - 200.0)) or (0.0, 0.0)
+            held += low <= 200.0 <= high
+        assert held >= 450
+    assert rate_interval(np.full(5, 200.0)) is None
 
 
 def test_a_pool_saturates_at_its_capacity_under_arrivals():

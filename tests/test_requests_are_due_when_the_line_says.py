@@ -171,6 +171,7 @@ def test_each_moment_of_a_run_is_in_one_stage(load: Workload, at: int) -> None:
     [
         (workload.default_steps(), "closed, 1 to 64 users in 7 stages, 56 s"),
         (workload.default_steps(1), "closed, 1 user, 8 s"),
+        (workload.first_look(), "closed, 1 to 64 users in 8 stages, 64 s"),
         (
             Workload("open", (workload.open_stage(50, 300, 120 * NS_PER_S),)),
             "open, 50/s to 300/s, Poisson arrivals, 2 min",

@@ -1,6 +1,8 @@
 """A bare URL: what is found on its origin, what is never asked for, and how much looking around may cost."""
 
+import http.server
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surgeline.cli.order import Wanted, order_from
 from surgeline.plan.problem import PlanError
 from surgeline.plan.sources import Sourced
 from surgeline.plan.sources.url import (
@@ -23,6 +26,7 @@ from surgeline.plan.sources.url import (
     plan_from_url,
 )
 from surgeline.plan.text import dump_plan, parse_plan
+from surgeline.units import NS_PER_S
 
 ORIGIN = "http://127.0.0.1:8001"
 HTML = "text/html; charset=utf-8"
@@ -516,3 +520,27 @@ def test_the_same_site_gives_the_same_plan() -> None:
     pages = {"/": '<a href="/a"><a href="/b">', "/a": '<a href="/c">', "/b": "", "/c": ""}
     make: Callable[[], Sourced] = Site(pages).plan
     assert make() == make()
+
+
+def test_a_run_of_nothing_but_a_url_ends_where_it_began():
+    """Steps up to 64 users, then one again: 64 s; what the user asks for instead is taken as it is."""
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            del format, args
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        alone, given = (order_from(url, Wanted(users=users)).workload for users in (None, 3))
+        server.shutdown()
+    assert alone is not None and given is not None
+    assert [stage.start for stage in alone.stages] == [1, 2, 4, 8, 16, 32, 64, 1]
+    assert alone.duration_ns == 64 * NS_PER_S
+    assert [stage.start for stage in given.stages] == [3]

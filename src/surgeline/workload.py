@@ -197,6 +197,15 @@ def default_steps(most_users: int = 64, each_ns: int = 8 * units.NS_PER_S) -> Wo
     return Workload("closed", tuple(closed_stage(count, count, each_ns) for count in counts))
 
 
+def first_look(most_users: int = 64, each_ns: int = 8 * units.NS_PER_S) -> Workload:
+    """The workload of a run that was given nothing but a URL, 64 s: the default steps, then one user again.
+
+    The first step is the floor; the last one, with the same load, shows how soon all is as before.
+    """
+    steps = default_steps(most_users, each_ns)
+    return Workload("closed", (*steps.stages, Stage("1 user again", each_ns, 1.0, 1.0)))
+
+
 def closed_stage(start: float, end: float, duration_ns: int) -> Stage:
     """A stage of the closed model, named for its users."""
     return Stage(

@@ -84,7 +84,7 @@ def spread(due: Array, beyond: Array, strata: Array | None = None, fewest_bins: 
             phi_1, first = phi, e
         if phi > best:
             best, best_m, best_e = phi, m, e
-    factor = _autocorrelation_factor(first)
+    factor = autocorrelation_factor(first)
     effective = seconds / factor
     phi_ar = phi_1 * factor
     df = best_m - 1.0 if best >= phi_ar else max(2.0, effective - 1.0)
@@ -94,7 +94,7 @@ def spread(due: Array, beyond: Array, strata: Array | None = None, fewest_bins: 
     return Spread(max(1.0, best, phi_ar), max(3.0, df), skewness / math.sqrt(best_m), seconds, effective)
 
 
-def _autocorrelation_factor(e: Array) -> float:
+def autocorrelation_factor(e: Array) -> float:
     """(1 + r) / (1 − r) of the residuals' lag-one autocorrelation, corrected for its bias in short series."""
     count = len(e)
     centred = e - e.mean()
@@ -128,6 +128,24 @@ class Counts:
     count: Array
     due: Array
     strata: Array
+
+
+FEWEST_FOR_RATE = 6
+"""Whole seconds that the interval of a rate needs."""
+
+
+def rate_interval(by_second: Array) -> tuple[float, float] | None:
+    """The 95 % interval of a rate, from how many came in each of consecutive seconds; None with too few of them.
+
+    mean ± t · s · √(f / n), with t of n − 1 degrees of freedom and f for seconds that depend on each other.
+    """
+    n = len(by_second)
+    if n < FEWEST_FOR_RATE:
+        return None
+    mean = float(by_second.mean())
+    factor = autocorrelation_factor(by_second.astype(float))
+    half = t_quantile(0.975, n - 1.0) * float(by_second.std(ddof=1)) * math.sqrt(factor / n)
+    return max(mean - half, 0.0), mean + half
 
 
 def quantile_estimate(

@@ -297,7 +297,8 @@ class Saturation:
     plateau, or the highest that was measured; `low_per_s` and `high_per_s` the least and the greatest of the stages it
     comes from. The knee lies between the loads of the stages `before` (None: already in the first) and `stage`. `fell`
     is the share of it lost from its peak to the highest load. `stages` are those on the plateau, by load. `generator`:
-    the stages above were not valid, so the generator may have been the limit.
+    the stages above were not valid, so the generator may have been the limit. `interval` is the 95 % interval of the
+    throughput from its scatter between the seconds of one stage; None where they are too few.
     """
 
     reached: bool
@@ -309,6 +310,7 @@ class Saturation:
     fell: float
     stages: tuple[int, ...]
     generator: bool
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from surgeline import units
 from surgeline.analysis import capacity, limits, shape, slo, stalls, steady_state, steered, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
+from surgeline.analysis.intervals import rate_interval
 from surgeline.analysis.model import (
     EndpointFigures,
     ErrorGroup,
     GeneratorHealth,
     PeriodicStall,
+    Saturation,
     Second,
     ServerHealth,
     StageFigures,
@@ -68,7 +70,7 @@ def summarise(
     steps = [stage for stage in stages if stage.role != "settle"]
     objectives = slo.judge(slo.objectives_of(run), book, steps, together)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
-    saturated = capacity.saturation(steps)
+    saturated = _with_interval(capacity.saturation(steps), stages, book)
     server = _server_health(run, book, steps)
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
@@ -106,6 +108,23 @@ def summarise(
         rows_seen=details is not None,
         workers=workers,
     )
+
+
+def _with_interval(saturated: Saturation | None, stages: Sequence[StageFigures], book: Book) -> Saturation | None:
+    """With the interval of its throughput, from the seconds of the stage that it comes from but for the first."""
+    if saturated is None:
+        return None
+    mine = [stage for stage in stages if stage.index in saturated.stages and stage.total.goodput_per_s]
+    stage = min(mine, key=lambda one: abs((one.total.goodput_per_s or 0.0) - saturated.throughput_per_s), default=None)
+    if stage is None:
+        return saturated
+    first, last = -(-stage.begin_ns // units.NS_PER_S) + 1, stage.end_ns // units.NS_PER_S
+    around = rate_interval(book.arrived(None, (Outcome.OK,))[first:last])
+    if around is None:
+        return saturated
+    # The first second counts for the rate and not for its scatter, so the interval is moved to where the rate is.
+    shift = saturated.throughput_per_s - (around[0] + around[1]) / 2.0
+    return replace(saturated, interval=(max(around[0] + shift, 0.0), around[1] + shift))
 
 
 # --- Stages ----------------------------------------------------------------------------------------------------------

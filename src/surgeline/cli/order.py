@@ -117,6 +117,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         looked = tuple(asdict(seen) for seen in found_out.sent_as)
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
+    if kind == "url" and plan.workload is None and not wanted.searching:
+        plan = plan.model_copy(update={"workload": WorkloadPart.of(workload.first_look())})
     load = plan.load()
     remote = remote_of(wanted)
     engine = _engine(plan, wanted, load, remote)

@@ -98,8 +98,8 @@ def run(subject: str, **options: Any) -> int:
     """Stress-test a URL, a plan, an OpenAPI document or a locustfile.
 
     With nothing but a URL: safe methods only, the page itself plus what an OpenAPI document or links on the same origin
-    reveal, in closed steps of 1, 2, 4 … 64 users, 8 s each. Results are kept in a directory of their own and summed up
-    on one page.
+    reveal, in closed steps of 1, 2, 4 … 64 users, 8 s each, and with one user again at the end. Results are kept in a
+    directory of their own and summed up on one page.
     """
     client = options.pop("client")
     if client is not None:

@@ -629,6 +629,9 @@ def _saturation(found: Saturation | None) -> dict[str, Any] | None:
         "throughput_per_s": _number(found.throughput_per_s),
         "low_per_s": _number(found.low_per_s),
         "high_per_s": _number(found.high_per_s),
+        "interval": None
+        if found.interval is None
+        else {"low_per_s": _number(found.interval[0]), "high_per_s": _number(found.interval[1])},
         "before_stage": found.before,
         "stage": found.stage,
         "fell": _number(found.fell),

@@ -410,6 +410,9 @@ SCHEMA: Part = {
                 "throughput_per_s": _NUMBER,
                 "low_per_s": _NUMBER,
                 "high_per_s": _NUMBER,
+                "interval": _or_null(
+                    _object({"low_per_s": _NUMBER, "high_per_s": _NUMBER}, "95 % interval of the throughput.")
+                ),
                 "before_stage": _STAGE_NULL,
                 "stage": _STAGE,
                 "fell": _with(_NUMBER, "Share of throughput lost from its peak to the highest load."),

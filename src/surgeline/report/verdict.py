@@ -579,7 +579,11 @@ def _errors_begin(summary: Summary, order: list[StageFigures], failing: int) -> 
 def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | None) -> Verdict:
     stage, last = order[_place(order, flat.stage)], order[-1]
     rate = units.format_rate(flat.throughput_per_s)
-    start = f"Throughput stops growing at {rate} from {load_text(stage)} on"
+    around = ""
+    if flat.interval is not None:
+        low, high = units.format_rate(flat.interval[0]).removesuffix("/s"), units.format_rate(flat.interval[1])
+        around = f" (95 % CI {low}–{high})"
+    start = f"Throughput stops growing at {rate}{around} from {load_text(stage)} on"
     slower = f"at {load_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
     if None in (item.total.response.quantiles[0.95].value for item in (stage, last)):
         slower = f"at {load_text(last)} {_p95(last.total)}"
