@@ -143,9 +143,9 @@ class Running(Protocol):
     def pause(self) -> None:
         """Sends nothing until `resume`.
 
-        Where the engine `stands_still` the schedule does too: nothing is due meanwhile, and the run ends that much
-        later. Elsewhere the schedule goes on, and each request that is due meanwhile is recorded as not sent, of the
-        kind `paused`. Either way the books balance, and nobody is waited for.
+        Where the native engine sends (`Engine.sender`) the schedule stands still: nothing is due meanwhile, and the run
+        ends that much later. Elsewhere the schedule goes on, and each request that is due meanwhile is recorded as not
+        sent, of the kind `paused`. Either way the books balance, and nobody is waited for.
         """
         ...
 
@@ -167,10 +167,9 @@ class Running(Protocol):
 
 
 class Engine(Protocol):
-    """One way of sending. `stands_still` says what becomes of its schedule during a pause."""
+    """One way of sending."""
 
     name: str
-    stands_still: bool
 
     def refusal(self, subject: Subject, settings: Settings) -> str | None:
         """Why this engine cannot run that, as one sentence that names what can; None when it can."""

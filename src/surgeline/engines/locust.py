@@ -66,7 +66,6 @@ class LocustEngine(Engine):
     """Runs locustfiles unchanged, and plans."""
 
     name = "locust"
-    stands_still = False
 
     def __init__(self, *, native: bool | None = None) -> None:
         """`native`: whether the native engine sends a plan's requests inside Locust; None where it is built."""

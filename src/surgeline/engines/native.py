@@ -47,7 +47,6 @@ class NativeEngine(Engine):
     """Sends plans from Rust."""
 
     name = "native"
-    stands_still = True
 
     @override
     def refusal(self, subject: Subject, settings: Settings) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeline import units
-from surgeline.engines import Ending, EngineError, Settings, Sink, Subject, Unsupported
+from surgeline.engines import Ending, Engine, EngineError, Settings, Sink, Subject, Unsupported
 from surgeline.plan.model import Plan, Step
 from surgeline.plan.pause import draw_ns, pause_data
 from surgeline.samples import (
@@ -210,11 +210,10 @@ class Generator:
 # --- The engine ------------------------------------------------------------------------------------------------------
 
 
-class Scripted:
+class Scripted(Engine):
     """The engine behind which a formula pretends to be a server."""
 
     name = "scripted"
-    stands_still = False
 
     def __init__(self, server: Server | None = None, generator: Generator | None = None) -> None:
         self.server = server or constant(10 * units.NS_PER_MS)
