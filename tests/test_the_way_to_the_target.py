@@ -1,50 +1,82 @@
 """Proxies, Unix sockets, source addresses, families of addresses and TLS: looked at beforehand, gone during the run."""
 
 import base64
+import csv
 import json
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 from tests.told import told_by
 from tests.ways import Seen, serving
 
-from surgeline.cli.ways import Room, command_of, shortage
+from surgeline import cli, runner
+from surgeline.cli import Refused
+from surgeline.cli.live import Silent
+from surgeline.cli.order import Wanted, order_from
+from surgeline.cli.run import run as command
+from surgeline.cli.ways import Room, bounded, command_of, shortage
 from surgeline.engines import Ending
+from surgeline.engines.locust import _plan_refusal
 from surgeline.engines.native import available
+from surgeline.plan.text import dump_plan, parse_plan
 from surgeline.samples import Outcome
+from surgeline.store.rundir import Run
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+@dataclass
+class Done:
+    """What came of a command: its exit code, what it said, and its run where there was one."""
+
+    code: int
+    said: str
+    run: Run | None = None
+
+    @property
+    def errors(self) -> set[str]:
+        """What is in the rows' column `error`."""
+        return self.column("error")
+
+    def column(self, name: str) -> set[str]:
+        """What is in one of the rows' columns."""
+        assert self.run is not None, self.said
+        return {str(value) for table in self.run.rows((name,)) for value in list(table[name])}
+
+
+Command = Callable[..., Done]
 
 pytestmark = pytest.mark.skipif(available() is not None, reason="the native engine is not built")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """`surgeline run` on a plan in a directory of its own, off a terminal."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`surgeline run` in a directory of its own, off a terminal, without the pages."""
+    monkeypatch.chdir(tmp_path)
 
-    def call(
-        plan: str, *arguments: str, limits: tuple[str, ...] = (), **environment: str
-    ) -> "subprocess.CompletedProcess[str]":
+    def call(plan: str, *arguments: str, **environment: str) -> Done:
         if "\n" in plan:
-            (tmp_path / "plan.yaml").write_text(plan, encoding="utf-8")
+            Path("plan.yaml").write_text(plan, encoding="utf-8")
             plan = "plan.yaml"
-        return subprocess.run(
-            [*limits, sys.executable, "-m", "surgeline", "run", plan, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "NO_COLOR": "1", **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        given = {**command.make_context("run", [plan, *arguments]).params}
+        given.pop("client")
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["surgeline", "run", plan, *arguments])
+            try:
+                order = order_from(given.pop("subject"), Wanted(**given))
+                measured = runner.measure(order, Silent(), threading.Event())
+            except Exception as error:
+                return Done(cli._code(error) or 1, capsys.readouterr().err + str(error))
+        return Done(0, capsys.readouterr().err, measured)
 
     return call
 
@@ -61,48 +93,35 @@ def _plan(target: str, *more: str, load: str = "{users: 2, for: 300ms}") -> str:
     )
 
 
-def _kept(tmp_path: Path) -> dict[str, Any]:
-    """The only run's description."""
-    (path,) = (tmp_path / "surgeline-runs").glob("*/run.json")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _errors(tmp_path: Path) -> set[str]:
-    (path,) = (tmp_path / "surgeline-runs").glob("*/requests.csv")
-    head, *lines = path.read_text(encoding="utf-8").splitlines()
-    place = head.split(",").index("error")
-    return {line.split(",")[place] for line in lines}
-
-
-def test_a_unix_socket_is_a_way(run: Run, tmp_path: Path) -> None:
+def test_a_unix_socket_is_a_way(run: Command, tmp_path: Path) -> None:
     """From the plan or as curl's option; the host's name need not exist, and nobody is asked for consent."""
     with serving(path=tmp_path / "app.sock") as seen:
         done = run(_plan("http://app.nowhere.test/v1", f"connection: {{unix_socket: {tmp_path}/app.sock}}"))
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
         assert {line.split()[1] for line in seen.lines} == {"/v1/x"}
         assert {headers["host"] for headers in seen.headers} == {"app.nowhere.test"}
-        assert _errors(tmp_path) == {""}
-        kept = _kept(tmp_path)
+        assert done.errors == {""}
+        assert done.run is not None
+        kept = done.run.meta.raw
         assert kept["settings"]["authorized"] == "own socket" and kept["environment"]["generator_shares_machine"]
-        assert f"over the Unix socket {tmp_path}/app.sock" in done.stderr
+        assert f"over the Unix socket {tmp_path}/app.sock" in done.said
         done = run("http://app.nowhere.test/", "--unix-socket", "app.sock", "-u", "1", "-t", "200ms", "--out", "more")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
 
 
-def test_a_socket_nobody_listens_on_is_said_so(run: Run, tmp_path: Path) -> None:
+def test_a_socket_nobody_listens_on_is_said_so(run: Command, tmp_path: Path) -> None:
     """One sentence, exit 3: nothing was measured."""
     way = f"connection: {{unix_socket: {tmp_path}/gone.sock}}"
     done = run(_plan("http://app.test", way))
-    assert (done.returncode, "There is no Unix socket" in done.stderr) == (3, True), done.stderr
+    assert (done.code, "There is no Unix socket" in done.said) == (3, True), done.said
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "gone.sock"))
     listener.close()
     done = run(_plan("http://app.test", way))
-    assert (done.returncode, "Nothing is listening on the Unix socket" in done.stderr) == (3, True), done.stderr
+    assert (done.code, "Nothing is listening on the Unix socket" in done.said) == (3, True), done.said
 
 
-def test_a_proxy_is_gone_through_and_its_password_stays_secret(run: Run, tmp_path: Path) -> None:
+def test_a_proxy_is_gone_through_and_its_password_stays_secret(run: Command, tmp_path: Path) -> None:
     """Plain HTTP in absolute form, in the look beforehand as in the run; the environment's own proxies are not used."""
     with serving() as target, serving() as proxy:
         plan = _plan(
@@ -110,7 +129,7 @@ def test_a_proxy_is_gone_through_and_its_password_stays_secret(run: Run, tmp_pat
             f"connection: {{proxy: 'http://me:{{{{env.PW}}}}@127.0.0.1:{proxy.port}'}}",
         )
         done = run(plan, PW="hunter-2222")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
         assert {line.split()[1] for line in proxy.lines} == {f"http://127.0.0.1:{target.port}/x"}
         wanted = "Basic " + base64.b64encode(b"me:hunter-2222").decode()
         assert {headers["proxy-authorization"] for headers in proxy.headers} == {wanted}
@@ -118,7 +137,7 @@ def test_a_proxy_is_gone_through_and_its_password_stays_secret(run: Run, tmp_pat
         place = f"127.0.0.1:{proxy.port}"
         option = f"http://me:hunter-2222@{place}"
         done = run(_plan(f"http://127.0.0.1:{target.port}"), "--proxy", option, "--out", "more")
-        assert done.returncode == 0 and f"through the proxy {place}" in done.stderr, done.stderr
+        assert done.code == 0 and f"through the proxy {place}" in done.said, done.said
         assert {headers.get("proxy-authorization") for headers in proxy.headers} == {wanted}
         for path in tmp_path.rglob("*"):
             if path.is_file():
@@ -132,7 +151,7 @@ def test_a_proxy_is_gone_through_and_its_password_stays_secret(run: Run, tmp_pat
             http_proxy=f"http://{place}",
             ALL_PROXY=f"http://{place}",
         )
-        assert done.returncode == 0 and not proxy.lines and target.lines, done.stderr
+        assert done.code == 0 and not proxy.lines and target.lines, done.said
 
 
 @pytest.fixture
@@ -146,7 +165,7 @@ def shop(tmp_path: Path) -> Iterator[tuple[Seen, trustme.CA]]:
         yield seen, authority
 
 
-def test_https_goes_through_a_tunnel_of_the_proxy(run: Run, shop: tuple[Seen, trustme.CA], tmp_path: Path) -> None:
+def test_https_goes_through_a_tunnel_of_the_proxy(run: Command, shop: tuple[Seen, trustme.CA], tmp_path: Path) -> None:
     """Asked with CONNECT by the look and by the engine; a proxy that wants a password is said to, with exit 3."""
     target = f"https://127.0.0.1:{shop[0].port}"
     wanted = "Basic " + base64.b64encode(b"me:pass").decode()
@@ -155,25 +174,25 @@ def test_https_goes_through_a_tunnel_of_the_proxy(run: Run, shop: tuple[Seen, tr
             _plan(target, "connection: {proxy: '{{env.P}}'}", "tls: {ca: ca.pem}"),
             P=f"http://me:pass@127.0.0.1:{proxy.port}",
         )
-        assert done.returncode == 0 and _errors(tmp_path) == {""}, done.stderr
+        assert done.code == 0 and done.errors == {""}, done.said
         assert {line.rsplit(" ", 1)[0] for line in proxy.lines} == {f"CONNECT 127.0.0.1:{shop[0].port}"}
         assert shop[0].lines
         way = f"connection: {{proxy: http://127.0.0.1:{proxy.port}}}"
         done = run(_plan(target, way, "tls: {ca: ca.pem}"))
-        assert done.returncode == 3 and "it answers 407" in done.stderr, done.stderr
+        assert done.code == 3 and "it answers 407" in done.said, done.said
         done = run(_plan(target, way, "tls: {ca: ca.pem}"), "--no-preflight", "--out", "more")
-        document = json.loads(next((tmp_path / "more").glob("*/result.json")).read_text(encoding="utf-8"))
-        assert "proxy_refused" in json.dumps(document) and "answered 407 to CONNECT" in json.dumps(document)
+        assert done.errors == {"proxy_refused"} and done.run is not None
+        assert "answered 407 to CONNECT" in json.dumps(runner.conclude(done.run)["trust"])
     done = run(_plan(target, way, "tls: {ca: ca.pem}"))
-    assert done.returncode == 3 and "proxy 127.0.0.1" in done.stderr and "cannot be reached" in done.stderr
+    assert done.code == 3 and "proxy 127.0.0.1" in done.said and "cannot be reached" in done.said
 
 
-def test_a_foreign_proxy_needs_consent_as_a_target_does(run: Run) -> None:
+def test_a_foreign_proxy_needs_consent_as_a_target_does(run: Command) -> None:
     """And where only the proxy knows the target's address, nobody can tell whose it is."""
     done = run(_plan("http://127.0.0.1:1", "connection: {proxy: http://203.0.113.7:3128}"))
-    assert done.returncode == 2 and "the proxy 203.0.113.7:3128" in done.stderr and "--authorized" in done.stderr
+    assert done.code == 2 and "the proxy 203.0.113.7:3128" in done.said and "--authorized" in done.said
     done = run(_plan("http://shop.invalid", "connection: {proxy: http://127.0.0.1:1}"))
-    assert done.returncode == 2 and "whose address only the proxy knows" in done.stderr
+    assert done.code == 2 and "whose address only the proxy knows" in done.said
 
 
 TROUBLES: list[tuple[str, tuple[str, ...], str]] = [
@@ -186,7 +205,7 @@ TROUBLES: list[tuple[str, tuple[str, ...], str]] = [
 
 @pytest.mark.parametrize(("name", "more", "said"), TROUBLES, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_tls_lacks_is_said_before_the_load(
-    run: Run, tmp_path: Path, name: str, more: tuple[str, ...], said: str
+    run: Command, tmp_path: Path, name: str, more: tuple[str, ...], said: str
 ) -> None:
     """In words of the reader's, with exit 3, and by the same options that the engine has."""
     authority = trustme.CA()
@@ -199,11 +218,11 @@ def test_what_tls_lacks_is_said_before_the_load(
         authority.configure_trust(context)
     with serving(context=context) as seen:
         done = run(_plan(f"https://127.0.0.1:{seen.port}", *more))
-    assert done.returncode == 3 and said in done.stderr, done.stderr
-    assert not seen.lines and "Traceback" not in done.stderr
+    assert done.code == 3 and said in done.said, done.said
+    assert not seen.lines and "Traceback" not in done.said
 
 
-def test_a_plan_brings_its_authority_certificate_and_key(run: Run, tmp_path: Path) -> None:
+def test_a_plan_brings_its_authority_certificate_and_key(run: Command, tmp_path: Path) -> None:
     """From its own folder, or named by curl's options from anywhere; the key is in no file of the run."""
     authority = trustme.CA()
     (tmp_path / "keys").mkdir()
@@ -219,19 +238,19 @@ def test_a_plan_brings_its_authority_certificate_and_key(run: Run, tmp_path: Pat
         target = f"https://127.0.0.1:{seen.port}"
         more = "server_name: shop.test, certificate: keys/client.pem, key: keys/client.key"
         done = run(_plan(target, f"tls: {{ca: ca.pem, {more}}}"))
-        assert done.returncode == 0 and _errors(tmp_path) == {""}, done.stderr
+        assert done.code == 0 and done.errors == {""}, done.said
         plan = _plan(target, "tls: {server_name: shop.test}")
         done = run(
             *(plan, "--cacert", "ca.pem", "--cert", "keys/client.pem", "--key", f"{tmp_path}/keys/client.key"),
             *("--out", "more"),
         )
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
     key = mine.private_key_pem.bytes().splitlines()[1]
     for path in (*(tmp_path / "surgeline-runs").rglob("*"), *(tmp_path / "more").rglob("*")):
         assert not path.is_file() or key not in path.read_bytes(), path
 
 
-def test_files_of_tls_lie_beside_the_plan_and_are_pem(run: Run, tmp_path: Path) -> None:
+def test_files_of_tls_lie_beside_the_plan_and_are_pem(run: Command, tmp_path: Path) -> None:
     """Each bad one is a sentence that names the key."""
     (tmp_path / "der.pem").write_bytes(b"\x30\x82\x01\x00")
     (tmp_path / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
@@ -242,29 +261,29 @@ def test_files_of_tls_lie_beside_the_plan_and_are_pem(run: Run, tmp_path: Path) 
         ("{ca: link.pem}", "tls.ca: link.pem leads out of the plan's folder"),
     ):
         done = run(_plan("https://127.0.0.1:1", f"tls: {tls}"))
-        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert done.code == 2 and said in done.said, done.said
     with serving() as seen:
         done = run(_plan(f"https://127.0.0.1:{seen.port}", "tls: {ca: cut.pem}"))
-        assert done.returncode == 3 and "The files that `tls` names cannot be used" in done.stderr, done.stderr
+        assert done.code == 3 and "The files that `tls` names cannot be used" in done.said, done.said
         done = run(f"https://127.0.0.1:{seen.port}", "--cacert", "nowhere.pem")
-        assert done.returncode == 2 and "tls.ca: nowhere.pem cannot be read" in done.stderr, done.stderr
+        assert done.code == 2 and "tls.ca: nowhere.pem cannot be read" in done.said, done.said
 
 
 @pytest.mark.parametrize("as_plan", [True, False], ids=["plan", "URL"])
-def test_http_and_https_are_told_apart(run: Run, shop: tuple[Seen, trustme.CA], as_plan: bool) -> None:
+def test_http_and_https_are_told_apart(run: Command, shop: tuple[Seen, trustme.CA], as_plan: bool) -> None:
     """Either one written for the other is one sentence that has the right one, and exit 3."""
     with serving() as plain:
         target = f"https://127.0.0.1:{plain.port}"
         done = run(_plan(target) if as_plan else target)
-        assert done.returncode == 3 and "does not speak TLS" in done.stderr, done.stderr
-        assert f"write http://127.0.0.1:{plain.port}" in done.stderr and "SSL" not in done.stderr
+        assert done.code == 3 and "does not speak TLS" in done.said, done.said
+        assert f"write http://127.0.0.1:{plain.port}" in done.said and "SSL" not in done.said
     target = f"http://127.0.0.1:{shop[0].port}"
     done = run(_plan(target) if as_plan else target)
-    assert done.returncode == 3 and "speaks TLS, not plain HTTP" in done.stderr, done.stderr
-    assert f"Write https://127.0.0.1:{shop[0].port}" in done.stderr
+    assert done.code == 3 and "speaks TLS, not plain HTTP" in done.said, done.said
+    assert f"Write https://127.0.0.1:{shop[0].port}" in done.said
 
 
-def test_ipv6_works_from_the_url_to_the_report(run: Run, tmp_path: Path) -> None:
+def test_ipv6_works_from_the_url_to_the_report(run: Command, tmp_path: Path) -> None:
     """Brackets where a host and a port stand together; loopback needs no consent; whoever listens is found."""
     try:
         serving_six = serving("::1")
@@ -274,52 +293,54 @@ def test_ipv6_works_from_the_url_to_the_report(run: Run, tmp_path: Path) -> None
     try:
         target = f"http://[::1]:{seen.port}"
         done = run(f"{target}/", "-u", "2", "-t", "300ms")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
         assert {headers["host"] for headers in seen.headers} == {f"[::1]:{seen.port}"}
-        kept = _kept(tmp_path)
+        assert done.run is not None
+        kept = done.run.meta.raw
         assert kept["settings"]["addresses"] == ["::1"] and kept["settings"]["authorized"] == "own address"
-        assert f"whoever listens on port {seen.port}" in done.stderr
-        (row, *_) = (next((tmp_path / "surgeline-runs").glob("*/requests.csv")).read_text().splitlines())[1:]
-        assert f"{target}/" in row
+        asked = f"from surgeline.served import by_port; print(by_port({seen.port}))"
+        found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60).stdout
+        assert str(os.getpid()) in found
+        assert done.column("url") == {f"{target}/"}
         done = run(_plan(target, "connection: {ip: 6, source_addresses: '::1'}"), "--out", "more")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
         done = run(_plan(target), "--engine", "locust", "--out", "third")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.said
         done = run(_plan(target, "connection: {ip: 4}"))
-        assert done.returncode == 3 and "has no IPv4 address" in done.stderr, done.stderr
+        assert done.code == 3 and "has no IPv4 address" in done.said, done.said
     finally:
         serving_six.__exit__(None, None, None)
 
 
-def test_a_name_is_asked_for_one_family_only(run: Run) -> None:
+def test_a_name_is_asked_for_one_family_only(run: Command) -> None:
     """localhost is 127.0.0.1 and often ::1; -4 and -6 say which."""
     with serving() as seen:
         done = run(f"http://localhost:{seen.port}/", "-4", "-u", "1", "-t", "200ms")
-        assert done.returncode == 0 and "IPv4 only" in done.stderr, done.stderr
+        assert done.code == 0 and "IPv4 only" in done.said, done.said
 
 
-def test_connections_begin_from_the_sources(run: Run, tmp_path: Path) -> None:
+def test_connections_begin_from_the_sources(run: Command, tmp_path: Path) -> None:
     """Each in turn, a range written out; an address of somebody else's is refused before anything is sent."""
     with serving() as seen:
         target = f"http://127.0.0.1:{seen.port}"
         done = run(_plan(target, "connection: {source_addresses: 127.0.0.2..127.0.0.4, keep_alive: false}"))
-        assert done.returncode == 0 and _errors(tmp_path) == {""}, done.stderr
+        assert done.code == 0 and done.errors == {""}, done.said
         assert {peer[0] for peer in seen.peers[1:]} >= {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
-        assert "from 3 source addresses, a new connection for each request" in done.stderr
+        assert "from 3 source addresses, a new connection for each request" in done.said
         during = [headers for headers in seen.headers if "x-surgeline-run" in headers]
         assert {headers["connection"] for headers in during} == {"close"}
         done = run(_plan(target, "connection: {source_addresses: 192.0.2.9}"))
-        assert done.returncode == 3 and "not an address of this machine" in done.stderr, done.stderr
+        assert done.code == 3 and "not an address of this machine" in done.said, done.said
         done = run(_plan(target, "connection: {source_addresses: 192.0.2.9}"), "--no-preflight")
-        assert "connections cannot begin from 192.0.2.9" in done.stderr and done.returncode != 0, done.stderr
+        assert "connections cannot begin from 192.0.2.9" in done.said and done.code != 0, done.said
 
 
-def test_locust_says_what_it_leaves_to_the_native_engine(run: Run) -> None:
-    """By its key, before anything is sent."""
-    for more in ("connection: {keep_alive: false}", "tls: {versions: [1.3]}"):
-        done = run(_plan("http://127.0.0.1:1", more), "--engine", "locust", "--no-preflight")
-        key = more.replace(": {", ".").split(":")[0]
-        assert done.returncode == 2 and f"`{key}` is done by the native engine only" in done.stderr, done.stderr
+def test_without_the_native_engine_locust_says_what_it_leaves_to_it() -> None:
+    """By its key, before anything is sent; with it, Locust's workers have it send, and all of it is done."""
+    for more, key in (("connection: {keep_alive: false}", "connection.keep_alive"), ("tls: {ca: a.pem}", "tls.ca")):
+        plan = parse_plan(_plan("http://127.0.0.1:1", more), "plan.yaml")
+        assert f"`{key}` is done by the native engine only" in (_plan_refusal(plan, native=False) or "")
+        assert _plan_refusal(plan, native=True) is None
 
 
 # --- Is there room? --------------------------------------------------------------------------------------------------
@@ -338,25 +359,35 @@ def test_the_arithmetic_of_descriptors_and_ports() -> None:
     assert shortage(60_000, Room(1_000_000, None)) is None, "a Unix socket takes no ports"
 
 
-def test_more_users_than_descriptors_are_refused_with_the_arithmetic(run: Run, tmp_path: Path) -> None:
-    """`--anyway` starts all the same: who finds no descriptor is not sent, and never an error of the target's."""
-    limits = ("prlimit", "--nofile=300:300")
-    try:
-        subprocess.run([*limits, "true"], check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("prlimit is not to be had here")
-    with serving() as seen:
-        plan = _plan(f"http://127.0.0.1:{seen.port}", load="{users: 400, for: 1s}")
-        done = run(plan, limits=limits)
-        assert done.returncode == 2 and "of 300 open files, 200 are for itself" in done.stderr, done.stderr
-        assert not any("x-surgeline-run" in headers for headers in seen.headers), "there was no load"
-        done = run(plan, "--anyway", limits=limits)
-        assert done.returncode == 0, done.stderr
-    errors = _errors(tmp_path)
-    assert "client_fds" in errors and errors <= {"", "client_fds"}, errors
-    (result,) = (tmp_path / "surgeline-runs").glob("*/result.json")
-    document = json.loads(result.read_text(encoding="utf-8"))
-    assert document["verdict"]["validity"] != "valid", "the generator could not send what was due"
+def test_more_users_than_there_is_room_for_are_refused() -> None:
+    """With the arithmetic; `--anyway` starts all the same, and a pool needs as many as are in flight."""
+    plan = parse_plan(_plan("http://127.0.0.1:1", load="{users: 400, for: 1s}"), "plan.yaml")
+    room = Room(descriptors=300, ports=28_232)
+    with pytest.raises(Refused, match="of 300 open files, 200 are for itself, which leaves 100"):
+        bounded(plan, plan.load(), room, Wanted())
+    assert bounded(plan, plan.load(), room, Wanted(anyway=True)) == 400
+    pooled = parse_plan(dump_plan(plan) + "connection: {share: pool}\n", "plan.yaml")
+    assert bounded(pooled, pooled.load(), room, Wanted(max_in_flight=50)) == 50
+    few = parse_plan(_plan("http://127.0.0.1:1"), "plan.yaml")
+    assert bounded(few, few.load(), Room(20_000, 28_232), Wanted()) == 10_000
+
+
+def test_arrivals_are_bounded_by_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """By descriptors, by ports, and by the user; short connections at a high rate are warned of."""
+    plan = parse_plan(
+        _plan("http://127.0.0.1:1").replace("closed", "open").replace("users: 2", "rate: 2000/s"), "plan.yaml"
+    )
+    assert bounded(plan, plan.load(), Room(20_000, 28_232), Wanted()) == 10_000
+    assert capsys.readouterr().err == ""
+    assert bounded(plan, plan.load(), Room(20_000, 100), Wanted()) == 100
+    assert "100 ports" in capsys.readouterr().err
+    assert bounded(plan, plan.load(), Room(1_000, 28_232), Wanted(max_in_flight=5_000)) == 800
+    assert "--max-in-flight is taken as 800" in capsys.readouterr().err
+    short = parse_plan(dump_plan(plan) + "connection: {keep_alive: false}\n", "plan.yaml")
+    bounded(short, short.load(), Room(20_000, 28_232, held_s=60.0), Wanted())
+    assert "2,000 connections begin each second" in capsys.readouterr().err
+    bounded(short, short.load(), Room(20_000, 28_232, held_s=1.0), Wanted())
+    assert capsys.readouterr().err == ""
 
 
 EXHAUST = """
@@ -434,21 +465,22 @@ def _in_a_namespace(tmp_path: Path, plan: str, *arguments: str) -> "subprocess.C
 
 def test_ports_that_run_out_are_nobodys_error_but_ours(tmp_path: Path) -> None:
     """Said beforehand, and with `--anyway` each request without a port is one that was not sent; sources help."""
-    users = "{users: 150, for: 1s}"
-    done = _in_a_namespace(tmp_path, _plan("http://127.0.0.1:PORT", load=users))
-    assert done.returncode == 2, done.stderr
+    plan = _plan("http://127.0.0.1:PORT", load="{users: 150, for: 1s}")
+    done = _in_a_namespace(tmp_path, plan, "--anyway", "--no-preflight", "--out", "one")
+    assert done.returncode == 0, done.stderr
     assert "150 connections at once need more ports than there are: 100 for each pair" in done.stderr, done.stderr
-    done = _in_a_namespace(tmp_path, _plan("http://127.0.0.1:PORT", load=users), "--anyway", "--no-preflight")
-    assert done.returncode == 0, done.stderr
-    errors = _errors(tmp_path)
+    errors = _errors(tmp_path / "one")
     assert "client_ports" in errors and errors <= {"", "client_ports"}, errors
-    more = "connection: {source_addresses: 127.0.0.2..127.0.0.3}"
-    done = _in_a_namespace(
-        tmp_path, _plan("http://127.0.0.1:PORT", more, load=users), "--no-preflight", "--out", "more"
-    )
+    more = f"{plan}connection: {{source_addresses: 127.0.0.2..127.0.0.3}}\n"
+    done = _in_a_namespace(tmp_path, more, "--no-preflight", "--out", "more")
     assert done.returncode == 0, done.stderr
-    rows = next((tmp_path / "more").glob("*/requests.csv")).read_text(encoding="utf-8")
-    assert "client_ports" not in rows, "two sources have 200 ports"
+    assert _errors(tmp_path / "more") == {""}, "two sources have 200 ports"
+
+
+def _errors(root: Path) -> set[str]:
+    (path,) = root.glob("*/requests.csv")
+    with path.open(newline="", encoding="utf-8") as rows:
+        return {row["error"] for row in csv.DictReader(rows)}
 
 
 def test_a_command_line_is_kept_without_a_password() -> None:
