@@ -130,6 +130,10 @@ class Network:
         self._ip("-n", name, "link", "set", "eth0", "up")
         return address, ["ip", "netns", "exec", name]
 
+    def plug(self, inside: list[str], how: str) -> None:
+        """Takes a machine off the network (`down`), or puts it back (`up`)."""
+        self._ip("-n", inside[-1], "link", "set", "eth0", how)
+
     @property
     def first(self) -> tuple[str, list[str]]:
         """The machine with the bridge."""

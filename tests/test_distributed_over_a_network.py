@@ -80,6 +80,7 @@ def serving(network: Network) -> Iterator[tuple[str, list[int]]]:
     finally:
         server.kill()
         server.wait(10)
+        server.stdin.close()
         server.stdout.close()
 
 
@@ -94,8 +95,9 @@ def skewed_clocks_are_permitted() -> bool:
 def test_a_run_outlives_a_worker_gains_another_and_knows_their_clocks(network: Network, tmp_path: Path) -> None:
     """
     Three workers are started while there is no master; the clock of one is 1000 s ahead. The master comes, all begin;
-    one is killed, a fourth joins. The run ends by itself with every figure that was told and every row of who lived,
-    on one clock, and says when who was missing, what was planned then and what there was, and how many rows are gone.
+    one is killed, a fourth, whose cable was out until then, joins. The run is stopped and has every figure that was
+    told and every row of who lived, on one clock. It says when who was missing, what was planned then and what there
+    was, and how many rows are gone.
     """
     if not skewed_clocks_are_permitted():
         pytest.skip("a clock of one's own (a time namespace) is not permitted here, or `unshare` cannot make one")
@@ -103,13 +105,15 @@ def test_a_run_outlives_a_worker_gains_another_and_knows_their_clocks(network: N
     place, master = network.first
     others = [network.machine()[1] for _ in range(4)]
     with Troupe(tmp_path) as troupe, serving(network) as (url, seen):
-        asked = ["worker", "--master", place, "--wait", "60s"]
+        asked = ["worker", "--master", place, "--wait", "90s"]
         steady = troupe.start(*asked, inside=others[0])
         skewed = troupe.start(*asked, inside=[*others[1], *SKEWED])
         doomed = troupe.start(*asked, inside=others[2])
-        for one in (steady, skewed, doomed):
+        network.plug(others[3], "down")
+        late = troupe.start(*asked, inside=others[3])
+        for one in (steady, skewed, doomed, late):
             one.says(f"no master at {place} port 5557 yet")
-        load = ["--target", url, "-u", "6", "-t", "14s", "--expect-workers", "3", "--master-bind-host", place]
+        load = ["--target", url, "-u", "6", "-t", "100s", "--expect-workers", "3", "--master-bind-host", place]
         shown = ["--ui", "none", "--no-preflight", "--no-abort"]
         leader = troupe.start("run", "locustfile.py", *load, *shown, "--", "--csv", "locusts", inside=master)
         for one in (steady, skewed, doomed):
@@ -118,7 +122,10 @@ def test_a_run_outlives_a_worker_gains_another_and_knows_their_clocks(network: N
         (victim,) = doomed.locusts()
         victim.send_signal(signal.SIGKILL)
         assert doomed.ended(60) == 2 and "SIGKILL" in doomed.text
-        late = troupe.start(*asked, inside=others[3])
+        network.plug(others[3], "up")
+        late.says("takes part")
+        time.sleep(2)
+        leader.process.send_signal(signal.SIGINT)
         assert leader.ended(90) == 0, leader.text
         for one in (steady, skewed, late):
             assert one.ended(40) == 0 and "the run is over" in one.text, one.text
