@@ -1,5 +1,6 @@
 """A locustfile that cannot run, a Locust that breaks, a process that is killed: one sentence, and nothing left over."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ import pytest
 from surgeline.engines import EngineError, Script, Settings, locust
 from surgeline.engines.locust import LocustEngine, LocustRunning
 from surgeline.plan.model import Plan
-from surgeline.store.journal import Segment
+from surgeline.samples import Frame
+from surgeline.store.journal import Segment, read_all
 from targets.faulty import Faulty
+from told import told_by
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -93,7 +96,7 @@ def test_a_script_without_a_host_measures_nothing_and_says_so(tmp_path: Path) ->
     """
     ending = started(tmp_path, source, "-u", "1", "-t", "2s").wait(30)
     assert ending is not None and ending.reason == "failed"
-    assert "You must specify the base host" in ending.detail
+    assert ending.detail.endswith("add --target http://127.0.0.1:PORT, or `host` to its user class")
 
 
 def test_a_script_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +194,63 @@ def test_sigterm_from_outside_ends_locust_in_order(tmp_path: Path) -> None:
     assert ending is not None and ending.reason == "finished" and ending.exit_code == 0
 
 
+def notes(place: Path) -> list[str]:
+    """What the run's journal notes."""
+    events = [json.loads(payload) for _, kind, payload in read_all(place / "journal").frames() if kind is Frame.EVENT]
+    return [event["reason"] for event in events if event["kind"] == "note"]
+
+
+def test_a_script_that_forks_late_is_told_what_is_not_counted(tmp_path: Path) -> None:
+    """A process that a task forks writes nothing into the run, which says so once; the run's own rows are whole."""
+    source = """
+        import os
+        from locust import HttpUser, constant, task
+
+        class A(HttpUser):
+            wait_time = constant(0.1)
+
+            @task
+            def go(self):
+                self.client.get("/ok", name="mine")
+                if not os.fork():
+                    self.client.get("/ok", name="the copy's")
+                    os._exit(0)
+                os.wait()
+    """
+    with Faulty() as target:
+        ending = started(tmp_path, source, "-u", "1", "-t", "2s", "-H", target.url).wait(60)
+    assert ending is not None and ending.reason == "finished"
+    assert notes(tmp_path) == [
+        "the locustfile forked a process while the test ran: what that process sends is not counted"
+    ]
+    told = told_by(tmp_path / "journal", ending)
+    assert {row["endpoint"] for row in told.rows} == {"GET mine"} and len(told.rows) == told.due > 1
+
+
+def test_greenlets_that_outlive_their_users_are_told(tmp_path: Path) -> None:
+    """Each of two users has started three that never end; the run says how many there are."""
+    source = """
+        import gevent
+        from locust import User, constant, task
+
+        def for_ever():
+            while True:
+                gevent.sleep(1)
+
+        class A(User):
+            wait_time = constant(10)
+
+            @task
+            def go(self):
+                gevent.spawn(for_ever)
+                gevent.spawn(lambda: gevent.spawn(for_ever).join())
+    """
+    ending = started(tmp_path, source, "-u", "2", "-r", "10", "-t", "2s").wait(60)
+    assert ending is not None
+    said = "users left 6 greenlets running when the test stopped; what those still send is cut off with the process"
+    assert said in notes(tmp_path)
+
+
 def test_an_old_or_missing_locust_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence says what to install."""
     plan = Plan.model_validate({"target": "http://127.0.0.1:1", "scenarios": {"s": {"steps": [{"get": "/"}]}}})
@@ -198,6 +258,8 @@ def test_an_old_or_missing_locust_is_refused_before_anything_starts(monkeypatch:
     assert LocustEngine().refusal(plan, settings) is None
     monkeypatch.setattr(locust.metadata, "version", lambda name: "2.9.0")
     assert "Locust 2.9.0 is too old" in str(LocustEngine().refusal(plan, settings))
+    monkeypatch.setattr(locust.metadata, "version", lambda name: "3.0.1")
+    assert "`pip install 'locust<3'`" in str(LocustEngine().refusal(plan, settings))
 
     def missing(name: str) -> str:
         raise locust.metadata.PackageNotFoundError(name)

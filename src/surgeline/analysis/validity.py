@@ -201,7 +201,7 @@ def _lag(judgement: Judgement, stage: StageFigures, book: Book) -> None:
     if lag is None:
         return
     median = stage.total.response.quantiles[0.5].value or stage.total.failed_response.quantiles[0.5].value
-    text = f"requests left {units.format_duration(lag)} late (p99)"
+    text = f"Locust's event loop ran {units.format_duration(lag)} late (p99)"
     if median is not None:
         text += f" where the median response time is {units.format_duration(median)}"
     for word, (time, share) in (("invalid", LAG_INVALID), ("degraded", LAG_DEGRADED)):

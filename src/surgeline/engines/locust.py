@@ -47,10 +47,13 @@ from surgeline.workload import Stage
 
 OLDEST = (2, 43)
 """Locust below this is refused; the plugin reads what 2.43 to 2.47 have in common."""
+UNKNOWN = (3, 0)
+"""Locust from this on is refused: the plugin leans on what Locust is inside, which a major version may change."""
 START_S = 120.0
 """How long a locustfile may take to be imported before it counts as hanging: some fetch test data first."""
 PATIENCE_S = 5.0
 """How long Locust is waited for after it was asked to end, beyond the grace it was given."""
+WITHOUT_TARGET = "sent no request: it names no target; add --target http://127.0.0.1:PORT, or `host` to its user class"
 LOG_FILE = "locust.log"
 LOG_BYTES = 1 << 20
 """Of what Locust prints, this much is kept, and the last part of the rest."""
@@ -115,8 +118,11 @@ def absent() -> str | None:
         return "Locust is not installed; `pip install locust` installs it"
     if importlib.util.find_spec("locust") is None:
         return "Locust is not installed; `pip install locust` installs it"
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST:
         return f"Locust {version} is too old; {'.'.join(map(str, OLDEST))} or newer is needed"
+    if numbers >= UNKNOWN:
+        return f"Locust {version} is newer than what Surgeline knows; `pip install 'locust<{UNKNOWN[0]}'` is what helps"
     return None
 
 
@@ -379,6 +385,8 @@ class LocustRunning(Running):
             complaint = self._log.last_error() if nothing and not self._stop_asked else None
             if quit_report.get("fault"):
                 self._ending = Ending("failed", str(quit_report["fault"])[:500], exit_code)
+            elif complaint is not None and "specify the base host" in complaint:
+                self._ending = Ending("failed", f"{self._subject()} {WITHOUT_TARGET}", exit_code)
             elif complaint is not None:
                 self._ending = Ending("failed", f"{self._subject()} sent no request: {complaint}", exit_code)
             else:

@@ -12,7 +12,9 @@ MISSING = 71
 """Locust is not installed."""
 TOO_OLD = 72
 """Locust is older than what the plugin knows."""
-OLDEST = (2, 43)
+TOO_NEW = 73
+"""Locust is newer than what the plugin knows."""
+OLDEST, UNKNOWN = (2, 43), (3, 0)
 
 
 def main() -> NoReturn:
@@ -27,6 +29,9 @@ def main() -> NoReturn:
     if version < OLDEST:
         sys.stderr.write(f"surgeline: Locust {locust.__version__} is too old; 2.43 or newer is needed\n")
         sys.exit(TOO_OLD)
+    if version >= UNKNOWN:
+        sys.stderr.write(f"surgeline: Locust {locust.__version__} is newer than what Surgeline knows, 2.43 to 2.x\n")
+        sys.exit(TOO_NEW)
     import locust.main
 
     from surgeline.locust import distributed

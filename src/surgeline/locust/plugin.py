@@ -41,7 +41,7 @@ from surgeline.locust.exchanges import Exchanges, sides_of
 from surgeline.locust.orders import Orders, die_with_parent
 from surgeline.locust.outcome import native_outcome_of, outcome_of, text_of
 from surgeline.locust.recorder import NS_PER_S, Frames, Recorder, Row
-from surgeline.locust.watched import InFlight, Watch, WatchedUser, current_user, monotonic_of
+from surgeline.locust.watched import InFlight, Watch, WatchedUser, current_user, left_behind, monotonic_of
 from surgeline.samples import Outcome
 from surgeline.store.errors import StoreError
 from surgeline.store.journal import Segment, open_segments
@@ -108,6 +108,8 @@ class Plugin:
         self._cpu_at = 0.0
         self._complained = False
         self._stopped = False
+        self._forks = 0
+        """Of this process, since it has a runner; -1 once it was told."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class Plugin:
         if isinstance(runner, MasterRunner):
             self.master = Master(self, runner)
         atexit.register(self._leave)
+        os.register_at_fork(after_in_parent=self._on_fork, after_in_child=self._let_go)
         gevent.spawn(self._beat)
         gevent.spawn(self._meter)
 
@@ -203,6 +206,7 @@ class Plugin:
     def on_test_stop(self, **_: Any) -> None:
         """All users have gone, of a master its workers' excepted: those are stopped now, and what they have fetched."""
         self._last_words()
+        self._say_what_is_left()
         self._held.clear()
         if self.joined is not None:
             self.joined.finish()
@@ -233,6 +237,26 @@ class Plugin:
             self.orders.report(
                 "quit", exit_code=exit_code, recorded=None if distributed else recorded, fault=self.fault
             )
+
+    def _on_fork(self) -> None:
+        if self._forks == 0:
+            self._forks = 1
+
+    def _let_go(self) -> None:
+        """This process is a copy that a locustfile made: what was open belongs to the other one."""
+        self.recorder = self.exchanges = self._samples = self._directory = None
+        self.before_leaving = None
+        if self.orders is not None:
+            self.orders.pipe = -1
+
+    def _say_what_is_left(self) -> None:
+        left = left_behind() if self.recorder is not None and self.measures_users else 0
+        if left and self.recorder is not None:
+            what = "1 greenlet" if left == 1 else f"{left:,} greenlets"
+            reason = (
+                f"users left {what} running when the test stopped; what those still send is cut off with the process"
+            )
+            self.recorder.event(self.now_ns(), "note", reason=reason)
 
     def _last_words(self) -> None:
         """Whoever hosts a plan ends now; twice is fine."""
@@ -501,6 +525,10 @@ class Plugin:
         if self.recorder is None:
             return
         now = self.now_ns()
+        if self._forks > 0:
+            self._forks = -1
+            reason = "the locustfile forked a process while the test ran: what that process sends is not counted"
+            self.recorder.event(now, "note", reason=reason)
         errors, self._errors = self._errors, {}
         for (message, formatted), count in errors.items():
             self.recorder.event(now, "exception", message=message, traceback=formatted, count=count)

@@ -6,6 +6,7 @@ greenlet class that looks before it throws. What a greenlet is doing is read off
 is called that Locust would not call, and a request costs nothing more.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
@@ -33,6 +34,10 @@ def sends(function: Any, client: str) -> None:
 
 _DEEPEST = 60
 """Frames looked through for one of them; user code that calls a client from deeper down is not recognised."""
+
+
+_BY_A_USER = "surgeline_by_a_user"
+"""Among the locals that a greenlet hands on to those it spawns: a user is among those who came before."""
 
 
 class InFlight(NamedTuple):
@@ -87,6 +92,7 @@ class WatchedUser(gevent.Greenlet):  # type: ignore[misc]  # gevent ships no typ
 
     def __init__(self, run: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(run, *args, **kwargs)
+        self.spawn_tree_locals = {_BY_A_USER: True}
         self.watch.joined(self, args[0] if args else None)
 
     @override
@@ -96,6 +102,15 @@ class WatchedUser(gevent.Greenlet):  # type: ignore[misc]  # gevent ships no typ
         if thrown is gevent.GreenletExit or isinstance(thrown, gevent.GreenletExit):
             self.watch.leaving(self)
         return super().throw(*args)
+
+
+def left_behind() -> int:
+    """How many greenlets that users have started, or those in turn, are still alive. Looks at every object there is."""
+    return sum(
+        not thing.dead and _BY_A_USER in (thing.spawn_tree_locals or ())
+        for thing in gc.get_objects()
+        if isinstance(thing, gevent.Greenlet) and not isinstance(thing, WatchedUser)
+    )
 
 
 def current_user() -> WatchedUser | None:
