@@ -33,7 +33,7 @@ from typing import Any
 CLIENTS = ("native FastHttpUser", "native HttpUser", "stock FastHttpUser", "stock HttpUser")
 CONFIGURATION = """
 daemon off; worker_processes 1; worker_cpu_affinity {mask}; error_log stderr crit; pid {folder}/pid;
-events {{ worker_connections 512; }}
+events {{ worker_connections 8192; }}
 http {{
   keepalive_requests 100000000;
   client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;

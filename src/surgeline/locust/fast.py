@@ -523,27 +523,43 @@ class Session(FastHttpSession):
             semaphore.release()
         if answer.status not in _FINE or answer.error is not None or answer.sets_cookie or answer.encoded:
             return self._with_care(ready, answer, method, url, name, catch_response, allow_redirects, context)
-        response = Response.__new__(Response)
         message = Message(answer, answer.begin, method)
+        return self._succeed(message, ready.asked, method, name or url, built_url, catch_response, context, start_time)
+
+    def _succeed(
+        self,
+        message: Message,
+        asked: tuple[Any, ...],
+        method: str,
+        name: str,
+        built_url: str,
+        catch_response: bool,
+        context: dict[str, Any],
+        start_time: float,
+    ) -> Any:
+        """The response to a request whose answer is a plain success, told to who listens."""
+        answer: Any = message.answer
+        response: Any = Response.__new__(Response)
         held = response.__dict__
         held["_response"] = message
-        held["_asked"] = ready.asked
+        held["_asked"] = asked
         body = response._cached_content = answer.body
         message._left = b""
+        milliseconds = (answer.end - message.begin) / 1e6
         reporter = self._reporter
         if not catch_response and reporter is not None and reporter.look():
-            reporter.quietly(method, name or url, answer.milliseconds, len(body), built_url, response, answer)
+            reporter.quietly(method, name, milliseconds, len(body), built_url, response, answer)
             return response
         request_meta = {
             "request_type": method,
-            "name": name or url,
+            "name": name,
             "context": context if self._context else dict(context),
             "response": response,
             "exception": None,
             "start_time": start_time,
             "url": built_url,
             "response_length": len(body),
-            "response_time": answer.milliseconds,
+            "response_time": milliseconds,
         }
         return self._tell(request_meta, response, catch_response, message, 0)
 
@@ -638,29 +654,10 @@ class Session(FastHttpSession):
         if message is not None:
             answer = message.answer
             if answer.status in _FINE and not answer.sets_cookie and answer.error is None and not answer.encoded:
-                response: Any = Response.__new__(Response)
-                held = response.__dict__
-                held["_response"] = message
-                held["_asked"] = (agent, method, built_url, headers, data)
-                body = response._cached_content = answer.body
-                message._left = b""
-                length = len(body)
-                if not catch_response and self._reporter is not None and self._reporter.look():
-                    milliseconds = (answer.end - message.begin) / 1e6
-                    self._reporter.quietly(method, name or url, milliseconds, length, built_url, response, answer)
-                    return response
-                request_meta = {
-                    "request_type": method,
-                    "name": name or url,
-                    "context": context if self._context else dict(context),
-                    "response": response,
-                    "exception": None,
-                    "start_time": start_time,
-                    "url": built_url,
-                    "response_length": length,
-                    "response_time": (answer.end - message.begin) / 1e6,
-                }
-                return self._tell(request_meta, response, catch_response, message, 0)
+                asked = (agent, method, built_url, headers, data)
+                return self._succeed(
+                    message, asked, method, name or url, built_url, catch_response, context, start_time
+                )
             agent.given = message
         if not allow_redirects:
             before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
