@@ -20,7 +20,7 @@ from surgeline.samples import Outcome
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FEWEST_TIMED = 30
+FEWEST_TIMED, MOST_TIMED = 30, 2_000
 WHOLE_TIMES = frozenset({"total", "app", "server", "request", "handler", "origin", "response"})
 """Names in Server-Timing that mean all of the work: they attribute nothing."""
 LONGEST_TIMING = 1_000
@@ -179,10 +179,14 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """The columns that `look` needs, all of one length; `timing` is the text of Server-Timing."""
+    """The columns that `look` needs, all of one length; `timing` is the text of Server-Timing.
+
+    `endpoint` is the number of the name in `names`, `places` the rows of each name.
+    """
 
     endpoint: Array
     names: Sequence[str]
+    places: Sequence[Array]
     url: Sequence[str]
     stage: Array
     start_ns: Array
@@ -242,8 +246,9 @@ def quiet(requests: Requests, load_of: Mapping[int, float]) -> frozenset[int]:
     ok = (requests.outcome == Outcome.OK) & (requests.end_ns >= 0) & (requests.start_ns >= 0)
     service = (requests.end_ns - requests.start_ns).astype(float)
     usual = np.full(len(requests.names), np.nan)
-    for endpoint in range(len(requests.names)):
-        held = service[ok & (requests.endpoint == endpoint) & (requests.stage == light[0])]
+    first = ok & (requests.stage == light[0])
+    for endpoint, mine in enumerate(requests.places):
+        held = service[mine[first[mine]]]
         if len(held) >= 6:
             usual[endpoint] = np.median(held)
     beside = usual[requests.endpoint]
@@ -261,10 +266,10 @@ def quiet(requests: Requests, load_of: Mapping[int, float]) -> frozenset[int]:
 def _medians(requests: Requests, ok: Array, service: Array) -> dict[tuple[int, int], float]:
     """The median service time of each endpoint in each stage; none where there are too few for one."""
     found = {}
-    for endpoint in range(len(requests.names)):
-        mine = ok & (requests.endpoint == endpoint)
+    for endpoint, places in enumerate(requests.places):
+        mine = places[ok[places]]
         for stage in set(requests.stage[mine].tolist()):
-            held = service[mine & (requests.stage == stage)]
+            held = service[mine[requests.stage[mine] == stage]]
             if len(held) >= 6:
                 found[endpoint, stage] = max(float(np.median(held)), 1.0)
     return found
@@ -337,8 +342,8 @@ def _own_times(
     if parsed is None:
         return []
     found: list[OwnTime | None] = []
-    for endpoint, name in enumerate(requests.names):
-        places = np.flatnonzero(chosen & (requests.endpoint == endpoint))
+    for name, whole in zip(requests.names, requests.places, strict=True):
+        places = whole[chosen[whole]][:MOST_TIMED]
         times: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for place in places.tolist():
             for metric, (duration, _) in parsed[place].items():
@@ -352,8 +357,8 @@ def _own_times(
             found.append(None)
             continue
         share = float(np.median(held[:, 0] / np.maximum(held[:, 1], 1.0)))
-        own, whole = (float(np.median(held[:, column])) for column in (0, 1))
-        found.append(OwnTime(name, metric, own, whole, share, len(held)))
+        own, service_ns = (float(np.median(held[:, column])) for column in (0, 1))
+        found.append(OwnTime(name, metric, own, service_ns, share, len(held)))
     return found
 
 
@@ -367,8 +372,8 @@ def _tails(requests: Requests, chosen: Array, service: Array, still: Sequence[tu
     calm = warm if warm.sum() >= STILL_LEFT * chosen.sum() else chosen
     calm = calm & ~_within(requests.start_ns, requests.end_ns, still)
     seen: list[tuple[Array, Array, float]] = []
-    for endpoint in range(len(requests.names)):
-        mine = np.flatnonzero(calm & (requests.endpoint == endpoint))[:TAIL_ENOUGH]
+    for places in requests.places:
+        mine = places[calm[places]][:TAIL_ENOUGH]
         median = float(np.median(service[mine])) if len(mine) else 0.0
         seen.append((mine, service[mine] > max(TAIL_RATIO * median, median + TAIL_APART_NS), median))
     found: list[Tail | None] = []
@@ -386,7 +391,7 @@ def _tails(requests: Requests, chosen: Array, service: Array, still: Sequence[tu
         beside = [
             float((service[other] - usual > lost).mean())
             for place, (other, _, usual) in enumerate(seen)
-            if place != number and len(other) >= TAIL_OTHER
+            if habit and place != number and len(other) >= TAIL_OTHER
         ]
         others = float(np.median(beside)) if beside else 0.0
         found.append(Tail(name, len(mine), count if habit else 0, low, median, slow_ns, others))
@@ -544,7 +549,7 @@ def _same_data(requests: Requests, exchanges: Sequence[Mapping[str, Any]]) -> li
             bodies[str(exchange.get("endpoint"))].append(head)
     found = []
     for endpoint, name in enumerate(requests.names):
-        mine = np.flatnonzero(requests.endpoint == endpoint)
+        mine = requests.places[endpoint]
         sent = bodies.get(name, [])
         if "{" in name:
             distinct = len({requests.url[place] for place in mine.tolist()})
@@ -570,7 +575,7 @@ def _cookies(requests: Requests, exchanges: Sequence[Mapping[str, Any]]) -> list
     for endpoint, name in enumerate(requests.names):
         if name not in visible:
             continue
-        mine = requests.endpoint == endpoint
+        mine = requests.places[endpoint]
         rest = requests.bytes_out[mine] - float(np.median(visible[name]))
         large = rest >= LARGE_COOKIES
         if large.any():

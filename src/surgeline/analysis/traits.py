@@ -193,11 +193,8 @@ class _Rows:
     timing: list[str]
     numbers: dict[str, Array]
 
-    @property
-    def begin_ns(self) -> int:
-        """When the first of them was sent."""
-        sent = self.numbers["start_ns"][self.numbers["start_ns"] >= 0]
-        return int(sent.min()) if len(sent) else 0
+    begin_ns: int
+    """When the first of them was sent."""
 
 
 def look(
@@ -242,6 +239,7 @@ def _requests(rows: _Rows, by_name: Mapping[str, Sequence[int]]) -> marks.Reques
     return marks.Requests(
         endpoint=endpoint,
         names=names,
+        places=[np.asarray(by_name[name]) for name in names],
         url=rows.url,
         bytes_out=rows.numbers.get("bytes_out"),
         timing=rows.timing or None,
@@ -269,7 +267,9 @@ def _read(batches: Iterable[Mapping[str, Any]]) -> _Rows | None:
             break
     if not endpoint:
         return None
-    return _Rows(endpoint, url, timing, {name: np.concatenate(held) for name, held in parts.items()})
+    numbers = {name: np.concatenate(held) for name, held in parts.items()}
+    sent = numbers["start_ns"][numbers["start_ns"] >= 0]
+    return _Rows(endpoint, url, timing, numbers, int(sent.min()) if len(sent) else 0)
 
 
 def _one(
