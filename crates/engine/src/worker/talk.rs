@@ -3,7 +3,7 @@
 //! Such a step is one request of the books: due, sent, and one row. The row's times are those of the opening, from the
 //! due moment to the head of the answer, because what comes after lasts as long as the plan wants it to; its outcome is
 //! that of the whole. What comes after are messages, each timed from what it answers: the last that was sent, or else the
-//! message before it, or the opening. They are counted beside the books, as transactions are.
+//! message before it, or the request itself, from when it was due. They are counted beside the books, as transactions are.
 
 use crate::answer::{Answer, Check, Extract};
 use crate::clock::{Ns, SECOND};
@@ -221,7 +221,7 @@ impl Worker<'_> {
     fn open_talk(&mut self, completion: &Completion, step: &Step, talk: &Talk, session: &mut Session) -> Course {
         let user = &mut self.users[completion.owner as usize];
         let head = self.conns.head(completion);
-        (session.opened, session.since) = (completion.end, completion.end);
+        (session.opened, session.since) = (completion.end, user.flight.intended);
         (session.status, session.minor) = (completion.status, completion.minor);
         user.add_phases(completion);
         if completion.sets_cookie {
@@ -478,12 +478,12 @@ impl Worker<'_> {
         user.busy = false;
         user.flight.conn = None;
         self.in_flight -= 1;
-        let (intended, start, stage) = (user.flight.intended, user.flight.start, user.flight.stage);
+        let (intended, stage) = (user.flight.intended, user.flight.stage);
         let at = if opened { opening } else { completion.end };
         let ended = completion.end;
         if opened {
             let bytes = user.flight.bytes_in as usize;
-            self.recorder.message(talk.whole(), intended, stage, outcome, ended - start, bytes);
+            self.recorder.message(talk.whole(), intended, stage, outcome, ended - intended, bytes);
         }
         if let Some(why) = self.exchanges.judge(step.endpoint, at - intended, reason) {
             self.keep_evidence(why, completion, step, reason, at - intended);
