@@ -21,7 +21,7 @@ def _free_port() -> int:
 
 
 def _listening(port: int, log: Path) -> AbstractContextManager[served.Served]:
-    return served.started(f'{sys.executable} -c "{LISTEN}" {port}', "127.0.0.1", port, log)
+    return served.started(f'{sys.executable} -c "{LISTEN}" {port}', ("127.0.0.1", port), log)
 
 
 def test_a_started_command_is_found_by_its_port_and_ends_with_the_block(tmp_path: Path):
@@ -81,7 +81,7 @@ def test_a_command_that_does_not_serve_gets_a_sentence(command: str, sentence: s
     """What cannot be read, started, or ends early is said in one sentence with its last words."""
     with (
         pytest.raises(served.NotServed, match=sentence),
-        served.started(command, "127.0.0.1", _free_port(), tmp_path / "log"),
+        served.started(command, ("127.0.0.1", _free_port()), tmp_path / "log"),
     ):
         pass
 
