@@ -20,7 +20,8 @@ use crate::outcome::Kind;
 /// The longest head, interim answers before it included. Taste: above every server's own limit.
 pub const LONGEST_HEAD: usize = 256 * 1024;
 const USUAL_HEADERS: usize = 64;
-const MOST_HEADERS: usize = 4096;
+/// The most lines of a head.
+pub const MOST_HEADERS: usize = 4096;
 /// Bytes of a chunk's extensions, and of the lines behind the last chunk, that are passed over.
 const LONGEST_CHUNK_LINE: u32 = 16 * 1024;
 
@@ -223,7 +224,7 @@ fn meaning(bytes: &[u8], length: usize, response: &httparse::Response<'_, '_>, b
 }
 
 /// A number, or the same number several times with commas between.
-fn parse_length(value: &[u8]) -> Result<u64, Kind> {
+pub fn parse_length(value: &[u8]) -> Result<u64, Kind> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         let first = parts.next().unwrap_or_default();

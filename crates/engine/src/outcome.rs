@@ -83,6 +83,24 @@ kinds! {
     BodyTooLarge "body_too_large" Error,
     /// The chunks of the body are broken, or end before the last.
     BadChunk "bad_chunk" Error,
+    /// The server does not speak HTTP/2: it did not choose it in the TLS handshake, or did not begin with it.
+    NoHttp2 "no_http2" Error,
+    /// Frames that HTTP/2 does not allow, or not there.
+    Http2Protocol "http2_protocol" Error,
+    /// A frame of a size that HTTP/2 does not allow.
+    Http2FrameSize "http2_frame_size" Error,
+    /// Fields that cannot be read (HPACK).
+    Http2Compression "http2_compression" Error,
+    /// More bytes than there was room for, or room for more than there can be.
+    Http2FlowControl "http2_flow_control" Error,
+    /// Frames without end that no answer needs.
+    Http2Flood "http2_flood" Error,
+    /// The server gave the connection up (GOAWAY) and left this request undone.
+    Http2Goaway "http2_goaway" Error,
+    /// The server refused the stream (REFUSED_STREAM) before it did anything.
+    Http2Refused "http2_refused" Error,
+    /// The server reset the stream.
+    Http2Reset "http2_reset" Error,
     /// More redirects than the plan allows.
     RedirectLoop "redirect_loop" Failure,
     /// A redirect to another origin, or to none.
