@@ -176,7 +176,7 @@ impl<W> Client<W> {
         let call = self.calls.get_mut(number as usize)?.take()?;
         self.free.push(call.ticket);
         self.in_flight -= 1;
-        self.conns.abort(call.conn)
+        self.conns.abort(call.conn, number)
     }
 
     /// Takes what has ended: who waited, how it ended, head and body of the answer.

@@ -14,6 +14,9 @@
 //!
 //! Where TLS goes through a proxy, it is asked for the way between the two (Tunnelling), as a part of connecting.
 //!
+//! With HTTP/2 (`speak_http2`) a connection carries many exchanges at once (`streams`): it is Streaming from its
+//! handshakes on to its end, an exchange may be sent while others run, and nobody keeps or releases it.
+//!
 //! Readiness is edge-triggered. A read that fills less than the buffer has emptied the socket, so the next read waits for
 //! the next event; an event that says the peer has closed is remembered, because no further one will come.
 //! An answer that fits one read is parsed where it lies: its head and body are borrowed from the read buffer and are
@@ -34,11 +37,16 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ClientConnection;
 
 use crate::clock::{Clock, Ns};
+use crate::h2::Session;
 use crate::http1::{self, Chunks, Framing, Head, Heads, LONGEST_HEAD};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
 use crate::upload::Outgoing;
 use crate::way::{Way, connect_kind};
+
+mod streams;
+
+use streams::Current;
 
 const READ_BUFFER: usize = 64 * 1024;
 /// Reads of one connection before others get their turn.
@@ -135,11 +143,11 @@ pub struct Completion {
     pub phases: Phases,
     /// 0 where no whole head came.
     pub status: u16,
-    /// Of HTTP/1.minor.
+    /// Of HTTP/1.minor; 2 for HTTP/2.
     pub minor: u8,
     /// Whether the connection had served before.
     pub reused: bool,
-    /// Whether the connection lives on.
+    /// Whether the connection lives on and is idle: to be used again, released or closed. Never so with HTTP/2.
     pub open: bool,
     /// Whether the exchange goes on: this is a part of its answer, or a deadline that has passed (with an error).
     pub more: bool,
@@ -176,6 +184,8 @@ enum State {
     Handshaking,
     Idle,
     Busy,
+    /// HTTP/2, with any number of exchanges.
+    Streaming,
 }
 
 #[derive(Debug)]
@@ -193,6 +203,8 @@ struct Conn {
     tls: Option<Box<ClientConnection>>,
     /// What its TLS begins from; None for a connection in the clear.
     setup: Option<Arc<Tls>>,
+    /// What runs on it, where that is HTTP/2.
+    h2: Option<Box<Session>>,
     receive: Receive,
     /// The last receive time stamp, wall clock, ns; 0 for none.
     stamp: Ns,
@@ -252,6 +264,12 @@ pub struct Connections {
     events: Events,
     ready: Vec<(ConnId, Readiness)>,
     ready_at: usize,
+    current: Option<Current>,
+    /// HTTP/2 connections that have something to send.
+    unflushed: Vec<ConnId>,
+    /// Streams of a connection; 0 for HTTP/1.1.
+    streams: usize,
+    pooled: bool,
     again: Vec<ConnId>,
     pending: VecDeque<Completion>,
     timer: Timer,
@@ -285,6 +303,13 @@ struct Readiness {
     closed: bool,
 }
 
+impl Readiness {
+    /// Something is to be told that the network has no part in.
+    fn is_none(self) -> bool {
+        !(self.readable || self.writable || self.closed)
+    }
+}
+
 impl Connections {
     /// No connection yet.
     pub fn new(clock: Clock, way: Way, tls: Option<Tls>, max_body: u64) -> io::Result<Self> {
@@ -295,6 +320,10 @@ impl Connections {
             events: Events::with_capacity(EVENTS),
             ready: Vec::with_capacity(EVENTS),
             ready_at: 0,
+            current: None,
+            unflushed: Vec::new(),
+            streams: 0,
+            pooled: false,
             again: Vec::new(),
             pending: VecDeque::new(),
             timer,
@@ -383,6 +412,9 @@ impl Connections {
 
     /// Waits until something happens, but not beyond `until`, which may lie in the past.
     pub fn wait(&mut self, until: Ns) -> io::Result<()> {
+        if !self.unflushed.is_empty() {
+            self.flush_all();
+        }
         self.ready.clear();
         self.ready_at = 0;
         let at_once = !self.again.is_empty() || !self.pending.is_empty() || until <= self.clock.now();
@@ -410,6 +442,12 @@ impl Connections {
             if let Some(completion) = self.pending.pop_front() {
                 return Some(completion);
             }
+            if let Some(current) = self.current {
+                match self.read_streams(current) {
+                    None => continue,
+                    completion => return completion,
+                }
+            }
             let (id, readiness) = *self.ready.get(self.ready_at)?;
             self.ready_at += 1;
             if self.is_open(id) {
@@ -425,8 +463,11 @@ impl Connections {
         self.slots.get(id.slot as usize).is_some_and(|conn| conn.generation == id.generation)
     }
 
-    /// The connection that was used last among those that were `release`d and still live.
+    /// The connection that was used last among those that were `release`d and still live, or one with room.
     pub fn acquire_idle(&mut self) -> Option<ConnId> {
+        if self.streams > 0 {
+            return self.acquire_shared();
+        }
         while let Some(id) = self.idle.pop() {
             if self.is_open(id) {
                 return Some(id);
@@ -488,6 +529,9 @@ impl Connections {
         (conn.connected, conn.secured, conn.served) = (-1, -1, 0);
         (conn.drained, conn.hung_up) = (false, false);
         self.open += 1;
+        if self.streams > 0 {
+            self.begin_session(id);
+        }
         Ok(id)
     }
 
@@ -505,11 +549,15 @@ impl Connections {
         &self.slots[id.slot as usize].out
     }
 
-    /// Starts an exchange on an idle or a new connection. Its end comes as a completion, whatever happens.
+    /// Starts an exchange on an idle or a new connection, or on one that takes more of them. Its end comes as a
+    /// completion, whatever happens.
     #[inline]
     pub fn send(&mut self, id: ConnId, payload: Payload<'_>, exchange: Exchange) {
         debug_assert!(self.is_open(id));
         let conn = &mut self.slots[id.slot as usize];
+        if conn.h2.is_some() {
+            return self.submit(id, payload, exchange);
+        }
         conn.begin(exchange);
         if exchange.deadline < conn.queued {
             conn.queued = exchange.deadline;
@@ -574,13 +622,17 @@ impl Connections {
         }
     }
 
-    /// Closes a connection; an exchange on it ends without a completion of its own, so its figures are returned.
-    pub fn abort(&mut self, id: ConnId) -> Option<Completion> {
+    /// Gives up an exchange, which ends without a completion of its own, so its figures are returned. Its connection is
+    /// closed unless it carries others.
+    pub fn abort(&mut self, id: ConnId, owner: u32) -> Option<Completion> {
         if !self.is_open(id) {
             return None;
         }
         self.now = self.clock.now();
-        Some(self.fail(id.slot as usize, Kind::EngineFault))
+        if self.slots[id.slot as usize].h2.is_some() {
+            return self.abort_stream(id.slot as usize, owner);
+        }
+        self.fail(id.slot as usize, Kind::EngineFault)
     }
 
     /// Closes a connection that is idle.
@@ -632,6 +684,10 @@ impl Connections {
             if conn.state == State::Idle {
                 continue;
             }
+            if conn.h2.is_some() {
+                self.expire_streams(slot as usize);
+                continue;
+            }
             let deadline = conn.exchange.deadline;
             if deadline > self.now {
                 conn.queued = deadline;
@@ -653,7 +709,7 @@ impl Connections {
                 _ => Kind::BodyTimeout,
             };
             let completion = self.fail(slot as usize, kind);
-            self.pending.push_back(completion);
+            self.pending.extend(completion);
         }
     }
 
@@ -681,7 +737,7 @@ impl Connections {
             Ok(stream) => self.slots[slot].stream = stream,
             Err(kind) => {
                 let completion = self.fail(slot, kind);
-                self.pending.push_back(completion);
+                self.pending.extend(completion);
             }
         }
     }
@@ -714,6 +770,14 @@ impl Connections {
                 }
                 None
             }
+            State::Streaming => {
+                self.on_streaming(slot, readiness);
+                None
+            }
+            State::Connecting | State::Tunnelling | State::Handshaking if readiness.is_none() => {
+                self.look_at(slot);
+                None
+            }
             State::Connecting => self.on_connecting(slot),
             State::Tunnelling => self.dig(slot),
             State::Handshaking => self.shake_hands(slot),
@@ -730,7 +794,7 @@ impl Connections {
         };
         if let Some(error) = failed {
             self.now = self.clock.now();
-            return Some(self.fail(slot, connect_kind(&error)));
+            return self.fail(slot, connect_kind(&error));
         }
         if rustix::net::getpeername(stream).is_err() {
             return None; // not yet
@@ -751,7 +815,7 @@ impl Connections {
         match dug {
             Ok(false) => None,
             Ok(true) => self.on_connected(slot),
-            Err(fault) => Some(self.fail_with(slot, fault)),
+            Err(fault) => self.fail_with(slot, fault),
         }
     }
 
@@ -767,7 +831,7 @@ impl Connections {
                     session.set_buffer_limit(None);
                     conn.tls = Some(session);
                 }
-                Err(kind) => return Some(self.fail(slot, kind)),
+                Err(kind) => return self.fail(slot, kind),
             }
             return self.shake_hands(slot);
         }
@@ -784,19 +848,27 @@ impl Connections {
                 self.slots[slot].secured = self.now;
                 self.start_sending(slot)
             }
-            Err(fault) => Some(self.fail_with(slot, fault)),
+            // Without HTTP/2 to ask for, it is a handshake that broke off as any other.
+            Err(fault) if fault.kind == Kind::NoHttp2 && self.slots[slot].h2.is_none() => {
+                self.fail_with(slot, Fault { kind: Kind::TlsHandshake, ..fault })
+            }
+            Err(fault) if fault.kind == Kind::NoHttp2 => self.fail_with(slot, streams::no_http2()),
+            Err(fault) => self.fail_with(slot, fault),
         }
     }
 
     /// Ends what never became an exchange, and keeps the first reason.
     #[cold]
-    fn fail_with(&mut self, slot: usize, fault: Fault) -> Completion {
+    fn fail_with(&mut self, slot: usize, fault: Fault) -> Option<Completion> {
         self.fault.get_or_insert(fault.why);
         self.fail(slot, fault.kind)
     }
 
     fn start_sending(&mut self, slot: usize) -> Option<Completion> {
         let conn = &mut self.slots[slot];
+        if conn.h2.is_some() {
+            return self.start_streaming(slot);
+        }
         conn.state = State::Busy;
         conn.first_write(Payload::Own, self.clock);
         self.go_on_writing(slot);
@@ -848,27 +920,27 @@ impl Connections {
                         }
                         Ok(None) => {}
                         Ok(Some(ending)) => return Some(self.complete(slot, ending, arrived)),
-                        Err(kind) => return Some(self.fail(slot, kind)),
+                        Err(kind) => return self.fail(slot, kind),
                     }
                 }
                 Fill::Drained if self.slots[slot].write_failed => {
                     self.now = self.clock.now();
-                    return Some(self.fail_broken(slot));
+                    return self.fail_broken(slot);
                 }
                 Fill::Drained => return None,
                 Fill::Eof { clean } => {
                     self.now = self.clock.now();
-                    return Some(self.end_of_stream(slot, clean));
+                    return self.end_of_stream(slot, clean);
                 }
                 // In TLS 1.3 a server looks at the client's certificate after the client has finished its handshake.
                 Fill::Refused(fault) if self.slots[slot].served == 0 && self.slots[slot].bytes_in == 0 => {
                     self.now = self.clock.now();
-                    return Some(self.fail_with(slot, fault));
+                    return self.fail_with(slot, fault);
                 }
                 Fill::Broken | Fill::Refused(_) => {
                     self.slots[slot].reset = true;
                     self.now = self.clock.now();
-                    return Some(self.fail_broken(slot));
+                    return self.fail_broken(slot);
                 }
             }
         }
@@ -901,7 +973,7 @@ impl Connections {
         Completion { more: true, ..part }
     }
 
-    fn end_of_stream(&mut self, slot: usize, clean: bool) -> Completion {
+    fn end_of_stream(&mut self, slot: usize, clean: bool) -> Option<Completion> {
         let conn = &mut self.slots[slot];
         if conn.exchange.piecewise {
             conn.body_bytes.clear();
@@ -914,13 +986,13 @@ impl Connections {
             Receiving::ToTheEnd => {
                 let ending = Ending { head: Place::Connection, body: Place::Connection, extra: 0 };
                 conn.hung_up = true;
-                self.complete(slot, ending, self.now)
+                Some(self.complete(slot, ending, self.now))
             }
         }
     }
 
     /// The connection is gone: which kind that is depends on how far the exchange had come.
-    fn fail_broken(&mut self, slot: usize) -> Completion {
+    fn fail_broken(&mut self, slot: usize) -> Option<Completion> {
         let conn = &self.slots[slot];
         let kind = match conn.receiving {
             _ if conn.upload.as_ref().is_some_and(|upload| upload.is_broken()) => Kind::BodyUnread,
@@ -933,7 +1005,12 @@ impl Connections {
         self.fail(slot, kind)
     }
 
-    fn fail(&mut self, slot: usize, kind: Kind) -> Completion {
+    /// Closes the connection and ends its exchange; None where it has several, which are told one by one.
+    fn fail(&mut self, slot: usize, kind: Kind) -> Option<Completion> {
+        if self.slots[slot].h2.is_some() {
+            self.fail_streams(slot, |_, _| kind);
+            return None;
+        }
         let id = self.id(slot);
         let conn = &mut self.slots[slot];
         let head = Some(Place::Connection).filter(|_| conn.head.is_some() && !conn.head_bytes.is_empty());
@@ -941,7 +1018,7 @@ impl Connections {
         completion.head = head;
         completion.open = false;
         self.close_slot(slot);
-        completion
+        Some(completion)
     }
 
     fn close_slot(&mut self, slot: usize) {
@@ -953,6 +1030,7 @@ impl Connections {
         conn.tls = None;
         conn.setup = None;
         conn.upload = None;
+        conn.h2 = None;
         conn.queued = Ns::MAX;
         self.open -= 1;
         self.free.push(slot as u32);
@@ -995,6 +1073,7 @@ impl Conn {
             stream: None,
             tls: None,
             setup: None,
+            h2: None,
             receive: socket_read,
             stamp: 0,
             reset: false,
@@ -1397,43 +1476,9 @@ impl Conn {
         }
     }
 
-    /// The parts of the time from begin to `end`; the one that was under way when it ended takes what is left.
     fn phases(&self, end: Ns) -> Phases {
-        let mut phases = Phases { connect: -1, tls: -1, send: -1, wait: -1, receive: -1 };
-        let mut from = self.exchange.begin;
-        let fresh = self.served == 0;
-        if fresh {
-            let to = if self.connected >= 0 { self.connected } else { end };
-            phases.connect = to - from;
-            from = to;
-            if self.connected < 0 {
-                return phases;
-            }
-            if self.tls.is_some() {
-                let to = if self.secured >= 0 { self.secured } else { end };
-                phases.tls = to - from;
-                from = to;
-                if self.secured < 0 {
-                    return phases;
-                }
-            }
-        }
-        // An answer may begin before the request has been sent whole.
-        let sent = match (self.sent, self.first) {
-            (sent, first) if sent >= 0 && (first < 0 || sent <= first) => sent,
-            (_, first) if first >= 0 => first,
-            _ => {
-                phases.send = end - from;
-                return phases;
-            }
-        };
-        phases.send = sent - from;
-        let first = if self.first >= 0 { self.first } else { end };
-        phases.wait = first - sent;
-        if self.first >= 0 {
-            phases.receive = end - first;
-        }
-        phases
+        let opening = (self.served == 0).then_some((self.connected, self.tls.as_ref().map(|_| self.secured)));
+        phases(self.exchange.begin, opening, self.sent, self.first, end)
     }
 }
 
@@ -1455,6 +1500,45 @@ fn write_upload(
     };
     outgoing.advance(size);
     Ok(size)
+}
+
+/// The parts of the time from begin to `end`; the one that was under way when it ended takes what is left. `opening`
+/// says when the connection was there, and its TLS session if it has one, for the exchange it was begun for.
+#[inline]
+fn phases(begin: Ns, opening: Option<(Ns, Option<Ns>)>, sent: Ns, first: Ns, end: Ns) -> Phases {
+    let mut phases = Phases { connect: -1, tls: -1, send: -1, wait: -1, receive: -1 };
+    let mut from = begin;
+    if let Some((connected, secured)) = opening {
+        let to = if connected >= 0 { connected } else { end };
+        phases.connect = to - from;
+        from = to;
+        if connected < 0 {
+            return phases;
+        }
+        if let Some(secured) = secured {
+            let to = if secured >= 0 { secured } else { end };
+            phases.tls = to - from;
+            from = to;
+            if secured < 0 {
+                return phases;
+            }
+        }
+    }
+    // An answer may begin before the request has been sent whole.
+    let sent = match (sent, first) {
+        (sent, first) if sent >= 0 && (first < 0 || sent <= first) => sent,
+        (_, first) if first >= 0 => first,
+        _ => {
+            phases.send = end - from;
+            return phases;
+        }
+    };
+    phases.send = sent - from;
+    phases.wait = if first >= 0 { first } else { end } - sent;
+    if first >= 0 {
+        phases.receive = end - first;
+    }
+    phases
 }
 
 /// Reads into the session and out of it until plaintext comes, or nothing more does.

@@ -30,6 +30,7 @@ use crate::conn::{Exchange, Payload};
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::{self, LONGEST_HEAD, MOST_HEADERS};
 use crate::outcome::Kind;
+use crate::upload::Outgoing;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
@@ -122,6 +123,8 @@ pub struct Stream {
     pub request: Vec<u8>,
     /// Length of the body.
     pub body_length: u64,
+    /// A body that is read while it is sent.
+    upload: Option<Box<Outgoing>>,
     /// It is on its way.
     live: bool,
     constant: bool,
@@ -293,7 +296,8 @@ impl Session {
         &mut self.streams[usize::from(slot)]
     }
 
-    /// Begins an exchange, whose request is `payload` (`own` where it is `Payload::Own`; another buffer comes back).
+    /// Begins an exchange, whose request is `payload` (`own` where that does not bring the text itself; another buffer
+    /// comes back).
     pub fn submit(&mut self, payload: Payload<'_>, own: &mut Vec<u8>, exchange: Exchange, opener: bool) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.streams.push(Stream::new(exchange));
@@ -305,6 +309,11 @@ impl Session {
         let at_once = self.established && self.active < self.peer_most && self.waiting.is_empty();
         match payload {
             Payload::Own => std::mem::swap(own, &mut stream.request),
+            Payload::Upload(mut upload) => {
+                upload.leave_unframed();
+                stream.upload = Some(upload);
+                std::mem::swap(own, &mut stream.request);
+            }
             Payload::Shared(text) if at_once => return self.start(slot, text),
             Payload::Shared(text) => stream.request.extend_from_slice(text),
         }
@@ -439,7 +448,8 @@ impl Session {
         self.out.extend_from_slice(&[0; FRAME_HEAD]);
         let head = self.encoder.encode(text, stream.constant, &mut self.out);
         let length = self.out.len() - begin - FRAME_HEAD;
-        let end = if head == text.len() { END_STREAM } else { 0 };
+        let whole = head == text.len() && self.streams[place].upload.is_none();
+        let end = if whole { END_STREAM } else { 0 };
         if length > LONGEST_FRAME {
             self.cut_head(begin, end, id);
         } else {
@@ -448,7 +458,7 @@ impl Session {
         let stream = &mut self.streams[place];
         stream.bytes_out = (self.out.len() - begin) as u64;
         stream.request_at = head;
-        if head == text.len() {
+        if whole {
             stream.unsent = true;
             return self.unsent.push(slot);
         }
@@ -479,6 +489,9 @@ impl Session {
 
     /// Frames as much of the body as there is room for; whether that is all of it.
     fn send_body(&mut self, slot: u16, text: &[u8]) -> bool {
+        if let Some(upload) = self.streams[usize::from(slot)].upload.take() {
+            return self.send_upload(slot, upload);
+        }
         let (stream, id) = (&mut self.streams[usize::from(slot)], self.ids[usize::from(slot)]);
         loop {
             let rest = &text[stream.request_at..];
@@ -504,18 +517,54 @@ impl Session {
         }
     }
 
+    /// The same with a body that is read while it is sent.
+    #[cold]
+    fn send_upload(&mut self, slot: u16, mut upload: Box<Outgoing>) -> bool {
+        loop {
+            let (stream, id) = (&mut self.streams[usize::from(slot)], self.ids[usize::from(slot)]);
+            let piece = match upload.piece() {
+                Ok(piece) => piece,
+                Err(kind) => {
+                    self.fail_stream(slot, kind, CANCEL);
+                    return true;
+                }
+            };
+            let room = self.window.min(stream.window).max(0) as usize;
+            let enough = OUT_ENOUGH.saturating_sub(self.out.len() - self.out_at);
+            let part = piece.len().min(room).min(self.longest_sent).min(enough);
+            let last = piece.is_empty();
+            if part == 0 && !last {
+                stream.upload = Some(upload);
+                return false;
+            }
+            push_frame_head(&mut self.out, part, DATA, if last { END_STREAM } else { 0 }, id);
+            self.out.extend_from_slice(&piece[..part]);
+            upload.advance(part);
+            self.window -= part as i64;
+            stream.window -= part as i64;
+            stream.bytes_out += (FRAME_HEAD + part) as u64;
+            self.idle_frames = 0;
+            if last {
+                stream.unsent = true;
+                self.unsent.push(slot);
+                return true;
+            }
+        }
+    }
+
     /// Goes on with bodies, now that there is room.
     #[cold]
     fn go_on_sending(&mut self) {
         for slot in 0..self.streams.len() as u16 {
             let stream = &mut self.streams[usize::from(slot)];
-            if stream.blocked {
+            if std::mem::take(&mut stream.blocked) {
+                self.blocked -= 1;
                 let text = std::mem::take(&mut stream.request);
                 let done = self.send_body(slot, &text);
                 let stream = &mut self.streams[usize::from(slot)];
                 stream.request = text;
                 stream.blocked = !done;
-                self.blocked -= usize::from(done);
+                self.blocked += usize::from(!done);
             }
         }
     }
@@ -551,6 +600,7 @@ impl Session {
         }
         let stream = &mut self.streams[place];
         stream.live = false;
+        stream.upload = None;
         if std::mem::take(&mut stream.unsent) {
             self.unsent.retain(|other| *other != slot);
         }
@@ -1116,6 +1166,7 @@ impl Stream {
             body: Vec::new(),
             request: Vec::new(),
             body_length: 0,
+            upload: None,
             live: false,
             constant: false,
             length: None,
@@ -1158,4 +1209,193 @@ fn frame_head(length: usize, kind: u8, flags: u8, id: u32) -> [u8; FRAME_HEAD] {
 
 fn push_frame_head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
     out.extend_from_slice(&frame_head(length, kind, flags, id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::SplitMix64;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
+
+    fn exchange(owner: u32) -> Exchange {
+        Exchange { owner, begin: 0, deadline: 1000, keep: 100, bodyless: false }
+    }
+
+    /// A session with `count` streams under way, to a server that has greeted.
+    fn session(count: u32) -> Session {
+        let mut session = Session::new(10, false);
+        session.establish();
+        for owner in 0..count {
+            let text = if owner % 2 == 0 { GET } else { POST };
+            session.submit(Payload::Shared(text), &mut Vec::new(), exchange(owner), owner == 0);
+        }
+        let greeting = frame_head(0, SETTINGS, 0, 0);
+        assert_eq!(session.next(&greeting, &mut 0, 1, 100), Ok(None));
+        session
+    }
+
+    fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+        [&frame_head(payload.len(), kind, flags, id)[..], payload].concat()
+    }
+
+    /// What ends, by owner, until nothing more does.
+    fn all(session: &mut Session, bytes: &[u8]) -> Result<Vec<(u32, Option<Kind>)>, Kind> {
+        let (mut at, mut ended) = (0, Vec::new());
+        while let Some(end) = session.next(bytes, &mut at, 1, 100)? {
+            ended.push((session.stream(end.slot).exchange.owner, end.error));
+            session.release(end.slot);
+        }
+        assert!(at == bytes.len() || session.is_dead());
+        Ok(ended)
+    }
+
+    /// The ids run out: then the connection takes nothing more.
+    #[test]
+    fn ids_are_used_up() {
+        let mut session = session(0);
+        session.next_id = LAST_ID - 2;
+        assert!(session.has_room());
+        for owner in 0..2 {
+            session.submit(Payload::Shared(GET), &mut Vec::new(), exchange(owner), false);
+        }
+        assert!(session.is_retired() && !session.has_room());
+        assert_eq!(session.ids, [LAST_ID - 2, LAST_ID]);
+    }
+
+    /// Streams that time out over and over end the connection's use; a silent connection's at once.
+    #[test]
+    fn resets_are_bounded() {
+        let mut session = session(0);
+        session.heard = 1;
+        for round in 1..=MOST_RESETS {
+            assert!(!session.is_retired());
+            session.submit(Payload::Shared(GET), &mut Vec::new(), exchange(round), false);
+            assert_eq!(session.expire(1000), Ns::MAX);
+            assert_eq!(all(&mut session, b""), Ok(vec![(round, Some(Kind::HeaderTimeout))]));
+            session.written(1000);
+        }
+        assert!(session.is_retired());
+        let mut silent = self::session(2);
+        silent.streams[0].exchange.begin = 5;
+        silent.streams[1].exchange.deadline = 2000;
+        assert_eq!(silent.expire(1500), 2000);
+        assert!(silent.is_retired() && silent.in_flight() == 2);
+        assert_eq!(all(&mut silent, b""), Ok(vec![(0, Some(Kind::HeaderTimeout))]));
+        assert_eq!(silent.in_flight(), 1);
+    }
+
+    /// What comes late for a stream that was given up is passed over; its slot belongs to the next one.
+    #[test]
+    fn late_frames_meet_nobody() {
+        let mut session = session(1);
+        let begun =
+            [frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, END_STREAM, 1, b"abcdef")[..12].to_vec()].concat();
+        assert_eq!(all(&mut session, &begun), Ok(vec![]));
+        let slot = session.abort(0).unwrap();
+        session.release(slot);
+        session.submit(Payload::Shared(GET), &mut Vec::new(), exchange(7), false);
+        assert_eq!(all(&mut session, b"def"), Ok(vec![]));
+        let late = [
+            frame(HEADERS, END_HEADERS, 1, &[0x88]),
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+            frame(WINDOW_UPDATE, 0, 1, &[0; 4]),
+        ];
+        assert_eq!(all(&mut session, &late.concat()), Ok(vec![]));
+        assert_eq!(session.stream(slot).body_length, 0);
+        let answer = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x88]);
+        assert_eq!(all(&mut session, &answer), Ok(vec![(7, None)]));
+    }
+
+    /// Long heads go out in pieces, and come back as one.
+    #[test]
+    fn long_heads_are_cut() {
+        let mut session = session(0);
+        session.written(1);
+        let text = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "y".repeat(40_000));
+        session.submit(Payload::Shared(text.as_bytes()), &mut Vec::new(), exchange(0), false);
+        let (mut at, mut block, mut kinds) = (0, Vec::new(), Vec::new());
+        while at < session.out.len() {
+            let frame = Frame::read(&session.out[at..]);
+            kinds.push((frame.kind, frame.flags));
+            block.extend_from_slice(&session.out[at + FRAME_HEAD..at + FRAME_HEAD + frame.length]);
+            at += FRAME_HEAD + frame.length;
+        }
+        assert_eq!(kinds, [(HEADERS, END_STREAM), (CONTINUATION, 0), (CONTINUATION, END_HEADERS)]);
+        let (mut rest, mut out, mut first) = (&block[..], Vec::new(), true);
+        while Decoder::default().next(&mut rest, first, &mut out).unwrap().is_some() {
+            first = false;
+        }
+        assert!(out.ends_with(b"yyy\r\n") && out.len() > 40_000);
+    }
+
+    /// Whatever comes, in whatever pieces, each exchange ends at most once, memory stays bounded, and nothing breaks off.
+    #[test]
+    fn nonsense_is_survived() {
+        let rounds = std::env::var("SURGELINE_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+        let head = [&[0x88, 0x40, 1, b'a', 1, b'b', 0xbe, 0x5c, 1, b'3'][..]].concat();
+        for seed in 0..rounds {
+            let mut draws = SplitMix64::new(seed);
+            let mut below = |end: u64| (draws.next_u64() % end) as usize;
+            let mut session = session(4);
+            let (mut ended, mut submitted) = (0, 4);
+            for _ in 0..below(40) {
+                let ids = [0, 1, 3, 5, 7, 9, 11, 2, LAST_ID];
+                let mut payload = match below(5) {
+                    0 => head.clone(),
+                    1 => vec![0; below(40)],
+                    2 => (0..below(60)).map(|byte| (byte * 37) as u8).collect(),
+                    3 => vec![0, 0, 0, below(255) as u8],
+                    _ => b"abc".to_vec(),
+                };
+                if below(4) == 0 && !payload.is_empty() {
+                    let at = below(payload.len() as u64);
+                    payload[at] = below(256) as u8;
+                }
+                let mut bytes = frame(below(11) as u8, below(64) as u8, ids[below(9)], &payload);
+                if below(10) == 0 {
+                    let at = below(bytes.len() as u64);
+                    bytes[at] = below(256) as u8;
+                }
+                let mut over = false;
+                for piece in bytes.chunks(1 + below(30)) {
+                    let mut at = 0;
+                    loop {
+                        match session.next(piece, &mut at, 1, 100) {
+                            Ok(None) => break,
+                            Ok(Some(end)) => {
+                                assert!(end.body.is_none_or(|body| body.end <= piece.len()));
+                                let stream = session.stream(end.slot);
+                                assert!(stream.body.len() <= 100 && !stream.live);
+                                session.release(end.slot);
+                                ended += 1;
+                            }
+                            Err(_) => {
+                                session.fail(|_, _| Kind::Http2Protocol);
+                                over = true;
+                            }
+                        }
+                    }
+                }
+                if over {
+                    break;
+                }
+                match below(6) {
+                    0 if session.has_room() => {
+                        let text = if below(2) == 0 { GET } else { POST };
+                        session.submit(Payload::Shared(text), &mut Vec::new(), exchange(submitted), false);
+                        submitted += 1;
+                    }
+                    1 => session.written(1),
+                    2 => drop(session.expire(1)),
+                    _ => {}
+                }
+                assert!(session.held.len() <= FRAME_HEAD + LONGEST_FRAME && session.out.len() < 100_000);
+            }
+            session.fail(|_, _| Kind::Http2Protocol);
+            ended += all(&mut session, b"").unwrap().len() as u32;
+            assert_eq!((ended, session.in_flight(), session.active, session.blocked), (submitted, 0, 0, 0), "{seed}");
+        }
+    }
 }

@@ -85,17 +85,15 @@ const STATIC: [(&str, &str); 61] = [
 /// Lengths of the codes of bytes 0 to 255 and of the end of a string (RFC 7541 appendix B). The code is canonical: codes
 /// of one length follow each other in the order of their bytes, those of the next length behind them.
 const CODE_LENGTHS: [u8; 257] = [
-    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,
-    28, 28, 28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,
-    5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7,
-    7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6,
-    15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7,
-    7, 7, 7, 15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23,
-    24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20, 22, 22, 23, 23, 21,
-    23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
-    26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24,
-    21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23,
-    26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
+    28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
+    10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6, 15, 5, 6,
+    5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22,
+    22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20,
+    22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
+    26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28,
+    27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28,
+    27, 27, 27, 27, 27, 26, 30,
 ];
 const LONGEST_CODE: usize = 30;
 const END_OF_STRING: u16 = 256;
@@ -398,9 +396,17 @@ pub struct Encoder {
     seen: Box<[u32; REMEMBERED]>,
     /// The other side has changed the table's size: to be said in the next block.
     resized: bool,
-    /// Heads with their blocks, and where their texts lay.
-    blocks: Vec<(Box<[u8]>, Box<[u8]>)>,
-    block_places: Vec<usize>,
+    blocks: Vec<Block>,
+}
+
+/// A head that comes again and again.
+#[derive(Debug)]
+struct Block {
+    /// Where its text lay.
+    place: usize,
+    text: Box<[u8]>,
+    /// What became of it.
+    bytes: Box<[u8]>,
 }
 
 impl Encoder {
@@ -416,7 +422,6 @@ impl Encoder {
             seen: Box::new([0; REMEMBERED]),
             resized: false,
             blocks: Vec::new(),
-            block_places: Vec::new(),
         }
     }
 
@@ -431,7 +436,7 @@ impl Encoder {
         self.lines.clear();
         self.hashes.clear();
         self.places.clear();
-        self.forget_blocks();
+        self.blocks.clear();
         self.resized = true;
     }
 
@@ -440,13 +445,12 @@ impl Encoder {
     pub fn encode(&mut self, text: &[u8], constant: bool, out: &mut Vec<u8>) -> usize {
         // The place only finds the block, the text itself is what counts.
         let place = text.as_ptr() as usize;
-        let known = self.block_places.iter().position(|other| *other == place).filter(|_| constant);
-        if let Some((head, block)) = known.map(|known| &self.blocks[known]) {
-            if text.starts_with(head) {
-                out.extend_from_slice(block);
-                return head.len();
-            }
+        let known = self.blocks.iter().find(|block| constant && block.place == place);
+        if let Some(block) = known.filter(|block| text.starts_with(&block.text)) {
+            out.extend_from_slice(&block.bytes);
+            return block.text.len();
         }
+        let known = known.is_some();
         let begin = out.len();
         let resized = std::mem::take(&mut self.resized);
         if resized {
@@ -456,16 +460,10 @@ impl Encoder {
         }
         let stays = self.encode_lines(text, constant, out) && !resized;
         let head = head_end(text);
-        if constant && stays && known.is_none() && head <= LONGEST_BLOCK && self.blocks.len() < MOST_BLOCKS {
-            self.blocks.push((text[..head].into(), out[begin..].into()));
-            self.block_places.push(place);
+        if constant && stays && !known && head <= LONGEST_BLOCK && self.blocks.len() < MOST_BLOCKS {
+            self.blocks.push(Block { place, text: text[..head].into(), bytes: out[begin..].into() });
         }
         head
-    }
-
-    fn forget_blocks(&mut self) {
-        self.blocks.clear();
-        self.block_places.clear();
     }
 
     /// Whether the same text would be written in the same way again.
@@ -520,7 +518,7 @@ impl Encoder {
             let seen = &mut self.seen[hash as usize % REMEMBERED];
             if *seen == hash {
                 self.size += cost;
-                self.forget_blocks();
+                self.blocks.clear();
                 let begin = self.lines.len();
                 self.lines.extend_from_slice(name);
                 self.lines.extend_from_slice(value);
@@ -630,7 +628,9 @@ mod tests {
         let third = "88c1 6196 d07a be94 1054 d444 a820 0595 040b 8166 e084 a62d 1bff c05a 839b d9ab 77ad 94e7 821d d7f2 \
                      e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07";
         let answer = decode(&mut decoder, &bytes(third)).unwrap();
-        assert!(answer.starts_with(":status: 200\r\ncache-control: private\r\ndate: Mon, 21 Oct 2013 20:13:22 GMT\r\n"));
+        assert!(
+            answer.starts_with(":status: 200\r\ncache-control: private\r\ndate: Mon, 21 Oct 2013 20:13:22 GMT\r\n")
+        );
         assert!(answer.ends_with("set-cookie: foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1\r\n"));
         assert_eq!(decoder.entries.len(), 3);
     }
@@ -669,16 +669,16 @@ mod tests {
     #[test]
     fn broken_blocks() {
         for hex in [
-            "80",                   // index 0
-            "be",                   // an entry that is not there
-            "ffffffffffff0f",       // a number without end
-            "40",                   // no name
-            "4005616263",           // a name that is longer than the block
-            "008161",               // a code that ends in zeros
-            "0084ffffffff",         // the end of a string within it
-            "00820fff 0161",        // eight bits of padding
-            "3fe21f",               // a table larger than allowed
-            "8820",                 // a table that changes in mid-block
+            "80",             // index 0
+            "be",             // an entry that is not there
+            "ffffffffffff0f", // a number without end
+            "40",             // no name
+            "4005616263",     // a name that is longer than the block
+            "008161",         // a code that ends in zeros
+            "0084ffffffff",   // the end of a string within it
+            "00820fff 0161",  // eight bits of padding
+            "3fe21f",         // a table larger than allowed
+            "8820",           // a table that changes in mid-block
         ] {
             assert_eq!(decode(&mut Decoder::default(), &bytes(hex)), Err(Kind::Http2Compression), "{hex}");
         }
@@ -721,13 +721,15 @@ mod tests {
         assert_eq!((decoder.entries.len(), decoder.size), (0, 0));
     }
 
-    const REQUEST: &[u8] = b"GET /a?b HTTP/1.1\r\nHost: h:1\r\nUser-Agent: s\r\nConnection: close\r\nX-Y:  1 \r\n\r\nbody";
+    const REQUEST: &[u8] =
+        b"GET /a?b HTTP/1.1\r\nHost: h:1\r\nUser-Agent: s\r\nConnection: close\r\nX-Y:  1 \r\n\r\nbody";
 
     /// What is written is read back, is short from the third time on, and stays right when the table is made smaller.
     #[test]
     fn encodes_what_the_decoder_reads() {
         let (mut encoder, mut decoder) = (Encoder::new(true), Decoder::default());
-        let expected = ":method: GET\r\n:scheme: https\r\n:path: /a?b\r\n:authority: h:1\r\nuser-agent: s\r\nx-y: 1\r\n";
+        let expected =
+            ":method: GET\r\n:scheme: https\r\n:path: /a?b\r\n:authority: h:1\r\nuser-agent: s\r\nx-y: 1\r\n";
         for round in 0..5 {
             let mut block = Vec::new();
             assert_eq!(encoder.encode(REQUEST, true, &mut block), REQUEST.len() - 4);
@@ -755,11 +757,15 @@ mod tests {
         let (mut encoder, mut decoder) = (Encoder::new(false), Decoder::default());
         for round in 0..2000 {
             let path = format!("/items/{}", round * 7919 % 1000);
-            let text = format!("POST {path} HTTP/1.1\r\nHost: h\r\nX-Id: {round}\r\nContent-Length:         {}\r\n\r\n", round % 9);
+            let text = format!(
+                "POST {path} HTTP/1.1\r\nHost: h\r\nX-Id: {round}\r\nContent-Length:         {}\r\n\r\n",
+                round % 9
+            );
             let mut block = Vec::new();
             encoder.encode(text.as_bytes(), false, &mut block);
             let read = decode(&mut decoder, &block).unwrap();
-            let start = format!(":method: POST\r\n:scheme: http\r\n:path: {path}\r\n:authority: h\r\nx-id: {round}\r\n");
+            let start =
+                format!(":method: POST\r\n:scheme: http\r\n:path: {path}\r\n:authority: h\r\nx-id: {round}\r\n");
             assert_eq!(read, format!("{start}content-length: {}\r\n", round % 9));
             assert!(round < 3 || block.len() < 55, "{}", block.len());
         }

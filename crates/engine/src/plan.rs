@@ -31,6 +31,9 @@ pub const VERSION: u32 = 1;
 /// Stages that a run may have, appended ones included; the windows' keys have room for no more.
 pub const MOST_STAGES: usize = 8000;
 
+/// Streams that a connection may have; servers allow far fewer.
+pub const MOST_STREAMS: u32 = 1000;
+
 /// With a grace of at least the timeout, requests in flight at the end still end by their own timeout, also one that was
 /// started a little late.
 const TIMEOUT_MARGIN: Ns = SECOND;
@@ -110,6 +113,9 @@ pub struct Target {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConnectionText {
+    /// Streams of a connection with HTTP/2; 0 for HTTP/1.1.
+    #[serde(default)]
+    streams: u32,
     /// Requests after which a connection is closed; never where absent.
     #[serde(default)]
     requests: Option<u32>,
@@ -428,6 +434,8 @@ pub struct Program {
     pub max_in_flight: u32,
     /// How long requests in flight may go on after the last stage.
     pub grace: Ns,
+    /// Streams of a connection with HTTP/2; 0 for HTTP/1.1.
+    pub streams: usize,
     /// Where a body is cut off.
     pub max_body: u64,
     /// `CLOCK_MONOTONIC` at the run's time 0.
@@ -564,6 +572,16 @@ impl Plan {
             format!("begin_ns {} must be between 0 and a year", self.begin_ns)
         })?;
         demand(self.max_in_flight > 0, || "max_in_flight must be above 0".into())?;
+        let streams = self.connection.streams;
+        demand(streams <= MOST_STREAMS, || format!("connection.streams {streams} must be at most {MOST_STREAMS}"))?;
+        let open = self.workload.model == Model::Open;
+        for (fault, what) in [
+            (self.connection.requests.is_some(), "requests"),
+            (self.connection.proxy.is_some() && self.target.scheme == "http", "proxy, unless the target is https"),
+            (open && self.connection.share == Some(Keeper::User), "share by users of an open workload"),
+        ] {
+            demand(!fault || streams == 0, || format!("connection: HTTP/2 does not go with {what}"))?;
+        }
         demand((1..=1 << 16).contains(&self.endpoints.len()), || {
             format!("endpoints must be 1 to 65536, there are {}", self.endpoints.len())
         })?;
@@ -599,6 +617,7 @@ impl Plan {
             max_redirects: self.max_redirects,
             max_in_flight: self.max_in_flight,
             grace: self.grace_ns,
+            streams: streams as usize,
             max_body: self.max_body_bytes,
             anchor: self.clock_monotonic_ns,
             begin: self.begin_ns,

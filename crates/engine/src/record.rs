@@ -55,7 +55,7 @@ pub struct Row {
     pub outcome: Outcome,
     /// 0 new connection, 1 reused, 2 none.
     pub reused: u8,
-    /// Of HTTP/1.minor; `NO_PROTOCOL` without an answer.
+    /// Of HTTP/1.minor, 2 for HTTP/2; `NO_PROTOCOL` without an answer.
     pub minor: u8,
 }
 
@@ -164,6 +164,7 @@ impl Batch {
         table.texts("protocol", rows.iter().map(|row| usize::from(row.minor)), |minor| match minor {
             0 => "HTTP/1.0",
             1 => "HTTP/1.1",
+            2 => "HTTP/2",
             _ => "",
         });
         table.free_texts("server_timing", &program.secrets, texts.iter().map(|(_, timing)| *timing));

@@ -88,12 +88,16 @@ impl Running {
     fn prepare(&mut self, worker: usize, unbound: Unbound) -> Result<impl FnOnce() + Send + use<>, String> {
         let program = self.program.clone();
         let (clock, sink, gauge) = (self.clock, self.sink.clone(), Arc::new(Gauge::default()));
-        let tls = if program.tls { Some(Tls::new(&program.target, &program.tls_options)?) } else { None };
+        let mut tls = if program.tls { Some(Tls::new(&program.target, &program.tls_options)?) } else { None };
+        if let Some(tls) = tls.as_mut().filter(|_| program.streams > 0) {
+            tls.speak_http2();
+        }
         let unready = |error| format!("the engine cannot wait for the network: {error}");
         let way = program.way.clone().begin_with(worker, unbound)?;
         let mut conns = Connections::new(clock, way, tls, program.max_body).map_err(unready)?;
         conns.set_most_served(program.most_served);
         conns.set_most_open((program.most_open / program.workers as usize).max(1));
+        conns.speak_http2(program.streams, program.pooled);
         let (ear, controls) = channel();
         self.ears.push((ear, conns.waker().map_err(unready)?));
         self.gauges.push(gauge.clone());

@@ -8,8 +8,8 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-    version,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 
 use crate::outcome::Kind;
@@ -71,6 +71,11 @@ impl Tls {
         Ok(Self { config: Arc::new(config), name })
     }
 
+    /// Asks for HTTP/2 instead of HTTP/1.1.
+    pub fn speak_http2(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"h2".to_vec()];
+    }
+
     /// A connection that has not said anything yet.
     pub fn connect(&self) -> Result<Box<ClientConnection>, Kind> {
         let connection = ClientConnection::new(self.config.clone(), self.name.clone());
@@ -82,6 +87,7 @@ impl Tls {
 pub fn handshake_kind(error: &rustls::Error) -> Kind {
     match error {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Kind::TlsCertificate,
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Kind::NoHttp2,
         _ => Kind::TlsHandshake,
     }
 }
@@ -120,6 +126,7 @@ pub fn reason(error: &rustls::Error) -> String {
             Alert::HandshakeFailure => {
                 "the server breaks the handshake off: a cipher, or a client certificate, is missing"
             }
+            Alert::NoApplicationProtocol => "the server does not speak HTTP/1.1 over TLS",
             Alert::UnrecognisedName => "the server does not know the name it is asked for",
             _ => return format!("the server breaks the handshake off: {alert:?}"),
         },

@@ -156,6 +156,7 @@ impl Upload {
         }
         Ok(Box::new(Outgoing {
             upload: self.clone(),
+            chunked: self.chunked,
             texts,
             ends,
             part: 0,
@@ -172,6 +173,7 @@ impl Upload {
 #[derive(Debug)]
 pub struct Outgoing {
     upload: Arc<Upload>,
+    chunked: bool,
     /// The filled texts one after the other, and where the one of each part ends.
     texts: Vec<u8>,
     ends: Vec<usize>,
@@ -198,6 +200,11 @@ impl Outgoing {
         format!("Content-Length: {}\r\n", self.texts.len() as u64 + files.sum::<u64>())
     }
 
+    /// Leaves chunks out, for who has frames of its own.
+    pub fn leave_unframed(&mut self) {
+        self.chunked = false;
+    }
+
     /// Whether a file could not be read to its end.
     pub fn is_broken(&self) -> bool {
         self.broken
@@ -219,7 +226,7 @@ impl Outgoing {
     fn next_piece(&mut self) -> Result<(), Kind> {
         // Room in front for the size of the chunk, which is known afterwards.
         const FRONT: usize = 8;
-        let chunked = self.upload.chunked;
+        let chunked = self.chunked;
         let front = if chunked { FRONT } else { 0 };
         self.piece.resize(front + PIECE, 0);
         let mut end = front;

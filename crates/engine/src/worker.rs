@@ -7,6 +7,9 @@
 //! answer before has come and the think time has passed. Closed model: user u of the run belongs to worker u mod n, is
 //! active while u is below the planned number of users, and is due whenever it is ready again. Connections come from one
 //! pool, or each user keeps its own, as the plan says.
+//!
+//! With HTTP/2, users share connections: so many in the order of their numbers as it has streams, or whoever comes where
+//! there is one pool.
 
 pub mod talk;
 
@@ -137,6 +140,28 @@ impl Activation {
     const NEVER: Self = Self { at: Ns::MAX, lets_in: false };
 }
 
+/// The connections that users share with HTTP/2, each for as many users as it has streams.
+#[derive(Default)]
+struct Shared(Vec<Option<ConnId>>);
+
+impl Shared {
+    /// A connection for the user that is this worker's nth: a new one, or with HTTP/2 the one it shares. What the plan
+    /// keeps in a pool is not looked for here.
+    fn join(&mut self, program: &Program, conns: &mut Connections, nth: u64) -> Result<ConnId, Kind> {
+        if program.streams == 0 || program.pooled {
+            return conns.acquire_new();
+        }
+        let place = nth as usize / program.streams;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, None);
+        }
+        match self.0[place].filter(|conn| conns.takes_more(*conn)) {
+            Some(conn) => Ok(conn),
+            None => conns.acquire_new().inspect(|conn| self.0[place] = Some(*conn)),
+        }
+    }
+}
+
 /// How a request ended.
 struct End {
     at: Ns,
@@ -176,6 +201,7 @@ pub struct Worker<'p> {
     /// Closed users above the planned number, with their slots.
     parked: BinaryHeap<Reverse<(u64, u32)>>,
     next_new_user: u64,
+    shared: Shared,
     /// Up to where the planned number of users has been followed, and when it lets in the next one.
     cursor: Ns,
     activation: Activation,
@@ -250,6 +276,7 @@ impl<'p> Worker<'p> {
             used_up: None,
             parked: BinaryHeap::new(),
             next_new_user: index,
+            shared: Shared::default(),
             cursor: 0,
             activation: Activation::NEVER,
             active: 0,
@@ -644,7 +671,8 @@ impl<'p> Worker<'p> {
             true => Ok(self.conns.acquire_idle()),
             false => Ok(user.conn.take().filter(|conn| self.conns.is_open(*conn))),
         };
-        let conn = kept.and_then(|kept| kept.map_or_else(|| self.conns.acquire_new(), Ok));
+        let nth = user.number as u64 / self.of;
+        let conn = kept.and_then(|kept| kept.map_or_else(|| self.shared.join(program, &mut self.conns, nth), Ok));
         let refused = conn.as_ref().err().map(|kind| kind.outcome());
         let sent = refused != Some(Outcome::NotSent);
         self.recorder.due(due, stage, step.endpoint, sent);
@@ -943,7 +971,7 @@ impl<'p> Worker<'p> {
     /// Follows a redirect. None where the answer is to be judged as it is; an error where it must not be followed.
     #[cold]
     fn follow(&mut self, completion: &Completion, step: &Step) -> Option<Result<(), Kind>> {
-        let slot = completion.owner;
+        let (slot, program) = (completion.owner, self.program);
         let user = &mut self.users[slot as usize];
         let location = self.conns.location(completion)?;
         if user.flight.hops >= self.program.max_redirects {
@@ -988,7 +1016,13 @@ impl<'p> Worker<'p> {
         });
         let Ok(upload) = filled else { return Some(Err(Kind::EngineFault)) };
         user.hop_path = path;
-        let conn = if completion.open { Ok(completion.conn) } else { self.conns.acquire_new() };
+        let nth = user.number as u64 / self.of;
+        let kept = match completion.open {
+            true => Some(completion.conn),
+            false if program.streams > 0 && program.pooled => self.conns.acquire_idle(),
+            false => None,
+        };
+        let conn = kept.map_or_else(|| self.shared.join(program, &mut self.conns, nth), Ok);
         let conn = match conn {
             Ok(conn) => conn,
             Err(kind) => {
@@ -1124,7 +1158,7 @@ impl<'p> Worker<'p> {
                 continue;
             }
             user.busy = false;
-            let aborted = user.flight.conn.take().and_then(|conn| self.conns.abort(conn));
+            let aborted = user.flight.conn.take().and_then(|conn| self.conns.abort(conn, slot));
             let opened = user.drop_talk().then_some(user.flight.phases);
             let (status, minor) = match &aborted {
                 Some(completion) => {
@@ -1203,6 +1237,7 @@ fn is_unreachable(kind: Kind) -> bool {
             | Kind::ProxyRefused
             | Kind::TlsHandshake
             | Kind::TlsCertificate
+            | Kind::NoHttp2
             | Kind::ClientPorts
             | Kind::ClientFds
     )

@@ -4,6 +4,7 @@ mod answers;
 mod bodies;
 mod books;
 mod control;
+mod http2;
 mod reading;
 mod scenarios;
 mod server;
