@@ -378,10 +378,13 @@ fn answers_without_a_body() {
     assert_eq!(kind(padded), "");
 }
 
+/// A kind, and what comes for a stream that makes it.
+type Case = (&'static str, fn(u32) -> Vec<u8>);
+
 /// A connection on which frames break the rules is given up, for all that was under way on it.
 #[test]
 fn broken_rules_are_told_apart() {
-    let cases: [(&str, fn(u32) -> Vec<u8>); 21] = [
+    let cases: [Case; 21] = [
         ("http2_protocol", |id| frame(DATA, END, id, b"early")),
         ("http2_protocol", |_| frame(DATA, END, 99, b"never opened")),
         ("http2_protocol", |_| frame(HEADERS, WHOLE, 2, &block(200, &[]))),
@@ -412,7 +415,7 @@ fn broken_rules_are_told_apart() {
 /// What is wrong with one answer ends that one only: its connection goes on.
 #[test]
 fn a_wrong_answer_spoils_no_other() {
-    let cases: [(&str, fn(u32) -> Vec<u8>); 10] = [
+    let cases: [Case; 10] = [
         ("invalid_http", |id| frame(HEADERS, WHOLE | END, id, &block(200, &[("A", "b")]))),
         ("invalid_http", |id| frame(HEADERS, WHOLE | END, id, &block(200, &[("a", "b\r\nc: d")]))),
         ("invalid_http", |id| frame(HEADERS, WHOLE | END, id, &block(200, &[(":path", "/")]))),
@@ -453,8 +456,7 @@ fn heads_are_bounded() {
     assert_eq!(kind(empty), "header_too_large");
     // A bomb: one long field in the table, and a byte for each time it is repeated.
     let bomb = |asked: &Asked| {
-        let long =
-            [&[0x40, 1, b'a', 0x7f, 0x80 | (3800 - 127 & 0x7f) as u8, (3800 - 127 >> 7) as u8][..], &[b'x'; 3800]];
+        let long = [&[0x40, 1, b'a', 0x7f, 0xd9, 0x1c][..], &[b'x'; 3800]];
         let block = [&[0x88][..], &long.concat(), &[0xbe; 12_000]].concat();
         send(frame(HEADERS, WHOLE | END, asked.id, &block))
     };
