@@ -126,6 +126,7 @@ _PLANS = st.fixed_dictionaries(
             {},
             optional={
                 "keep_alive": st.sampled_from([True, False, 1, 100]),
+                "http": st.just("1.1"),
                 "share": st.sampled_from(["user", "pool"]),
                 "source_addresses": st.sampled_from(["127.0.0.2..127.0.0.4", ["127.0.0.2", "127.0.0.9"], []]),
                 "ip": st.just(4),

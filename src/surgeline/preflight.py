@@ -95,6 +95,8 @@ class Preflight:
     @property
     def sentence(self) -> str:
         """`9 of 9 endpoints answer as the plan wants`."""
+        if not self.probes:
+            return "the target speaks HTTP/2; what it answers was not looked at"
         fine = sum(probe.outcome is Outcome.OK for probe in self.probes)
         return f"{fine} of {len(self.probes)} endpoints answer as the plan wants"
 
@@ -280,6 +282,24 @@ class Client:
         finally:
             connection.close()
 
+    def speaks_http2(self) -> bool:
+        """Whether it begins with SETTINGS where HTTP/2 is begun, negotiated in TLS or with prior knowledge (RFC 9113
+        section 3). True also where its certificate is not trusted: that is said by whoever asks it for something."""
+        try:
+            with self.way.begin(self.target, self.addresses) as plain:
+                if not self._secure:
+                    return _greets(plain)
+                self.way.tunnel(plain, self.target)
+                context = _usable(self.way)
+                context.set_alpn_protocols(["h2"])
+                name = self.way.tls.server_name or urlsplit(self.target).hostname or ""
+                with context.wrap_socket(plain, server_hostname=name) as session:
+                    return session.selected_alpn_protocol() == "h2" and _greets(session)
+        except ssl.SSLCertVerificationError:
+            return True
+        except OSError:
+            return False
+
     def _length(self, request: evaluate.Request) -> int:
         sizes = (len(part) if isinstance(part, bytes) else self.files[part.file].size_bytes for part in request.pieces)
         return sum(sizes)
@@ -333,6 +353,23 @@ def _usable(way: Way) -> ssl.SSLContext:
             "The files that `tls` names cannot be used: they must be PEM, and the certificate and its key, without a "
             f"password, must belong together ({getattr(error, 'reason', None) or error})."
         ) from error
+
+
+def _greets(connection: socket.socket) -> bool:
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0)))
+    head = b""
+    while len(head) < _FRAME_HEAD:
+        came = connection.recv(_FRAME_HEAD - len(head))
+        if not came:
+            return False
+        head += came
+    return head[3] == _SETTINGS and head[5:] == bytes(4) and int.from_bytes(head[:3]) <= _LONGEST_FRAME
+
+
+_FRAME_HEAD = 9
+_SETTINGS = 4
+_LONGEST_FRAME = 16 * 1024
+"""RFC 9113 section 4."""
 
 
 _CERTIFICATE_TROUBLES = {
@@ -475,11 +512,19 @@ def check(
     client = Client(plan.target, open_ones, way, files or {})
     probes: dict[str, Probe] = {}
     problems: list[Problem] = []
+    http2 = plan.connection.http == "2"
+    if http2 and not client.speaks_http2():
+        said = f"{plan.target} does not speak HTTP/2, which the plan asks for with `connection: {{http: 2}}`."
+        problems.append(Problem("errors", said, True))
+        http2 = False
     texts: dict[str, SentAs] = {}
     for name in plan.scenarios:
         for probe in _walk(plan, name, client, constants, problems, texts):
             probes.setdefault(probe.endpoint, probe)
     found = tuple(probes.values())
+    if http2 and all(probe.status == 0 for probe in found):
+        said = f"{plan.target} speaks HTTP/2 only, and this look at it HTTP/1.1: what it answers was not looked at."
+        return Preflight(open_ones, (), (*problems, Problem("skipped", said, False)))
     if found and all(probe.status in (0, 400) for probe in found):
         refuse_wrong_scheme(client)
     if found and all(probe.status == 0 for probe in found):

@@ -1220,7 +1220,7 @@ mod tests {
     const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
 
     fn exchange(owner: u32) -> Exchange {
-        Exchange { owner, begin: 0, deadline: 1000, keep: 100, bodyless: false }
+        Exchange { owner, begin: 0, deadline: 1000, keep: 100, bodyless: false, piecewise: false }
     }
 
     /// A session with `count` streams under way, to a server that has greeted.

@@ -788,6 +788,7 @@ impl Program {
             scope.slots.insert(text.var.clone(), slot);
             extract.push(Extract::compile(text, slot)?);
         }
+        demand(step.talk.is_none() || self.streams == 0, || "HTTP/2 does not carry conversations here".into())?;
         let talk = step.talk.map(|text| self.compile_talk(text, scope)).transpose()?;
         Ok(Step {
             talk,

@@ -251,6 +251,7 @@ def _target(plan: Plan, settings: Settings) -> dict[str, Any]:
 def _connection(plan: Plan, settings: Settings) -> dict[str, Any]:
     part, proxy = plan.connection, _proxy(plan, settings)
     return {
+        "streams": part.http2_streams,
         "requests": None if part.keep_alive is True else int(part.keep_alive) or 1,
         "share": part.share,
         "proxy": {

@@ -123,6 +123,21 @@ def _way(plan: Plan) -> Iterator[Fault]:
         if not _ENV.fullmatch(found[1]) and found[1] not in plan.variables:
             said = f"a proxy may refer to {{{{env.NAME}}}} and to constants only, found {_shown(found[1])}"
             yield Fault(loc, f"{path_text(loc)}: {said}")
+    if plan.connection.http == "1.1":
+        return
+    if plan.connection.proxy is not None and plan.target.startswith("http://"):
+        said = "HTTP/2 goes through a proxy to https targets only; leave http or proxy out"
+        yield Fault(loc, f"{path_text(loc)}: {said}", at_key=True)
+    for name, step in plan.steps():
+        if step.websocket is not None or step.events is not None:
+            loc = ("connection", "http")
+            said = f"{step.endpoint} in {quoted(name)} is a conversation, which goes over HTTP/1.1; leave http out"
+            yield Fault(loc, f"{path_text(loc)}: {said}")
+            break
+    if plan.connection.share == "user" and plan.workload is not None and plan.workload.model != "closed":
+        loc = ("connection", "share")
+        said = "arrivals with HTTP/2 share the connections of a pool; leave share out"
+        yield Fault(loc, f"{path_text(loc)}: {said}")
 
 
 def _taken(name: str) -> str | None:

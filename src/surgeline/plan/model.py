@@ -1304,9 +1304,36 @@ Family = Annotated[Literal[4, 6], PlainValidator(_family), WithJsonSchema({"enum
 """Of addresses."""
 
 
+def _http_version(value: Any) -> Any:
+    return str(value) if isinstance(value, float | int) and not isinstance(value, bool) else value
+
+
+HttpVersion = Annotated[
+    Literal["1.1", "2"],
+    BeforeValidator(_http_version),
+    WithJsonSchema({"enum": ["1.1", "2", 1.1, 2], "examples": ["2"]}),
+]
+"""A version of HTTP, also where YAML makes a number of it."""
+
+DEFAULT_STREAMS = 10
+MOST_STREAMS = 1000
+"""The engine's own bound; servers allow far fewer."""
+
+
 class Connection(_Part):
     """How connections are made, kept and shared, and which way they go to the target."""
 
+    http: HttpVersion = Field(
+        "1.1",
+        description="The version of HTTP: 2 is negotiated in TLS, and spoken with prior knowledge (h2c) without it.",
+        json_schema_extra={"default": "1.1"},
+        exclude_if=lambda version: version == "1.1",
+    )
+    streams: Annotated[int, Field(ge=1, le=MOST_STREAMS, strict=True)] | None = Field(
+        None,
+        description=f"Requests at once on a connection with HTTP/2; by default {DEFAULT_STREAMS}.",
+        exclude_if=lambda streams: streams is None,
+    )
     keep_alive: KeepAlive = Field(
         True,
         description="Whether a connection serves more than one request; with a number, so many and then a new one.",
@@ -1331,6 +1358,14 @@ class Connection(_Part):
     )
 
     @model_validator(mode="after")
+    def _one_version(self) -> "Connection":
+        if self.http == "1.1" and self.streams is not None:
+            raise Misplaced('streams belong to HTTP/2: write `http: "2"` beside them', "streams", at_key=True)
+        if self.http == "2" and self.keep_alive is not True:
+            raise Misplaced("connections of HTTP/2 are always kept: leave keep_alive out", "keep_alive", at_key=True)
+        return self
+
+    @model_validator(mode="after")
     def _one_way(self) -> "Connection":
         if self.unix_socket is not None:
             for key, other in (("proxy", self.proxy), ("source_addresses", self.source_addresses), ("ip", self.ip)):
@@ -1341,6 +1376,11 @@ class Connection(_Part):
         ):
             raise Misplaced(f"connections to an IPv{self.ip} address begin from one", "source_addresses")
         return self
+
+    @property
+    def http2_streams(self) -> int:
+        """Requests at once on a connection with HTTP/2; 0 with HTTP/1.1."""
+        return (self.streams or DEFAULT_STREAMS) if self.http == "2" else 0
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -462,7 +462,7 @@ impl Worker<'_> {
     fn end_talk(&mut self, completion: &Completion, step: &Step, talk: &Talk, reason: Reason, outcome: Outcome) {
         let slot = completion.owner;
         // Of an exchange that goes on, only its closing says how many bytes there were.
-        let last = if completion.more { self.conns.abort(completion.conn) } else { None };
+        let last = if completion.more { self.conns.abort(completion.conn, slot) } else { None };
         let last = last.as_ref().unwrap_or(completion);
         let user = &mut self.users[slot as usize];
         let (opening, status, minor) = match &user.talk {
