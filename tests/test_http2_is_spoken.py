@@ -19,7 +19,6 @@ import trustme
 
 from surgeline import preflight
 from surgeline.engines import EngineError, Settings
-from surgeline.engines.locust import LocustEngine
 from surgeline.engines.native import NativeEngine, available
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import PlanError
@@ -170,12 +169,6 @@ def test_what_http2_does_not_go_with_is_said() -> None:
         plan("http://127.0.0.1:1", {"http": "2", "keep_alive": 100})
     with pytest.raises(PlanError, match="streams belong to HTTP/2"):
         plan("http://127.0.0.1:1", {"streams": 100})
-
-
-def test_locust_hosts_http1_only() -> None:
-    """The lane refuses before anything is started."""
-    refusal = LocustEngine().refusal(plan("http://127.0.0.1:1", {"http": "2"}), Settings("r", 0, None))
-    assert refusal == "`connection.http` is done by the native engine only"
 
 
 @needs_native
