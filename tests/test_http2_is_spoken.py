@@ -163,7 +163,7 @@ def test_what_http2_does_not_go_with_is_said() -> None:
     load = {"model": "open", "stages": [{"rate": "2/s", "for": "500ms"}]}
     with pytest.raises(PlanError, match="share the connections of a pool"):
         plan("http://127.0.0.1:1", {"http": "2", "share": "user"}, workload=load)
-    with pytest.raises(PlanError, match="a conversation, which goes over HTTP/1.1"):
+    with pytest.raises(PlanError, match="is a conversation"):
         plan("http://127.0.0.1:1", {"http": "2"}, scenarios={"a": {"steps": [{"websocket": "/", "messages": []}]}})
     with pytest.raises(PlanError, match="always kept"):
         plan("http://127.0.0.1:1", {"http": "2", "keep_alive": 100})
