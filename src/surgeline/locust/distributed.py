@@ -87,6 +87,8 @@ PARTS = 4
 UNHEARD_S = 10.0
 """A worker of `surgeline worker` that has heard nothing of its master for so long stops sending. Locust's own go on for
 a minute, but put load on somebody's target that nobody can stop or see."""
+UNREPORTED_NS = 2_500_000_000
+"""A worker that was forked here reports each second and at its end; one that has not for so long was lost."""
 TAKE_OVER_NS = 2_000_000_000
 """A worker that takes over a share begins so long after it was told of it."""
 LEAVE_S = 10.0
@@ -748,6 +750,12 @@ class Master:
         for peer in peers:
             self._close(peer, told["run"])
 
+    def count_heads(self) -> None:
+        """Locust has ended: a worker that was forked here and has not sent its last report was lost before."""
+        for peer in self._peers.values():
+            if peer.inherits and not peer.lost and time.monotonic_ns() - peer.heard_ns > UNREPORTED_NS:
+                self._loses(peer, "it was not heard of any more")
+
     def _lives(self, peer: Peer) -> bool:
         return time.monotonic_ns() - peer.heard_ns < SILENCE_S * 1e9
 
@@ -837,8 +845,10 @@ def _is_sound(kind: object, payload: object) -> bool:
         return False
 
 
-def greet(runner: WorkerRunner) -> None:
-    """A worker that its master forked says that it is there."""
+def greet(runner: WorkerRunner, flush: Callable[[], None]) -> None:
+    """A worker that its master forked says that it is there; what it tells Locust of is in the journal by then."""
+    hook = runner.environment.events.report_to_master
+    hook.add_listener(lambda **_: flush())  # type: ignore[no-untyped-call]  # Locust's events are not annotated
     with suppress(locust.exception.RPCError):
         runner.register_message(WELCOME, lambda **_: None)
         hello = {"protocol": PROTOCOL, **versions(), "host": socket.gethostname(), "inherits": True}

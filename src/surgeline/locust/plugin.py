@@ -168,7 +168,7 @@ class Plugin:
             if self.orders.plan is None:  # else the lane obeys
                 gevent.spawn(self._obey, self.orders)
             if isinstance(runner, WorkerRunner):
-                greet(runner)
+                greet(runner, self.flush)
         if isinstance(runner, MasterRunner):
             self.master = Master(self, runner)
         atexit.register(self._leave)
@@ -223,7 +223,8 @@ class Plugin:
         """The process ends with this exit code."""
         self._last_words()
         recorded = self.recorder.recorded if self.recorder is not None else 0
-        if isinstance(self.runner, MasterRunner) and self.recorder is not None:
+        if isinstance(self.runner, MasterRunner) and self.master is not None and self.recorder is not None:
+            self.master.count_heads()
             total = self.runner.stats.total
             counted = {"requests": total.num_requests, "failures": total.num_failures}
             self.recorder.event(self.now_ns(), "locust_counted", **counted)

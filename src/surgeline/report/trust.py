@@ -172,7 +172,7 @@ def _workers(summary: Summary) -> Iterator[Trust]:
     ended = tally.due - tally.aborted
     if workers.locust is not None and workers.locust[0] != ended:
         why = (
-            "what a worker was lost with, or was cut off in, is not told to it"
+            "a worker was lost, or cut off in requests, before both had been told of the same"
             if gone or tally.aborted
             else "a script may have reset them"
         )
