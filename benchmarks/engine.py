@@ -319,6 +319,15 @@ def tls(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) ->
     )
 
 
+def http2(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
+    """95 bytes of JSON over HTTP/2 and TLS, 4 connections of 10 streams."""
+    url = f"https://127.0.0.1:{server.h2}"
+    result = Result("http2", http2.__doc__ or "", "us per request", 1.0, 1.3, peer_name="h2load")
+    plan = {**_closed(url, [{"get": "/json"}], 40), "insecure": True, "connection": {"http": "2", "streams": 10}}
+    peer = [_program("h2load"), "-t1", "-c4", "-m10", f"-D{WARM_S + WINDOW_S + 30:g}", f"{url}/json"]
+    return _against(result, lambda: _cost(server, _surgeline(folder, plan)), lambda: _cost(server, peer), rounds, say)
+
+
 def connections(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
     """CPU per request at 10,000 connections against 100."""
     url = f"http://127.0.0.1:{server.http}"
@@ -514,6 +523,7 @@ CASES: dict[str, Callable[[Nginx, Path, int, Callable[[str], None]], Result]] = 
     "plan": plan,
     "body": body,
     "tls": tls,
+    "http2": http2,
     "connections": connections,
     "idle": idle,
     "lag": lag,
