@@ -27,7 +27,7 @@ build:  ## the wheel and the source distribution, into dist/
 docs:   ## docs/reference: what is written from the code
 	@$(PYTHON) scripts/bootstrap.py docs
 
-bench:  ## what a request costs each engine, against nginx on this machine
+bench:  ## what a request costs each engine and how true it is: writes docs/reference/benchmarks.md
 	@$(PYTHON) scripts/bootstrap.py bench
 
 lock:   ## requirements/*.txt: the newest versions that pyproject.toml allows, pinned

@@ -349,9 +349,8 @@ def docs(engine: Engine, arguments: list[str]) -> int:
 
 
 def bench(engine: Engine, arguments: list[str]) -> int:
-    """Measure; each script in benchmarks/ says what, and prints a table."""
-    codes = (_step(f"bench: {script.name}", [PYTHON, script]) for script in sorted((ROOT / "benchmarks").glob("*.py")))
-    return next(filter(None, codes), 0)
+    """Measure and write docs/reference/benchmarks.md; each script in benchmarks/ says what it measures."""
+    return _step("bench: benchmarks/page.py", [PYTHON, ROOT / "benchmarks" / "page.py", *arguments])
 
 
 def lock(engine: Engine, arguments: list[str]) -> int:
@@ -400,7 +399,16 @@ def _rust(engine: Engine) -> int:
         code = _step("cargo clippy: mistakes", lint, **env)
     elif code == 0:
         _say("test: cargo clippy: left out, this Rust came without it")
-    return code or _step("cargo test: the engine", ["cargo", "test", "--quiet", "--locked", "--workspace"], **env)
+    code = code or _step("cargo test: the engine", ["cargo", "test", "--quiet", "--locked", "--workspace"], **env)
+    return code or _instructions(env)
+
+
+def _instructions(env: dict[str, str]) -> int:
+    """What a request costs in instructions, against the committed figure."""
+    if not shutil.which("valgrind"):
+        _say("test: instructions per request: left out, valgrind is not installed")
+        return 0
+    return _step("instructions per request", [PYTHON, ROOT / "benchmarks" / "instructions.py"], **env)
 
 
 def _pytest(what: str, arguments: list[str]) -> int:
