@@ -203,6 +203,14 @@ def test_a_plan_cannot_be_changed() -> None:
         plan.timeout = 5
 
 
+def test_one_request_per_connection_is_not_the_default() -> None:
+    """`keep_alive: 1` is written, though 1 equals true in Python."""
+    text = "target: http://h\nscenarios: {a: {steps: [{get: /}]}}\nconnection: {keep_alive: 1}\n"
+    again = parse_plan(dump_plan(parse_plan(text, "p")), "p")
+    assert again.connection.keep_alive is not True
+    assert again.connection.keep_alive == 1
+
+
 def test_what_is_at_its_default_is_not_written() -> None:
     """A dumped plan is as short as its author's."""
     plan = parse_plan(

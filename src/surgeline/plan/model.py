@@ -1422,7 +1422,8 @@ class Plan(_Part):
     connection: Connection = Field(
         Connection.model_validate({}),
         description="How connections are made, kept and shared.",
-        exclude_if=lambda part: part == Connection.model_validate({}),
+        # One request per connection equals True in Python, and is not the default.
+        exclude_if=lambda part: part == Connection.model_validate({}) and part.keep_alive is True,
     )
     tls: Tls = Field(
         Tls.model_validate({}),

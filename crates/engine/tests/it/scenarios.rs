@@ -171,15 +171,15 @@ fn redirects_have_limits() {
 #[test]
 fn a_chain_has_one_timeout() {
     let (port, _) = serve(|incoming: &Incoming| match incoming.path.as_str() {
-        "/a" => vec![Act::Pause(60), answer(302, "Location: /b\r\n", "")],
+        "/a" => vec![Act::Pause(100), answer(302, "Location: /b\r\n", "")],
         _ => vec![Act::Stall],
     });
     let mut plan = steps(port, json!([{"endpoint": 0, "method": "GET", "path": "/a"}]));
-    plan["timeout_ns"] = json!(100 * MS);
+    plan["timeout_ns"] = json!(250 * MS);
     let written = run(&plan);
     assert_eq!(written.only_error(), "total_timeout");
     assert!(
-        written.rows.iter().all(|row| (100 * MS..150 * MS).contains(&(row["end_ns"].int() - row["start_ns"].int())))
+        written.rows.iter().all(|row| (250 * MS..350 * MS).contains(&(row["end_ns"].int() - row["start_ns"].int())))
     );
 }
 
