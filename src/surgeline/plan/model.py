@@ -1335,9 +1335,10 @@ class Connection(_Part):
         exclude_if=lambda streams: streams is None,
     )
     keep_alive: KeepAlive = Field(
-        True,
+        default_factory=lambda: True,  # a plain default is left out where the value equals it, and 1 equals True
         description="Whether a connection serves more than one request; with a number, so many and then a new one.",
         json_schema_extra={"default": True},
+        exclude_if=lambda kept: kept is True,
     )
     share: Literal["user", "pool"] | None = Field(
         None,
