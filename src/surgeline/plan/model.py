@@ -1335,10 +1335,9 @@ class Connection(_Part):
         exclude_if=lambda streams: streams is None,
     )
     keep_alive: KeepAlive = Field(
-        default_factory=lambda: True,  # a plain default is left out where the value equals it, and 1 equals True
+        True,
         description="Whether a connection serves more than one request; with a number, so many and then a new one.",
         json_schema_extra={"default": True},
-        exclude_if=lambda kept: kept is True,
     )
     share: Literal["user", "pool"] | None = Field(
         None,
@@ -1357,6 +1356,17 @@ class Connection(_Part):
     ip: Family | None = Field(
         None, description="Which addresses of the host's name are used; by default all that accept a connection."
     )
+
+    def __eq__(self, other: object) -> bool:
+        # In Python 1 equals True; here they are one request per connection and any number.
+        return super().__eq__(other) and (self.keep_alive is True) == (getattr(other, "keep_alive", None) is True)
+
+    __hash__ = _Part.__hash__
+
+    @model_serializer(mode="wrap")
+    def _what_was_said(self, dump: SerializerFunctionWrapHandler) -> Any:
+        data = dump(self)
+        return data if self.keep_alive is True or "keep_alive" in data else {**data, "keep_alive": self.keep_alive}
 
     @model_validator(mode="after")
     def _one_version(self) -> "Connection":
@@ -1423,8 +1433,7 @@ class Plan(_Part):
     connection: Connection = Field(
         Connection.model_validate({}),
         description="How connections are made, kept and shared.",
-        # One request per connection equals True in Python, and is not the default.
-        exclude_if=lambda part: part == Connection.model_validate({}) and part.keep_alive is True,
+        exclude_if=lambda part: part == Connection.model_validate({}),
     )
     tls: Tls = Field(
         Tls.model_validate({}),
