@@ -243,7 +243,7 @@ def test_an_exit_code_of_the_locustfiles_own(client: str, tmp_path: Path) -> Non
 
 def test_each_user_has_its_own_test_data(client: str, tmp_path: Path) -> None:
     """Three rows for three users of two classes, with what CSV and UTF-8 can hold."""
-    done = ran("test_data", tmp_path)
+    done = ran("rows_of_a_file", tmp_path)
     forms = {seen.body for seen in done.seen if seen.method == "POST"}
     assert forms == {
         b"name=ada&password=correct+horse",
