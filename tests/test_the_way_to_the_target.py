@@ -396,10 +396,12 @@ from pathlib import Path
 from surgeline.engines import Settings
 from surgeline.engines.native import NativeEngine
 from surgeline.plan.text import parse_plan
+from surgeline.samples import Frame, encode_object
 from surgeline.store.journal import Segment
 plan = parse_plan(sys.argv[1], "plan.yaml")
 sink = Segment(Path("journal"))
-NativeEngine()  # what has to be imported is imported while there are descriptors
+sink.append(Frame.EVENT, encode_object({"at_ns": 0, "kind": "note"}))  # opens it, while there are descriptors
+NativeEngine()  # likewise what has to be imported
 import surgeline._engine
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 running = NativeEngine().start(plan, Settings("r", time.monotonic_ns(), None, grace_ns=10**9), sink)

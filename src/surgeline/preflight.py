@@ -336,7 +336,7 @@ class Client:
             raise Unreachable(tls_trouble(self.target, error)) from error
         except ConnectionResetError as error:
             plain.close()
-            raise Unreachable(f"TLS with {self.target} fails: the connection is reset during the handshake.") from error
+            raise Unreachable(f"TLS with {self.target} fails: {_BROKEN_OFF}.") from error
         except BaseException:
             plain.close()
             raise
@@ -384,6 +384,10 @@ _CERTIFICATE_TROUBLES = {
 }
 """What OpenSSL's codes of X509_V_ERR mean to a user."""
 
+# A server that wants a certificate says so in an alert, which its closing of the connection may overtake.
+_BROKEN_OFF = "it closes the connection during the handshake, as a server may that wants a client certificate"
+
+
 _TLS_TROUBLES = (
     ("CERTIFICATE_REQUIRED", "it wants a client certificate: name one with `tls: {certificate: …, key: …}` or --cert"),
     ("UNKNOWN_CA", "it does not know who signed the client certificate"),
@@ -394,7 +398,7 @@ _TLS_TROUBLES = (
     ("UNSUPPORTED_PROTOCOL", "it speaks no version of TLS that is allowed here: see `tls: {versions: …}`"),
     ("UNRECOGNIZED_NAME", "it does not know the name it is asked for: see `tls: {server_name: …}`"),
     ("HANDSHAKE_FAILURE", "it breaks the handshake off: a cipher, or a client certificate, is missing"),
-    ("EOF", "it closes the connection during the handshake"),
+    ("EOF", _BROKEN_OFF),
 )
 """Words in OpenSSL's reasons, and what they mean."""
 
