@@ -544,7 +544,7 @@ def _machine() -> dict[str, Any]:
     return {
         "processor": model[1] if model else platform.processor(),
         "cores": len(CORES),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
         "surgeline": __version__,
         "date": time.strftime("%Y-%m-%d"),
