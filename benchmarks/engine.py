@@ -253,18 +253,18 @@ def _against(
     return result
 
 
+def _against_wrk(
+    result: Result, server: Nginx, ours: list[str], url: str, rounds: int, say: Callable[[str], None]
+) -> Result:
+    return _against(result, lambda: _cost(server, ours), lambda: _cost(server, _wrk(url)), rounds, say)
+
+
 def small(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
     """One request, 95 bytes of JSON, 32 connections."""
     url = f"http://127.0.0.1:{server.http}"
     result = Result("small", small.__doc__ or "", "us per request", 0.85, 1.0, peer_name="wrk")
     plan = _closed(url, [{"get": "/json"}])
-    return _against(
-        result,
-        lambda: _cost(server, _surgeline(folder, plan)),
-        lambda: _cost(server, _wrk(f"{url}/json")),
-        rounds,
-        say,
-    )
+    return _against_wrk(result, server, _surgeline(folder, plan), f"{url}/json", rounds, say)
 
 
 def plan(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
@@ -282,13 +282,7 @@ def plan(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -
     ]
     result = Result("plan", plan.__doc__ or "", "us per request", 1.2, 1.6, peer_name="wrk, one request")
     data = {**_closed(url, steps), "data": {"rows": {"file": "rows.csv"}}}
-    return _against(
-        result,
-        lambda: _cost(server, _surgeline(folder, data)),
-        lambda: _cost(server, _wrk(f"{url}/json")),
-        rounds,
-        say,
-    )
+    return _against_wrk(result, server, _surgeline(folder, data), f"{url}/json", rounds, say)
 
 
 def body(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
@@ -296,13 +290,7 @@ def body(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -
     url = f"http://127.0.0.1:{server.http}"
     result = Result("body", body.__doc__ or "", "us per request", 0.85, 1.0, peer_name="wrk")
     plan = _closed(url, [{"get": "/10k.bin"}])
-    return _against(
-        result,
-        lambda: _cost(server, _surgeline(folder, plan)),
-        lambda: _cost(server, _wrk(f"{url}/10k.bin")),
-        rounds,
-        say,
-    )
+    return _against_wrk(result, server, _surgeline(folder, plan), f"{url}/10k.bin", rounds, say)
 
 
 def tls(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
@@ -310,13 +298,7 @@ def tls(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) ->
     url = f"https://127.0.0.1:{server.tls}"
     result = Result("tls", tls.__doc__ or "", "us per request", 0.95, 1.1, peer_name="wrk")
     plan = {**_closed(url, [{"get": "/json"}]), "insecure": True}
-    return _against(
-        result,
-        lambda: _cost(server, _surgeline(folder, plan)),
-        lambda: _cost(server, _wrk(f"{url}/json")),
-        rounds,
-        say,
-    )
+    return _against_wrk(result, server, _surgeline(folder, plan), f"{url}/json", rounds, say)
 
 
 def http2(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
