@@ -57,6 +57,10 @@ def render() -> str:
         "the engine and its peer in turns, and the median over the rounds counts: that is what other machines may",
         "compare. The times beside it are this machine's.",
         "",
+        "The engine's figures are those of a release build, which is what wheels carry: `cargo build --release`, and",
+        "`target/release/lib_engine.so` put in the place of `src/surgeline/_engine.abi3.so`. What `make` builds for",
+        "developing checks itself more and costs more.",
+        "",
         "## The engine",
         "",
     ]
