@@ -11,24 +11,19 @@ is printed is the median over the pairs of the ratio within a pair.
 nginx runs on the last core, both engines on the first; in the third load on both.
 """
 
-import argparse
-import json
 import os
-import platform
 import re
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from locust_client import server  # type: ignore[import-not-found]  # beside this file
+from rounds import FIRST, Result, measure, nginx, options, pinned  # type: ignore[import-not-found]  # beside this file
 
 LOADS = {
     "open, 2,000/s": ("-r", "2000/s", "--arrivals", "uniform"),
@@ -41,36 +36,24 @@ AFTER_S = 2.5
 
 def main() -> int:
     """Measure and print; 2 without nginx."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--json", type=Path, help="where to write every single result")
-    wanted = parser.parse_args()
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        print("bench: nginx is needed as the server: apt-get install nginx-light", file=sys.stderr)
-        return 2
-    told: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, server(nginx, Path(folder)) as url:
-        for number in range(wanted.pairs):
-            for load in LOADS:
-                engines = ("native", "locust") if number % 2 == 0 else ("locust", "native")
-                told += [once(folder, url, engine, load, wanted.seconds) | {"pair": number} for engine in engines]
-            print(f"pair {number + 1} of {wanted.pairs} done", file=sys.stderr)
-    if wanted.json:
-        wanted.json.write_text(json.dumps({"machine": platform.platform(), "results": told}, indent=1) + "\n")
-    show(told)
-    return 0
+    wanted = options(__doc__, "pair", 5, 8).parse_args()
+
+    def one_round(number: int, folder: str, url: str) -> Iterator[Result]:
+        for load in LOADS:
+            for engine in ("native", "locust") if number % 2 == 0 else ("locust", "native"):
+                yield once(folder, url, engine, load, wanted.seconds) | {"pair": number}
+
+    return int(measure(wanted, nginx, one_round, show))
 
 
-def once(folder: str, url: str, engine: str, load: str, seconds: float) -> dict[str, Any]:
+def once(folder: str, url: str, engine: str, load: str, seconds: float) -> Result:
     """One run of one engine."""
     average = os.getloadavg()[0]
     options = [*LOADS[load], "-t", f"{seconds + AFTER_S + 1.5:.0f}s", "--engine", engine, "--out", folder]
     options += ["--no-preflight", "--no-abort", "--ui", "none"]
     command = [str(Path(sys.executable).with_name("surgeline")), "run", url, *options]
-    if "workers" not in load and shutil.which("taskset"):
-        command = ["taskset", "-c", "0", *command]
+    if "workers" not in load:
+        command = pinned(command, FIRST)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         before = served(url)
         while served(url) < before + 200:
@@ -109,11 +92,8 @@ def tree_cpu_s(pid: int) -> float:
     return used
 
 
-def show(told: list[dict[str, Any]]) -> None:
+def show(told: list[Result]) -> None:
     """The medians as a table."""
-    loads = [result["load_average"] for result in told]
-    print(f"\n{platform.platform()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, ", end="")
-    print(f"load average {min(loads):.1f} to {max(loads):.1f}\n")
     print("| load | native alone | in Locust | ratio, median (least to greatest) |\n| --- | --- | --- | --- |")
     for load in LOADS:
         by = {

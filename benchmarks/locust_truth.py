@@ -17,22 +17,18 @@ import gc
 import heapq
 import json
 import math
-import os
-import platform
 import random
 import select
-import shutil
 import socket
 import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+
+from rounds import LAST, Result, generate, measure, options, pinned  # type: ignore[import-not-found]  # beside this file
 
 CLIENTS = ("native FastHttpUser", "native HttpUser", "stock FastHttpUser", "stock HttpUser")
 MEDIAN_S, SIGMA = 0.005, 0.3
@@ -90,54 +86,32 @@ os._exit(0)
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser = options(__doc__, "round", 3, 5)
     parser.add_argument("--users", type=int, default=100)
     parser.add_argument("--burn-us", type=int, default=100)
     parser.add_argument("--client", choices=CLIENTS, action="append", help="only this one; again for more")
-    parser.add_argument("--json", type=Path, help="where to write every single result; - prints it")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.serve:
         serve()
         return 0
-    clients = wanted.client or CLIENTS
-    told: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, server() as url:
-        for number in range(wanted.rounds):
-            for client in clients:
-                told.append(once(folder, url, client, wanted))
-            print(f"round {number + 1} of {wanted.rounds} done", file=sys.stderr)
-    text = json.dumps({"machine": platform.platform(), "results": told}, indent=1) + "\n"
-    if wanted.json == Path("-"):
-        print(text, end="")
-        return 0
-    if wanted.json:
-        wanted.json.write_text(text)
-    show(told, wanted)
-    return 0
+
+    def one_round(_: int, folder: str, url: str) -> Iterator[Result]:
+        for client in wanted.client or CLIENTS:
+            yield once(folder, url, client, wanted)
+
+    return int(measure(wanted, server, one_round, lambda told: show(told, wanted)))
 
 
-def once(folder: str, url: str, client: str, wanted: argparse.Namespace) -> dict[str, Any]:
+def once(folder: str, url: str, client: str, wanted: argparse.Namespace) -> Result:
     """One generator's result."""
-    load = os.getloadavg()[0]
-    command = [sys.executable, "-c", LOCUSTFILE, *client.split(), url]
-    command += [str(wanted.seconds), str(wanted.users), str(wanted.burn_us)]
-    if shutil.which("taskset"):
-        command = ["taskset", "-c", "0", *command]
-    done = subprocess.run(command, capture_output=True, cwd=folder, check=False)
-    if done.returncode:
-        raise SystemExit(f"bench: {client}: {done.stderr.decode(errors='replace')[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return {"client": client, "load_average": load, **result}
+    told = [str(wanted.seconds), str(wanted.users), str(wanted.burn_us)]
+    result: Result = generate(folder, client, [sys.executable, "-c", LOCUSTFILE, *client.split(), url, *told])
+    return result
 
 
-def show(told: list[dict[str, Any]], wanted: argparse.Namespace) -> None:
+def show(told: list[Result], wanted: argparse.Namespace) -> None:
     """The medians as a table."""
-    loads = [result["load_average"] for result in told]
-    print(f"\n{platform.platform()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, ", end="")
-    print(f"load average {min(loads):.1f} to {max(loads):.1f}\n")
     title = f"client, {wanted.users} users, {wanted.burn_us} µs of user code"
     print(f"| {title} | requests/s | p50: its, the server's | ratio | p99: its, the server's | ratio | lag p50, p99 |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -156,11 +130,9 @@ def show(told: list[dict[str, Any]], wanted: argparse.Namespace) -> None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(_folder: str) -> Iterator[str]:
     """The server as a process of its own, stopped at the end."""
-    command = [sys.executable, "-I", __file__, "--serve"]
-    if shutil.which("taskset"):
-        command = ["taskset", "-c", str((os.cpu_count() or 1) - 1), *command]
+    command = pinned([sys.executable, __file__, "--serve"], LAST)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
