@@ -724,36 +724,40 @@ class Merger:
         return tuple(Count(*key, *self._counts[key]) for key in sorted(self._counts))
 
 
-def fold_rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """The windows that a batch of rows adds up to, as the columns of a table of windows.
+class WindowFold:
+    """The requests of one window, folded as they come. This is the definition of a window: an engine that folds by
+    itself must come to the same."""
 
-    `rows` holds at least stage, endpoint, outcome, intended_ns, start_ns, end_ns, bytes_in and bytes_out. This is the
-    definition of a window; an engine that folds by itself must come to the same.
-    """
-    folded: dict[tuple[int, int, str, int], tuple[list[int], Histogram, Histogram]] = {}
-    for stage, endpoint, outcome, intended, start, end, bytes_in, bytes_out in zip(
-        *(rows[name] for name in ("stage", "endpoint", "outcome", "intended_ns", "start_ns", "end_ns")),
-        *(rows[name] for name in ("bytes_in", "bytes_out")),
-        strict=True,
-    ):
-        key = (intended // 1_000_000_000, stage, endpoint, int(outcome))
-        sums, response, service = folded.setdefault(key, ([0, 0, 0], Histogram(), Histogram()))
-        sums[0] += 1
-        sums[1] += bytes_in
-        sums[2] += bytes_out
-        if outcome not in (Outcome.NOT_SENT, Outcome.ABORTED) and end >= 0:
-            response.record(max(end - intended, 0))
-            if start >= 0:
-                service.record(max(end - start, 0))
+    __slots__ = ("bytes_in", "bytes_out", "count", "response", "service")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.response = Histogram()
+        self.service = Histogram()
+
+    def add(self, outcome: int, intended_ns: int, start_ns: int, end_ns: int, bytes_in: int, bytes_out: int) -> None:
+        """Counts one request; its times too, unless it has none: never sent, cut off, or without an end (-1)."""
+        self.count += 1
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
+        if end_ns < 0 or outcome in (Outcome.NOT_SENT, Outcome.ABORTED):
+            return
+        self.response.record(max(end_ns - intended_ns, 0))
+        if start_ns >= 0:
+            self.service.record(max(end_ns - start_ns, 0))
+
+
+def window_table(folds: Mapping[tuple[int, int, str, int], WindowFold]) -> dict[str, list[Any]]:
+    """The columns of a table of windows, ordered by key: second, stage, endpoint, outcome."""
     table: dict[str, list[Any]] = {name: [] for name in WINDOW_COLUMNS}
-    for (second, stage, endpoint, outcome), (sums, response, service) in sorted(folded.items(), key=lambda i: i[0]):
-        for name, value in zip(
-            ("second", "stage", "endpoint", "outcome", "count", "bytes_in", "bytes_out"),
-            (second, stage, endpoint, outcome, *sums),
-            strict=True,
-        ):
+    names = ("second", "stage", "endpoint", "outcome", "count", "bytes_in", "bytes_out")
+    for key in sorted(folds):
+        fold = folds[key]
+        for name, value in zip(names, (*key, fold.count, fold.bytes_in, fold.bytes_out), strict=True):
             table[name].append(value)
-        for side, histogram in (("response", response), ("service", service)):
+        for side, histogram in (("response", fold.response), ("service", fold.service)):
             indices, counts = histogram.sparse()
             table[f"{side}_index"].append(indices)
             table[f"{side}_count"].append(counts)
@@ -761,3 +765,22 @@ def fold_rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
             table[f"{side}_min_ns"].append(-1 if histogram.min_ns is None else histogram.min_ns)
             table[f"{side}_max_ns"].append(-1 if histogram.max_ns is None else histogram.max_ns)
     return table
+
+
+def fold_rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The windows that a batch of rows adds up to, as the columns of a table of windows.
+
+    `rows` holds at least stage, endpoint, outcome, intended_ns, start_ns, end_ns, bytes_in and bytes_out.
+    """
+    folds: dict[tuple[int, int, str, int], WindowFold] = {}
+    for stage, endpoint, outcome, intended, start, end, bytes_in, bytes_out in zip(
+        *(rows[name] for name in ("stage", "endpoint", "outcome", "intended_ns", "start_ns", "end_ns")),
+        *(rows[name] for name in ("bytes_in", "bytes_out")),
+        strict=True,
+    ):
+        key = (intended // 1_000_000_000, stage, endpoint, int(outcome))
+        fold = folds.get(key)
+        if fold is None:
+            fold = folds[key] = WindowFold()
+        fold.add(outcome, intended, start, end, bytes_in, bytes_out)
+    return window_table(folds)

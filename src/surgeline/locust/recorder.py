@@ -16,10 +16,10 @@ from surgeline.samples import (
     ROW_COLUMNS,
     WINDOW_COLUMNS,
     Frame,
-    Histogram,
-    Outcome,
+    WindowFold,
     encode_object,
     encode_table,
+    window_table,
 )
 from surgeline.store.errors import StoreError
 
@@ -90,7 +90,7 @@ class Recorder:
         self.recorded = 0
         """Rows handed over so far."""
         self._rows: list[Row] = []
-        self._windows: dict[tuple[int, int, str, int], _Fold] = {}
+        self._windows: dict[tuple[int, int, str, int], WindowFold] = {}
         self._counts: dict[tuple[int, int, str], list[int]] = {}
         self._dropped = 0
         self._broken = False
@@ -102,8 +102,8 @@ class Recorder:
         key = (row.intended_ns // NS_PER_S, row.stage, row.endpoint, row.outcome)
         fold = self._windows.get(key)
         if fold is None:
-            fold = self._windows[key] = _Fold()
-        fold.add(row)
+            fold = self._windows[key] = WindowFold()
+        fold.add(row.outcome, row.intended_ns, row.start_ns, row.end_ns, row.bytes_in, row.bytes_out)
 
     def count(self, intended_ns: int, stage: int, endpoint: str, due: int = 0, sent: int = 0, hops: int = 0) -> None:
         """Counts a request as due, or as sent, or redirects followed for it, at the second it was due."""
@@ -141,7 +141,7 @@ class Recorder:
                 self._dropped += len(rows)
         if self._windows:
             windows = self._windows
-            if self._append(Frame.WINDOWS, lambda: encode_table(WINDOW_COLUMNS, _window_table(windows))):
+            if self._append(Frame.WINDOWS, lambda: encode_table(WINDOW_COLUMNS, window_table(windows))):
                 self._windows = {}
         told = dict(readings or {})
         if self._dropped:
@@ -200,47 +200,6 @@ class Recorder:
         columns = zip(*rows, strict=True)
         named = dict(zip(Row._fields, columns, strict=True))
         return {"seq": range(first, first + len(rows)), "worker": [self.worker] * len(rows), **named}
-
-
-class _Fold:
-    """The rows of one window, folded as `samples.fold_rows` defines it."""
-
-    __slots__ = ("bytes_in", "bytes_out", "count", "response", "service")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.response = Histogram()
-        self.service = Histogram()
-
-    def add(self, row: Row) -> None:
-        self.count += 1
-        self.bytes_in += row.bytes_in
-        self.bytes_out += row.bytes_out
-        if row.end_ns < 0 or row.outcome in (Outcome.NOT_SENT, Outcome.ABORTED):
-            return
-        self.response.record(max(row.end_ns - row.intended_ns, 0))
-        if row.start_ns >= 0:
-            self.service.record(max(row.end_ns - row.start_ns, 0))
-
-
-def _window_table(windows: Mapping[tuple[int, int, str, int], _Fold]) -> dict[str, list[Any]]:
-    table: dict[str, list[Any]] = {name: [] for name in WINDOW_COLUMNS}
-    for (second, stage, endpoint, outcome), fold in sorted(windows.items(), key=lambda item: item[0]):
-        plain = (second, stage, endpoint, outcome, fold.count, fold.bytes_in, fold.bytes_out)
-        for name, value in zip(
-            ("second", "stage", "endpoint", "outcome", "count", "bytes_in", "bytes_out"), plain, strict=True
-        ):
-            table[name].append(value)
-        for side, histogram in (("response", fold.response), ("service", fold.service)):
-            indices, counts = histogram.sparse()
-            table[f"{side}_index"].append(indices)
-            table[f"{side}_count"].append(counts)
-            table[f"{side}_sum_ns"].append(histogram.sum_ns)
-            table[f"{side}_min_ns"].append(-1 if histogram.min_ns is None else histogram.min_ns)
-            table[f"{side}_max_ns"].append(-1 if histogram.max_ns is None else histogram.max_ns)
-    return table
 
 
 def _count_table(counts: Mapping[tuple[int, int, str], list[int]]) -> dict[str, list[Any]]:
