@@ -200,6 +200,18 @@ def test_recovery_is_said_after_the_peak():
     assert said(findings_of(rising, scripted.pool(4, 20 * MS)), "recovery.time") == []
 
 
+def test_recovery_is_not_denied_by_chance_in_what_was_asked():
+    """Four pages of one kind, then four of another: whether more come of the slow kind is chance, and no recovery."""
+    mixed = scripted.by_endpoint({"GET /slow": scripted.constant(100 * MS)}, scripted.constant(1 * MS))
+    stages = [{"users": users, "for": "6s"} for users in (5, 24, 5)]
+    kinds = {name: {"think_time": "50ms..150ms", "steps": [{"get": f"/{name}"}] * 4} for name in ("slow", "quick")}
+    for seed in range(8):
+        workload = {"model": "closed", "stages": stages, "seed": seed}
+        plan = closed_plan(scenarios=kinds, workload=workload)
+        found = _only(findings_of(plan, mixed), "recovery.time")
+        assert found.kind == "well", found.sentence
+
+
 # --- stalls, generator, samples --------------------------------------------------------------------------------------
 
 

@@ -314,6 +314,24 @@ class Saturation:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a server came back after the heaviest load.
+
+    `peak`, `before` and `after` are stages: the heaviest, an earlier one under a load like that of the one after it.
+    `seconds` passed of `after` until three seconds in a row were as before; None: there were none. `late` is the share
+    of the answers due until then (all of `after` with None) that took longer than the median of their endpoint did in
+    `before`, by a quarter and 5 ms at least; `requests` how many of `after` were looked at.
+    """
+
+    peak: int
+    before: int
+    after: int
+    seconds: int | None
+    requests: int
+    late: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodicStall:
     """Moments at regular intervals at which requests took much longer than usual.
 
@@ -378,6 +396,8 @@ class Summary:
     """What single requests and exchanges tell about each endpoint; empty where none were looked at."""
     server: ServerHealth | None = None
     """None where the served process was not seen."""
+    recovery: Recovery | None = None
+    """None where the load did not fall from its peak to one that was there before."""
     capacity: Capacity | None = None
     """What a search for capacity found; None for other runs."""
     limit: Limit | None = None

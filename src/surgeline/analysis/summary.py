@@ -29,6 +29,7 @@ from surgeline.analysis.model import (
     Summary,
 )
 from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
+from surgeline.analysis.recovery import recovery
 from surgeline.analysis.shape import Parts
 from surgeline.analysis.traits import Traits
 from surgeline.analysis.workers import workers_of
@@ -101,6 +102,7 @@ def summarise(
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),
         server=server,
+        recovery=recovery(book, stages),
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),
         transactions=tuple(_whole(together, name, {}) for name in together.endpoints),

@@ -1,73 +1,47 @@
 """After the heaviest load, how soon is everything as before?"""
 
 from surgeline import units
-from surgeline.analysis.capacity import load_of
-from surgeline.analysis.model import StageFigures, Summary
+from surgeline.analysis.model import Recovery, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
 from surgeline.findings.model import Finding, Rule
 
-NEAR = 1.25
-"""As before: the median within a quarter of what it was."""
-FELL_BY = 0.5
-"""The load must fall to this share of the peak or less."""
-IN_A_ROW = 3
-SLOW_S = 10.0
-LEAST_NS = 5e6
+SLOW_S = 10
+MOST = 0.5
 
 
 def judge(summary: Summary) -> list[Finding]:
     """For the first stage after the peak whose load is again like one before it; nothing where there is none."""
-    stages = [stage for stage in summary.stages if stage.validity != "invalid"]
-    if len(stages) < 3 or summary.capacity is not None:
+    found = summary.recovery
+    if found is None or summary.capacity is not None:
         # A search measures recovery after each failure, and says so beside its capacity.
         return []
-    peak = max(range(len(stages)), key=lambda i: (load_of(stages[i]), -i))
-    if peak + 1 >= len(stages) or not peak:
+    fast = found.seconds is not None and found.seconds <= SLOW_S
+    if not fast and (found.late.low is None or found.late.low <= MOST):
+        # Seconds scatter around what all of them together do not exceed: neither back nor away.
         return []
-    after = stages[peak + 1]
-    if max(after.start, after.end) > FELL_BY * load_of(stages[peak]):
-        return []
-    like = [stage for stage in stages[:peak] if 0.7 * load_of(after) <= load_of(stage) <= 1.4 * load_of(after)]
-    usual = like[0].total.response.quantiles[0.5].value if like else None
-    if usual is None:
-        return []
-    limit = max(NEAR * usual, usual + LEAST_NS)
-    took = _seconds_until(summary, after, limit)
-    now = after.total.response.quantiles[0.5]
-    least = now.low if now.low is not None else now.value
-    if took is None and (least is None or least <= limit):
-        # Seconds scatter around what the stage as a whole does not exceed: neither back nor away.
-        return []
-    return [_finding(summary, stages[peak], like[0], after, usual, took)]
+    return [_finding(summary, found, fast)]
 
 
-def _seconds_until(summary: Summary, after: StageFigures, limit_ns: float) -> int | None:
-    """How many seconds into the stage the median came, and stayed for three seconds, below the limit."""
-    begin = after.begin_ns // units.NS_PER_S
-    mine = [second for second in summary.seconds if begin <= second.second < after.end_ns // units.NS_PER_S]
-    good = [second.p50_ns is not None and second.p50_ns <= limit_ns for second in mine]
-    for index in range(len(good) - IN_A_ROW + 1):
-        if all(good[index : index + IN_A_ROW]):
-            return mine[index].second - begin
-    return None
-
-
-def _finding(
-    summary: Summary, peak: StageFigures, before: StageFigures, after: StageFigures, usual: float, took: int | None
-) -> Finding:
+def _finding(summary: Summary, found: Recovery, fast: bool) -> Finding:
+    stages = {stage.index: stage for stage in summary.stages}
+    peak, before, after = stages[found.peak], stages[found.before], stages[found.after]
     fell = f"after the load fell from {wording.load(peak)} to {wording.load(after)}"
-    was = f"the median was {wording.time(usual)} at {wording.load(before)} before"
-    if took is None:
-        still = after.total.response.quantiles[0.5].value
+    late = units.format_ratio(found.late.value or 0.0)
+    usual = f"the median of their endpoint at {wording.load(before)} before"
+    if found.seconds is None:
         sentence = (
-            f"No recovery within {units.format_duration(after.end_ns - after.begin_ns)} {fell}: {was}, "
-            f"and is {wording.time(still)} now."
+            f"No recovery within {units.format_duration(after.end_ns - after.begin_ns)} {fell}: {late} of the answers "
+            f"take longer, by a quarter at least, than {usual}."
+        )
+    elif not fast:
+        sentence = (
+            f"Back to normal only {found.seconds} s {fell}: until then {late} of the answers took longer, by a quarter "
+            f"at least, than {usual}."
         )
     else:
-        soon = "within a second" if took == 0 else f"{took} s"
-        sentence = f"Back to normal {soon} {fell}: {was}, and is within 25 % of that again."
-    fast = took is not None and took <= SLOW_S
+        soon = "within a second" if not found.seconds else f"{found.seconds} s"
+        sentence = f"Back to normal {soon} {fell}: most answers take again about {usual}."
     lost = max((after.total.response.mean_ns or 0.0) - (before.total.response.mean_ns or 0.0), 0.0)
     return Finding(
         id=RULE.id,
@@ -75,14 +49,14 @@ def _finding(
         sentence=sentence,
         confidence=confidence(False, 1, doubtful=doubtful((before, after))),
         endpoint=None,
-        n=after.total.tally.ok,
+        n=found.requests,
         evidence=(
             {
-                "peak": peak.index,
-                "before": before.index,
-                "after": after.index,
-                "usual_ns": usual,
-                "seconds": took,
+                "peak": found.peak,
+                "before": found.before,
+                "after": found.after,
+                "late": found.late.value,
+                "seconds": found.seconds,
             },
         ),
         next_step="" if fast else RULE.next_step,
@@ -95,13 +69,13 @@ RULE = Rule(
     title="Recovery after the peak",
     question="After the heaviest load, how soon are response times what they were at the same load before?",
     statistic=(
-        "seconds until the median of each second is within 25 % (or 5 ms) of the earlier one, three times in a row"
+        "seconds until no more than half of the answers due in a second take longer than the median of their own "
+        "endpoint before, by 25 % (and 5 ms), three times in a row"
     ),
     threshold="up to 10 s is well; more, or not at all, failed",
     guard=(
-        "only where the load falls to half or less, to a level that was measured before the peak; failed only where "
-        "the "
-        "median of the whole stage is above that, with its interval"
+        "only where the load falls to half or less, to a level that was measured before the peak; failed only where, "
+        "of all answers until then, more than half are that late, with their interval"
     ),
     why="A server that does not come back by itself turns a short peak into an outage.",
     next_step="Look for what outlives the peak: queues, retries, full pools, sessions, memory.",
