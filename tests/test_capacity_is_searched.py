@@ -18,21 +18,27 @@ import pytest
 from scripted_runs import open_plan
 from surgeline import runner, units
 from surgeline.analysis.capacity_search import (
+    FULL,
     HOLD_AT,
-    PROBES,
+    SHORT,
+    SHORT_BUDGET_S,
     Move,
     Search,
     Tried,
     capacity,
     knee,
     next_move,
+    pace_for,
     settle_after,
 )
 from surgeline.analysis.live import Live
-from surgeline.analysis.stress import Pilot
+from surgeline.analysis.stress import Fold, Pilot
+from surgeline.cli.run import exit_code
+from surgeline.cli.search import default_slo
 from surgeline.engines.scripted import Answer, Generator, Scripted, Server, constant, pool
 from surgeline.plan.objective import parse_objectives
 from surgeline.report import document, html, page, terminal
+from surgeline.samples import Histogram, Outcome, Window
 from surgeline.workload import Workload
 
 MS = units.NS_PER_MS
@@ -88,8 +94,68 @@ def test_four_minutes_and_sixteen_loads_suffice(truth: float):
     found = capacity(history, Search(WITHIN))
     assert found.seconds <= 240.0
     assert found.steps <= 16
-    assert sum(tried.role == "probe" for tried in history) == PROBES
+    assert sum(tried.role == "probe" for tried in history) == FULL.probes
     assert found.held == "held"
+
+
+@pytest.mark.parametrize("truth", [40.0, 150.0, 800.0, 4000.0, 30_000.0])
+def test_a_short_search_goes_through_every_part_in_75_seconds(truth: float):
+    """Floor, climb, bisection, probe and hold, each settled after, within 75 s; the interval holds the truth, and the
+    answer says that it was a short search or that there were few requests."""
+    search = Search(WITHIN, SHORT_BUDGET_S, pace=SHORT)
+    history = searched(truth, search)
+    found = capacity(history, search)
+    assert {tried.role for tried in history} == {"floor", "climb", "settle", "bisect", "probe", "hold"}
+    assert found.seconds <= 75.0
+    assert found.low is not None and found.high is not None and found.low <= truth <= found.high
+    assert found.held == "held"
+    assert "short search" in found.wide or "requests" in found.wide
+    assert "surgeline stress" in found.wide
+
+
+def test_a_short_search_is_less_sure_than_a_full_one():
+    """Of the same server, without noise, the interval of a short search is wider than that of a full one."""
+    widths = []
+    for search in (Search(WITHIN, SHORT_BUDGET_S, pace=SHORT), Search(WITHIN)):
+        found = capacity(searched(400.0, search), search)
+        assert found.low is not None and found.high is not None
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.2 * widths[1]
+
+
+@pytest.mark.parametrize(
+    ("alone_ms", "limit"), [(None, "300ms"), (5, "300ms"), (150, "300ms"), (151, "500ms"), (410, "1s"), (60_000, "20s")]
+)
+def test_no_objective_of_ours_is_missed_from_the_start(alone_ms: float | None, limit: str):
+    """Without an objective of the user's, the slowest endpoint is left twice what it takes alone, 20 s at most; the
+    text is one that a plan takes."""
+    taken = default_slo(None if alone_ms is None else round(alone_ms * MS))
+    assert taken == f"p95 < {limit}, errors < 1%"
+    assert [objective.metric for objective in parse_objectives(taken)] == ["quantile", "errors"]
+
+
+@pytest.mark.parametrize(("rate", "validity", "code"), [(80.0, "valid", 0), (None, "valid", 99), (80.0, "invalid", 4)])
+def test_a_search_misses_what_not_even_its_lightest_load_holds(rate: float | None, validity: str, code: int):
+    """It breaks objectives on purpose, so that alone is no miss; no load within them is one, and an invalid run 4."""
+    found = {"rate_per_s": rate, "tried": [{}]}
+    verdict = {"validity": validity, "slo": None}
+    assert exit_code({"objectives": [{}], "capacity": found, "verdict": verdict}) == code
+
+
+def test_the_pace_follows_from_the_time():
+    """Four minutes are for a full search; the time of a short one is for a short one."""
+    assert pace_for(240.0) is FULL
+    assert pace_for(SHORT_BUDGET_S) is SHORT
+
+
+def test_a_climb_strides_only_where_nobody_waited():
+    """Behind a step whose mean is the floor's a short search goes up fourfold, behind a slower one twofold."""
+    search = Search(WITHIN, SHORT_BUDGET_S, pace=SHORT)
+    floor, step = (told(Move(role, rate, 3.0), 1e9) for role, rate in (("floor", 10.0), ("climb", 50.0)))
+    calm = next_move([floor, step], search)
+    busy = next_move([floor, replace(step, mean_ns=9.0 * MS)], search)
+    assert calm is not None and calm.rate_per_s == pytest.approx(200.0)
+    assert busy is not None and busy.rate_per_s == pytest.approx(100.0)
 
 
 def test_the_next_load_follows_from_the_history_alone():
@@ -290,6 +356,40 @@ def test_every_form_shows_the_capacity_and_its_limit(tmp_path: Path):
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
+def test_short_searches_of_a_server_whose_capacity_is_known_end_near_it(campaign: ModuleType):
+    """Three short searches of M/M/4: within 12 % on average, 75 s, and each interval holds the truth of 189.6/s."""
+    case = campaign.CASES[0]
+    found = [campaign.search(case.make(seed), case.slo, 1000 + seed, SHORT_BUDGET_S) for seed in (1, 2, 3)]
+    assert sum(one.rate_per_s for one, _ in found) / 3 == pytest.approx(189.6, rel=0.12)
+    for one, took_s in found:
+        assert one.low is not None and one.high is not None
+        assert one.low <= 189.6 <= one.high
+        assert took_s <= 75.0
+
+
+def test_recovery_is_told_by_more_than_a_handful_of_answers():
+    """Three answers a second, every other one slow of itself: the median of six is near the floor's at once, though in
+    single seconds two of three may be slow; while all are slow nothing has recovered."""
+
+    def fold(slow_until: int) -> Fold:
+        made = Fold(WITHIN)
+        for second in range(6):
+            fast = 0 if second < slow_until else 1 if second % 2 else 3
+            held = Histogram()
+            for number in range(3):
+                held.record(5 * MS if number < fast else 400 * MS)
+            made.add_windows([Window(second, 1, "GET /", Outcome.OK, 3, 0, 0, held, held)])
+        return made
+
+    def recovered(made: Fold) -> float | None:
+        return made.tried(1, "settle", 3.0, 0, 6 * units.NS_PER_S, None, floor_ns=5.0 * MS).recovered_s
+
+    assert recovered(fold(0)) == 0.0
+    assert recovered(fold(2)) == 2.0
+    assert recovered(fold(6)) is None
+
+
 def test_a_late_generator_ends_the_search(tmp_path: Path):
     """Once requests leave far too late, no higher load is tried and nothing is said about the server beyond it."""
     lag: Callable[[int], int] = lambda due: 400 * MS if due > 14 * units.NS_PER_S else 0  # noqa: E731

@@ -14,7 +14,7 @@ from surgeline.analysis import details, shape
 from surgeline.analysis.pooled import Columns
 from surgeline.analysis.summary import summarise
 from surgeline.cli import Refused
-from surgeline.cli.stress import searched
+from surgeline.cli.search import searched
 from surgeline.engines import scripted
 from surgeline.findings import judge
 from surgeline.plan.check import faults

@@ -414,6 +414,7 @@ def _search(pilot: "Pilot") -> dict[str, Any]:
         "budget_s": search.budget_s,
         "lowest": search.lowest,
         "highest": search.highest,
+        "pace": search.pace.name,
     }
 
 

@@ -31,15 +31,12 @@ from surgeline.plan.objective import Objective, parse_objectives
 
 Role = Literal["floor", "climb", "settle", "bisect", "probe", "overrun", "hold"]
 
-FLOOR_S = 5.0
-CLIMB_S, BISECT_S, PROBE_S, HOLD_S = 4.0, 6.0, 25.0, 60.0
-SHORTEST_HOLD_S = 20.0
-PROBES = 3
 FEWEST_REQUESTS = 80
 """A step is made longer until it expects so many requests, up to three times its length."""
-CLIMB_BY = 2.0
-NARROW = 1.15
-"""Bisection ends when what failed is at most so many times what passed."""
+UNHURRIED = 1.25
+"""A mean response time within so many times the floor's shows nobody waiting: the next climb may be a stride."""
+GUESS_AT = 0.95
+"""Of the answers per second that came while requests piled up: where a short search looks next."""
 FIRST_STEP, SMALLEST_STEP = 1.06, 1.015
 """The factor between probes, and the least it shrinks to."""
 DISCARD = {"probe": 0.4, "hold": 0.2, "climb": 0.25, "bisect": 0.25}
@@ -57,20 +54,61 @@ PILED = 0.93
 """With fewer answers than this share of what was due, requests pile up."""
 FULL_WIDTH_REQUESTS = 4000
 """Requests in a probe at which the interval is as wide as simulation found necessary; more of them make it narrower."""
-LEAST_BELOW, LEAST_ABOVE = 0.07, 0.055
 MAY_BE_HOPELESS = ("climb", "bisect", "hold")
 """Steps that a clear failure ends early; a hold only once its beginning is long over."""
 SHORTEST_BROKEN_HOLD_S = 12.0
-MOST_SLACK = 0.02
-"""A probe that begins with empty queues passes up to X / T above capacity, X being the limit and T its length: until
-then the queue has not grown to it. The estimate is lowered by that, at most by so much; simulated, it is 2 % high
-without."""
 RESERVE_S = 4.0
 """Of the budget is kept for the last answers, so that the whole run ends within it."""
 MOST_HICCUPS = 3
 """Steps that the generator may spoil; each is tried once more."""
 SCARCE_PER_S = 100.0
 """Below this many requests per second four minutes do not suffice for 3 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long each part of a search lasts, and how much is made of it.
+
+    Times are seconds. `first_climb` is the highest rate of the first step up, `stride` the factor of a step up behind
+    one in which nobody waited, 2 for the others. `narrow`: bisection ends when what failed is at most so many times
+    what passed; with `guessing` its first step is put where requests came through while they piled up. `overrun` is
+    whether there is a moment of far too much. `below` and `above` are the least that the interval reaches, as shares of
+    the rate, with FULL_WIDTH_REQUESTS in a probe; simulation found them.
+
+    A probe that begins with empty queues passes up to X / T above capacity, X being the limit and T its length: until
+    then the queue has not grown to it. The estimate is lowered by that, at most by `slack`.
+    """
+
+    name: Literal["full", "short"]
+    floor_s: float
+    climb_s: float
+    bisect_s: float
+    probe_s: float
+    probes: int
+    hold_s: float
+    shortest_hold_s: float
+    first_climb: float
+    stride: float
+    narrow: float
+    guessing: bool
+    overrun: bool
+    below: float
+    above: float
+    slack: float
+
+
+FULL = Pace("full", 5.0, 4.0, 6.0, 25.0, 3, 60.0, 20.0, 200.0, 2.0, 1.15, False, True, 0.07, 0.055, 0.02)
+SHORT = Pace("short", 3.0, 2.5, 3.0, 9.0, 2, 15.0, 8.0, 1000.0, 4.0, 1.2, True, False, 0.09, 0.07, 0.03)
+SHORT_BUDGET_S = 75.0
+"""What a short search takes by default."""
+PACES: dict[str, Pace] = {pace.name: pace for pace in (FULL, SHORT)}
+SHORT_BELOW_S = 150.0
+"""With less time than this a full search gets to no hold."""
+
+
+def pace_for(budget_s: float) -> Pace:
+    """The pace at which a search of that length gets to its end."""
+    return FULL if budget_s >= SHORT_BELOW_S else SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +119,7 @@ class Search:
     budget_s: float = 240.0
     lowest: float = 10.0
     highest: float = 50_000.0
+    pace: Pace = FULL
 
     @property
     def judged(self) -> tuple[Objective, ...]:
@@ -150,8 +189,8 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
     steps = [tried for tried in history if tried.role != "settle"]
     left = search.budget_s - RESERVE_S - sum(tried.duration_s for tried in history)
     if not steps:
-        return Move("floor", search.lowest, FLOOR_S)
-    if _over(steps, left):
+        return Move("floor", search.lowest, search.pace.floor_s)
+    if _over(steps, search, left):
         return None
     if steps[-1].generator and steps[-1].role != "floor":
         move: Move | None = Move(steps[-1].role, steps[-1].rate_per_s, steps[-1].duration_s)
@@ -163,7 +202,12 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
 
 
 def _choose(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
-    return _climb(steps, search) or _bisect(steps) or _probe(steps, left) or _hold(steps, search, left)
+    return (
+        _climb(steps, search)
+        or _bisect(steps, search, left)
+        or _probe(steps, search, left)
+        or _hold(steps, search, left)
+    )
 
 
 def settle_after(history: Sequence[Tried], move: Move) -> Move:
@@ -178,9 +222,9 @@ def settle_after(history: Sequence[Tried], move: Move) -> Move:
     return Move("settle", SETTLE_AT * base if move.role != "floor" else base, LONGEST_SETTLE_S)
 
 
-def _over(steps: Sequence[Tried], left: float) -> bool:
+def _over(steps: Sequence[Tried], search: Search, left: float) -> bool:
     last = steps[-1]
-    if (last.score is None and last.role != "overrun") or left < CLIMB_S:
+    if (last.score is None and last.role != "overrun") or left < search.pace.climb_s:
         return True
     holds = [tried for tried in steps if tried.role == "hold"]
     # A first hold that fails is followed by a second one, and that is the end either way.
@@ -217,7 +261,7 @@ def _climb(steps: Sequence[Tried], search: Search) -> Move | None:
     low, high = _bracket(steps)
     if low is None and high is not None:
         rate = high / 4.0
-        return Move("climb", rate, _longer(rate, CLIMB_S)) if rate >= 0.5 else None
+        return Move("climb", rate, _longer(rate, search.pace.climb_s)) if rate >= 0.5 else None
     if high is not None or low is None:
         return None
     if low >= search.highest:
@@ -225,40 +269,59 @@ def _climb(steps: Sequence[Tried], search: Search) -> Move | None:
     if len(steps) == 1:
         # A server that does one thing at a time would be a quarter busy.
         median_s = (steps[0].median_ns or units.NS_PER_S) / units.NS_PER_S
-        rate = min(max(0.25 / max(median_s, 1e-6), 2.0 * search.lowest), 200.0)
+        rate = min(max(0.25 / max(median_s, 1e-6), 2.0 * search.lowest), search.pace.first_climb)
     else:
-        rate = low * CLIMB_BY
+        rate = low * (search.pace.stride if _unhurried(steps) else 2.0)
     rate = min(rate, search.highest)
-    return Move("climb", rate, _longer(rate, CLIMB_S))
+    return Move("climb", rate, _longer(rate, search.pace.climb_s))
 
 
-def _bisect(steps: Sequence[Tried]) -> Move | None:
+def _unhurried(steps: Sequence[Tried]) -> bool:
+    """Whether in the last step nobody waited, so that capacity is a good deal further up."""
+    floor, last = steps[0].mean_ns, steps[-1].mean_ns
+    return floor is not None and last is not None and last <= max(UNHURRIED * floor, floor + NEAR_FLOOR_NS / 2)
+
+
+def _bisect(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
     low, high = _bracket(steps)
-    if low is None or high is None or high / low <= NARROW or any(tried.role in ("probe", "hold") for tried in steps):
+    if low is None or high is None or high / low <= search.pace.narrow:
+        return None
+    pace = search.pace
+    if any(tried.role in ("probe", "hold") for tried in steps):
+        return None
+    if left < pace.bisect_s + pace.probe_s + pace.shortest_hold_s:
         return None
     rate = math.sqrt(low * high)
-    return Move("bisect", rate, _longer(rate, BISECT_S))
+    last = steps[-1]
+    if pace.guessing and last.role == "climb" and last.piled:
+        # Well inside the bracket, so that either answer narrows it.
+        rate = min(max(GUESS_AT * last.completed_per_s, low * pace.narrow), high / pace.narrow)
+    return Move("bisect", rate, _longer(rate, pace.bisect_s))
 
 
-def _probe(steps: Sequence[Tried], left: float) -> Move | None:
+def _probe(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
+    probe_s = search.pace.probe_s
     probes = [tried for tried in steps if tried.role == "probe"]
     low, high = _bracket(steps)
-    if low is None or high is None or len(probes) >= PROBES or any(tried.role == "hold" for tried in steps):
+    if low is None or high is None or len(probes) >= search.pace.probes or any(tried.role == "hold" for tried in steps):
         return None
-    if left < PROBE_S:
+    if left < probe_s:
+        return None
+    if probes and left < probe_s + search.pace.shortest_hold_s:
+        # What was found is worth more held for a while than tried once more.
         return None
     if not probes:
-        return Move("probe", math.sqrt(low * high) / math.sqrt(FIRST_STEP), PROBE_S)
+        return Move("probe", math.sqrt(low * high) / math.sqrt(FIRST_STEP), probe_s)
     step, rate = FIRST_STEP, probes[0].rate_per_s
     for place, tried in enumerate(probes):
         if place and tried.passed != probes[place - 1].passed:
             step = max(math.sqrt(step), SMALLEST_STEP)
         rate = tried.rate_per_s * (step if tried.passed else 1.0 / step)
-    return Move("probe", rate, PROBE_S)
+    return Move("probe", rate, probe_s)
 
 
 def _hold(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
-    if left < SHORTEST_HOLD_S:
+    if left < search.pace.shortest_hold_s:
         return None
     low, high = _bracket(steps)
     if low is None or high is None:
@@ -268,9 +331,9 @@ def _hold(steps: Sequence[Tried], search: Search, left: float) -> Move | None:
         return None
     # Where less came through under overload than was held before, the collapse has been seen already.
     most = max((tried.rate_per_s for tried in steps if tried.role != "overrun" and tried.passed), default=0.0)
-    if steps[-1].role == "probe" and (_came_through(steps) or math.inf) > COLLAPSED * most:
+    if search.pace.overrun and steps[-1].role == "probe" and (_came_through(steps) or math.inf) > COLLAPSED * most:
         return Move("overrun", OVERRUN_BY * found, OVERRUN_S)
-    return Move("hold", HOLD_AT * found, min(HOLD_S, left))
+    return Move("hold", HOLD_AT * found, min(search.pace.hold_s, left))
 
 
 def hopeless(tried: Tried) -> bool:
@@ -338,7 +401,7 @@ def capacity(history: Sequence[Tried], search: Search) -> Capacity:
     limited = next((tried.generator for tried in judged if tried.generator), "")
     floor = [tried.rate_per_s for tried in steps if tried.role == "floor" and tried.passed and not tried.generator]
     rate = crossing(steps, search) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
-    low, high = _interval(sound, rate, bool(failed))
+    low, high = _interval(sound, rate, bool(failed), search.pace)
     breaker = _breaker(failed, rate)
     holds = [tried for tried in steps if tried.role == "hold"]
     settles = [
@@ -364,7 +427,7 @@ def capacity(history: Sequence[Tried], search: Search) -> Capacity:
         floor_ns=next((tried.median_ns for tried in steps if tried.role == "floor"), None),
         steps=len(judged),
         seconds=sum(tried.duration_s for tried in history),
-        wide=_wide(rate),
+        wide=_wide(rate, search) if failed else "",
         generator=limited,
         tried=tuple(history),
     )
@@ -374,13 +437,14 @@ def _reached(passed: Sequence[Tried], search: Search) -> bool:
     return any(tried.rate_per_s >= search.highest for tried in passed)
 
 
-def _wide(rate: float | None) -> str:
-    if rate is None or rate >= SCARCE_PER_S:
+def _wide(rate: float | None, search: Search) -> str:
+    if rate is None:
         return ""
-    return (
-        f"at {units.format_rate(rate)} a probe has only about {rate * PROBE_S:,.0f} requests; "
-        "more time (--budget) makes the interval narrower"
-    )
+    more = "more time (--budget)" if search.pace.name == "full" else "surgeline stress, in four minutes,"
+    if rate < SCARCE_PER_S:
+        few = f"at {units.format_rate(rate)} a probe has only about {rate * search.pace.probe_s:,.0f} requests"
+        return f"{few}; {more} makes the interval narrower"
+    return f"this was a short search; {more} makes the interval narrower" if search.pace.name == "short" else ""
 
 
 def _weight(tried: Tried) -> float:
@@ -454,7 +518,7 @@ def _slack(steps: Sequence[Tried], search: Search, rate: float) -> float:
     broken = next((o for o in search.judged if breaker is not None and o.text == breaker.broken), None)
     if broken is None or broken.metric not in ("quantile", "mean", "max"):
         return 0.0
-    return min(broken.limit / units.NS_PER_S / PROBE_S, MOST_SLACK)
+    return min(broken.limit / units.NS_PER_S / search.pace.probe_s, search.pace.slack)
 
 
 def _isotonic(x: Any, y: Any, w: Any) -> Any:
@@ -470,19 +534,21 @@ def _isotonic(x: Any, y: Any, w: Any) -> Any:
     return np.array([value for value, _, count in blocks for _ in range(int(count))])
 
 
-def _interval(sound: Sequence[Tried], rate: float | None, failed: bool) -> tuple[float | None, float | None]:
+def _interval(
+    sound: Sequence[Tried], rate: float | None, failed: bool, pace: Pace
+) -> tuple[float | None, float | None]:
     """From the highest clear pass below the estimate to the lowest clear failure above it, at least as wide as ever."""
     if rate is None:
         return None, None
     if not failed:
         return rate, None
     long = [tried for tried in sound if tried.role in ("probe", "hold")]
-    requests = rate * PROBE_S
+    requests = rate * pace.probe_s
     scale = min(max(math.sqrt(FULL_WIDTH_REQUESTS / max(requests, 1.0)), 0.7), 6.0)
     sure = [(t.rate_per_s, t.score or 0.0, t.score_se) for t in long]
     below = [r for r, score, se in sure if score + se < 0 and r <= rate]
     above = [r for r, score, se in sure if score - se > 0 and r >= rate]
-    low, high = rate * (1.0 - min(LEAST_BELOW * scale, 0.6)), rate * (1.0 + LEAST_ABOVE * scale)
+    low, high = rate * (1.0 - min(pace.below * scale, 0.6)), rate * (1.0 + pace.above * scale)
     passed = [t.rate_per_s for t in sound if t.passed and t.rate_per_s < rate]
     broken = [t.rate_per_s for t in sound if not t.passed and t.rate_per_s > rate]
     low = min(low, max(below or passed, default=low))

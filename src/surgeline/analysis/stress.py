@@ -18,10 +18,12 @@ from surgeline import units
 from surgeline.analysis import slo
 from surgeline.analysis.capacity_search import (
     DISCARD,
+    FULL,
     LONGEST_SETTLE_S,
     MAY_BE_HOPELESS,
     NEAR_FLOOR,
     NEAR_FLOOR_NS,
+    PACES,
     Capacity,
     Move,
     Role,
@@ -55,6 +57,8 @@ SPARE_S = 3.0
 """A settle step is left so long before its end, as behind it nothing is planned yet and the run would be over."""
 LONGEST_WAIT_S = 15
 """Answers that took longer are not looked for where completed requests are counted."""
+FEWEST_ANSWERS = 6
+"""Of which a median tells whether the server has recovered."""
 LATE = (10 * units.NS_PER_MS, 0.25)
 """A start lag above both, as a time and as a share of the response time, makes a load the generator's limit; what is
 late in sending is as late in reading, so a quarter stands for a half."""
@@ -109,7 +113,8 @@ class Fold:
         duration = (end_ns - begin_ns) / units.NS_PER_S
         from_ns = begin_ns + int(DISCARD.get(role, 0.0) * (end_ns - begin_ns))
         first = -(-from_ns // units.NS_PER_S) if role in DISCARD else begin_ns // units.NS_PER_S
-        last = max(-(-end_ns // units.NS_PER_S), first + 1)
+        # Of the second in which the load ended, a part is another load's.
+        last = max(end_ns // units.NS_PER_S, first + 1)
         windows = [window for window in self._windows.get(stage, ()) if first <= window.second]
         ok = Histogram()
         for window in windows:
@@ -126,7 +131,7 @@ class Fold:
             score_se=se,
             broken=broken,
             endpoint=endpoint,
-            completed_per_s=self._completed(first, last, end_ns),
+            completed_per_s=self._completed(first, last),
             median_ns=ok.quantile(0.5),
             mean_ns=ok.mean_ns,
             generator=generator or self._late(windows),
@@ -146,7 +151,7 @@ class Fold:
                 worst = found
         return worst if worst is not None else (None, 0.0, "", "")
 
-    def _completed(self, first: int, last: int, end_ns: int) -> float:
+    def _completed(self, first: int, last: int) -> float:
         """Answers per second that came in those seconds, whatever stage they were due in."""
         total = 0.0
         for second in range(first - LONGEST_WAIT_S, last):
@@ -181,7 +186,9 @@ class Fold:
         return ""
 
     def _recovered(self, stage: int, begin_ns: int, floor_ns: float | None) -> float | None:
-        """Seconds until the median of a second was near the floor's, and of all seconds after it."""
+        """Seconds until the median was near the floor's and stayed there; of single seconds, or of as many of them as
+        hold FEWEST_ANSWERS: the median of a handful is that of whatever endpoints they went to.
+        """
         if floor_ns is None:
             return 0.0
         limit = max(NEAR_FLOOR * floor_ns, floor_ns + NEAR_FLOOR_NS)
@@ -190,10 +197,17 @@ class Fold:
             if window.outcome is Outcome.OK:
                 by_second.setdefault(window.second, Histogram()).merge(window.response)
         whole = [second for second in sorted(by_second) if second * units.NS_PER_S >= begin_ns] or sorted(by_second)
-        for place, second in enumerate(whole):
-            if all((by_second[later].quantile(0.5) or 0) <= limit for later in whole[place:]):
-                return max(second - begin_ns / units.NS_PER_S, 0.0)
-        return None
+        began: float | None = None
+        held, first = Histogram(), 0
+        for second in whole:
+            first = first if held.count else second
+            held.merge(by_second[second])
+            if held.count < FEWEST_ANSWERS:
+                continue
+            near = (held.quantile(0.5) or 0) <= limit
+            began = (first if began is None else began) if near else None
+            held = Histogram()
+        return None if began is None else max(began - begin_ns / units.NS_PER_S, 0.0)
 
 
 def _middles_s(indices: Array) -> Array:
@@ -441,7 +455,8 @@ def search_of(run: Mapping[str, Any]) -> Search | None:
         return None
     given = {name: float(wanted[name]) for name in ("budget_s", "lowest", "highest") if name in wanted}
     objectives = tuple(objective for text in wanted.get("slo") or () for objective in parse_objectives(str(text)))
-    return Search(objectives or slo.objectives_of(run), **given)
+    pace = PACES.get(str(wanted.get("pace")), FULL)
+    return Search(objectives or slo.objectives_of(run), pace=pace, **given)
 
 
 def role_of(run: Mapping[str, Any], index: int) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from surgeline.served import Served
 
 DEFAULT_DURATION = "30s"
+SLOW_ALONE_NS = 150 * units.NS_PER_MS
+"""An endpoint that takes longer with nobody else there cannot be held to our own limit of 300 ms."""
 _NOTHING: dict[str, Any] = {"scenarios": {"nothing": {"steps": [{"get": "/"}]}}}
 """What a plan needs before there is one: to check the options that belong to it."""
 
@@ -85,6 +87,8 @@ class Wanted:
     ip: int | None = None
     searching: bool = False
     """The load is searched for, and the plan's own is not used."""
+    short_search: bool = False
+    """A URL for which no load is given gets a short search, where the native engine sends."""
     server_pid: int | None = None
     serve: str | None = None
     served: "Served | None" = None
@@ -111,13 +115,23 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     for note in notes:
         style.note(note)
     looked: tuple[dict[str, Any], ...] = ()
+    alone_ns: int | None = None
     if wanted.look_first:
         found_out = _look(plan, addresses, secrets, data, sent_files, way, wanted)
         addresses = found_out.addresses
         looked = tuple(asdict(seen) for seen in found_out.sent_as)
+        alone_ns = _slowest(found_out)
+        if kind == "url" and alone_ns is not None and alone_ns > SLOW_ALONE_NS:
+            # A first answer may be a cold one.
+            again = _slowest(preflight.check(plan, addresses, secrets, data, sent_files, way))
+            alone_ns = min(alone_ns, again or alone_ns)
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
-    if kind == "url" and plan.workload is None and not wanted.searching:
+    looking = kind == "url" and plan.workload is None and not wanted.searching
+    searching = looking and wanted.short_search and _native_sends(wanted)
+    if searching:
+        wanted = replace(wanted, searching=True)
+    elif looking:
         plan = plan.model_copy(update={"workload": WorkloadPart.of(workload.first_look())})
     load = plan.load()
     remote = remote_of(wanted)
@@ -150,6 +164,11 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         served=_served(plan, addresses, wanted),
     )
     _announce(order, plan, ways.words(way), wanted.searching)
+    if searching:
+        from surgeline.analysis.capacity_search import SHORT_BUDGET_S
+        from surgeline.cli import search
+
+        return search.searching(order, SHORT_BUDGET_S, seed=wanted.seed, alone_ns=alone_ns)
     return order
 
 
@@ -492,6 +511,17 @@ def remote_of(wanted: Wanted) -> Remote | None:
     return Remote(
         wanted.expect_workers, wanted.master_bind_host, wanted.master_bind_port, wanted.expect_workers_max_wait
     )
+
+
+def _slowest(found: preflight.Preflight) -> int | None:
+    """The time that the slowest endpoint takes for one request with nobody else there; None where none answers."""
+    return max((probe.service_ns for probe in found.probes if probe.outcome is Outcome.OK), default=None)
+
+
+def _native_sends(wanted: Wanted) -> bool:
+    from surgeline.engines.native import available
+
+    return wanted.engine != "locust" and wanted.expect_workers is None and not available()
 
 
 def _say_who_sends(remote: Remote) -> None:

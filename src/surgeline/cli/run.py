@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def run(subject: str, **options: Any) -> int:
     """Stress-test a URL, a plan, an OpenAPI document or a locustfile.
 
     With nothing but a URL: safe methods only, the page itself plus what an OpenAPI document or links on the same origin
-    reveal, in closed steps of 1, 2, 4 … 64 users, 8 s each, and with one user again at the end. Results are kept in a
-    directory of their own and summed up on one page.
+    reveal, and a short search, 75 s at most, for the highest arrival rate within --slo; without it within what the
+    slowest endpoint can keep. Results are kept in a directory of their own and summed up on one page.
     """
     client = options.pop("client")
     if client is not None:
@@ -117,17 +118,21 @@ def run(subject: str, **options: Any) -> int:
     if wanted.between or wanted.warm_up or wanted.cool_down:
         raise Refused("--between, --warm-up and --cool-down go with --repeat, as in --repeat 5", EXIT_USAGE)
     with serving(subject, wanted) as ready:
-        order = order_from(subject, ready)
-        return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only)
+        order = order_from(subject, replace(ready, short_search=True))
+        # The objectives of a search that was given none are ours, and nobody asked for a verdict on them.
+        asked = order.pilot is None or bool(wanted.slo)
+        return carry_out(order, wanted.ui, wanted.as_json, wanted.ascii_only, asked)
 
 
-def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool) -> int:
-    """Runs the order, shows it meanwhile, prints what came of it; the exit code."""
-    with stopping() as stop, live.keyboard(ui) as keys, live.observer(ui, keys is not tuple) as observer:
+def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool, asked: bool = True) -> int:
+    """Runs the order, shows it meanwhile, prints what came of it; the exit code, 0 where no verdict was asked for."""
+    # Keys change the load, and a search has to know what it tried.
+    ears = ui if order.pilot is None else "none"
+    with stopping() as stop, live.keyboard(ears) as keys, live.observer(ui, keys is not tuple) as observer:
         finished = runner.carry_out(order, observer, stop, keys)
     index(order.root).record(finished.run)
     show(finished.run.path, finished.document, as_json, ascii_only)
-    return exit_code(finished.document)
+    return exit_code(finished.document) if asked else 0
 
 
 def show(path: Path, document: Mapping[str, Any], as_json: bool, ascii_only: bool) -> None:
@@ -144,12 +149,17 @@ def show(path: Path, document: Mapping[str, Any], as_json: bool, ascii_only: boo
 
 
 def exit_code(document: Mapping[str, Any]) -> int:
-    """0, or what the objectives say: missed, or asked for and not measurable."""
-    verdict = document["verdict"]
+    """0, or what the objectives say: missed, or asked for and not measurable.
+
+    A search breaks objectives on purpose; they are missed where not even its lightest load is within them.
+    """
+    verdict, found = document["verdict"], document["capacity"]
     if not document["objectives"]:
         return 0
     if verdict["validity"] == "invalid":
         return EXIT_INVALID
+    if found is not None:
+        return EXIT_MISSED if found["rate_per_s"] is None and found["tried"] else 0
     return EXIT_MISSED if verdict["slo"] == "missed" else 0
 
 

@@ -1,27 +1,19 @@
 """`surgeline stress`: how much can it take? The highest load within the objectives, searched in a few minutes."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from surgeline import units
-from surgeline.analysis.capacity_search import Search
-from surgeline.analysis.stress import Pilot
-from surgeline.cli import EXIT_DONE, EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style, ways
+from surgeline.cli import EXIT_DONE, EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, ways
 from surgeline.cli.order import Wanted, order_from, serving
 from surgeline.cli.run import show, stopping
+from surgeline.cli.search import DEFAULT_SLO, searching
 from surgeline.cli.stored import index
-from surgeline.engines import Script
-from surgeline.plan.model import Plan
-from surgeline.plan.objective import Objective, parse_objectives
-from surgeline.runner import Order, search_stage
 from surgeline.runner import carry_out as carried_out
 from surgeline.store.rundir import DEFAULT_ROOT
-from surgeline.workload import DEFAULT_SEED, Workload
 
-DEFAULT_SLO = "p95 < 300ms, errors < 1%"
 SHORTEST_BUDGET_S = 30.0
 
 
@@ -59,7 +51,8 @@ def stress(
 
     The load climbs in short steps until an objective breaks, waits until the server has recovered, closes in, and holds
     just below what it found for a minute. The answer is a rate with its interval, what gave way first, and what kind of
-    limit it was. The requests are those of the plan; its own load is not used.
+    limit it was. The requests are those of the plan; its own load is not used. With a --budget under 150 s the steps
+    are shorter and the interval is wider.
     """
     budget_s = units.parse_duration_ns(budget) / units.NS_PER_S
     if budget_s < SHORTEST_BUDGET_S:
@@ -70,45 +63,12 @@ def stress(
         raise Refused("--from must be more than nothing and less than --up-to", EXIT_USAGE)
     wanted = Wanted(**options, slo=slo, searching=True)
     with serving(subject, wanted) as ready, stopping() as stop:
-        order = _searching(order_from(subject, ready), budget_s, low, high, wanted.seed)
+        order = searching(order_from(subject, ready), budget_s, low, high, wanted.seed)
         with live.observer(wanted.ui) as observer:
             finished = carried_out(order, observer, stop)
     index(order.root).record(finished.run)
     show(finished.run.path, finished.document, wanted.as_json, wanted.ascii_only)
     return _exit_code(finished.document, needed)
-
-
-def _searching(order: Order, budget_s: float, lowest: float, highest: float, seed: int | None) -> Order:
-    """The order with a pilot in place of its load."""
-    if isinstance(order.subject, Script):
-        raise Refused(
-            "A locustfile's users decide when they send, so its arrival rate cannot be searched; "
-            "give a plan, an OpenAPI document or a URL, or step up users with surgeline run",
-            EXIT_USAGE,
-        )
-    objectives = searched(order.subject)
-    if not any(objective.metric != "rate" for objective in objectives):
-        objectives = (*objectives, *parse_objectives(DEFAULT_SLO))
-        style.note(f"no objective was given that a load could break; {DEFAULT_SLO} is taken")
-    pilot = Pilot(Search(objectives, budget_s, lowest, highest), cores=order.workers)
-    stages = tuple(search_stage(move.rate_per_s, move.duration_s) for move in pilot.planned)
-    given = seed if seed is not None else order.workload.seed if order.workload else DEFAULT_SEED
-    subject = order.subject.model_copy(update={"slo": tuple(objective.text for objective in objectives)})
-    style.say("Search", f"the highest rate within {' and '.join(subject.slo)}, {budget_s:.0f} s at most")
-    return replace(order, subject=subject, workload=Workload("open", stages, "poisson", given), pilot=pilot)
-
-
-def searched(plan: Plan) -> tuple[Objective, ...]:
-    """The objectives that steer a search of the plan. Raises Refused for one that no single request decides."""
-    objectives = tuple(objective for text in plan.slo for objective in parse_objectives(text))
-    together = [objective.text for objective in objectives if objective.endpoint in plan.transactions]
-    if together:
-        raise Refused(
-            f"{together[0]} names a transaction, and a search is steered by single requests; give its steps objectives "
-            "of their own, or step up the load with surgeline run",
-            EXIT_USAGE,
-        )
-    return objectives
 
 
 def _exit_code(document: Any, needed: float | None) -> int:

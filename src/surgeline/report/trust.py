@@ -270,6 +270,9 @@ def _ending(summary: Summary) -> Iterator[Trust]:
     ended = summary.run.get("ended")
     reason = shown(ended.get("reason") or "") if isinstance(ended, dict) else ""
     cut = [stage for stage in summary.stages if not stage.completed]
+    if summary.capacity is not None and state == "finished":
+        # A search leaves its stages as soon as it knows enough.
+        cut = []
     if state == "interrupted":
         yield Trust("end", "warning", "The run was interrupted and recovered: at most its last second is missing.")
     if cut:
