@@ -59,6 +59,8 @@ LONGEST_WAIT_S = 15
 """Answers that took longer are not looked for where completed requests are counted."""
 FEWEST_ANSWERS = 6
 """Of which a median tells whether the server has recovered."""
+ANSWERED = 0.95
+"""With this share of a second's requests answered, what is missing cannot change its median."""
 LATE = (10 * units.NS_PER_MS, 0.25)
 """A start lag above both, as a time and as a share of the response time, makes a load the generator's limit; what is
 late in sending is as late in reading, so a quarter stands for a half."""
@@ -188,6 +190,9 @@ class Fold:
     def _recovered(self, stage: int, begin_ns: int, floor_ns: float | None) -> float | None:
         """Seconds until the median was near the floor's and stayed there; of single seconds, or of as many of them as
         hold FEWEST_ANSWERS: the median of a handful is that of whatever endpoints they went to.
+
+        While answers are missing, those that came are the fast ones: such a second is not near the floor's, or, as one
+        of the newest two, not known yet.
         """
         if floor_ns is None:
             return 0.0
@@ -197,9 +202,21 @@ class Fold:
             if window.outcome is Outcome.OK:
                 by_second.setdefault(window.second, Histogram()).merge(window.response)
         whole = [second for second in sorted(by_second) if second * units.NS_PER_S >= begin_ns] or sorted(by_second)
+        due: dict[int, int] = {}
+        for (second, _), pair in self._counts.get(stage, {}).items():
+            due[second] = due.get(second, 0) + pair[0]
+        came: dict[int, int] = {}
+        for window in self._windows.get(stage, ()):
+            came[window.second] = came.get(window.second, 0) + window.count
+        newest = max(due, default=0)
         began: float | None = None
         held, first = Histogram(), 0
         for second in whole:
+            if came[second] < ANSWERED * due.get(second, 0):
+                if second > newest - 2:
+                    break
+                began, held = None, Histogram()
+                continue
             first = first if held.count else second
             held.merge(by_second[second])
             if held.count < FEWEST_ANSWERS:
