@@ -17,7 +17,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from distributed import Troupe, events_of, the_run
+from distributed import Troupe, events_of, free_port, the_run
 from surgeline.cli import surgeline
 from surgeline.samples import Histogram, Outcome
 from targets.faulty import Faulty
@@ -53,13 +53,6 @@ def troupe(tmp_path: Path) -> Iterator[Troupe]:
     (tmp_path / "locustfile.py").write_text(textwrap.dedent(SCRIPT))
     with Troupe(tmp_path) as found:
         yield found
-
-
-def free_port() -> str:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def led(target: Faulty, port: str, workers: int, *more: str, seconds: int = 4) -> list[str]:

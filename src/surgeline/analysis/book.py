@@ -318,6 +318,10 @@ def within(by_second: Array, begin_ns: int, end_ns: int) -> float:
 # --- Stages ----------------------------------------------------------------------------------------------------------
 
 
+_UNPLANNED = {"plan": "the load that Locust was told", "script": "the script's load"}
+"""What a stage is called that no plan has, by the kind of what was run."""
+
+
 def _limits(run: Mapping[str, Any], measurement: Measurement, cells: Mapping[tuple[int, str], Held]) -> list[Limits]:
     """The stages that began, in order: from events where there are any, else as planned, else from the windows."""
     began: dict[int, int] = {}
@@ -333,6 +337,7 @@ def _limits(run: Mapping[str, Any], measurement: Measurement, cells: Mapping[tup
     seen = {index for index, _ in cells}
     last_due = max((max(cell.due_by_second, default=-1) for cell in cells.values()), default=-1)
     run_end = int((run.get("ended") or {}).get("at_ns") or (last_due + 1) * units.NS_PER_S)
+    unplanned = _UNPLANNED.get(str((run.get("subject") or {}).get("kind")), _UNPLANNED["script"])
     found, at = [], 0
     for index in sorted(seen | set(began) | (set() if began or seen else set(planned))):
         plan = planned.get(index, {})
@@ -350,7 +355,7 @@ def _limits(run: Mapping[str, Any], measurement: Measurement, cells: Mapping[tup
         found.append(
             Limits(
                 index=index,
-                name=str(plan.get("name") or ("the script's load" if not planned else f"stage {index + 1}")),
+                name=str(plan.get("name") or (f"stage {index + 1}" if planned else unplanned)),
                 model="open" if plan.get("model") == "open" else "closed",
                 start=float(plan.get("from", 0.0)),
                 end=float(plan.get("to", 0.0)),

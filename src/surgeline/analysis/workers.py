@@ -191,13 +191,14 @@ def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:
     planned = [max(held.values()) for held in book.readings("users_planned", begin_ns, end_ns).values()]
     if book.model == "closed":
         planned = levels
+    rates = [max(held.values()) for held in book.readings("rate_planned", begin_ns, end_ns).values()]
     users = [sum(held.values()) for held in book.readings("users", begin_ns, end_ns).values()]
-    if book.model != "open":
+    if book.model != "open" and not rates:
         if not planned or not users or not any(planned):
             return None
         return Load(float(np.mean(planned)), float(np.mean(users)), "users")
     due = sum(cell.due_by_second.get(second, (0, 0))[0] for cell in book.cells.values() for second in seconds)
-    wanted = sum(levels)
+    wanted = sum(levels) if book.model == "open" else float(np.mean(rates)) * len(seconds)
     return Load(wanted / len(seconds), due / len(seconds), "requests/s") if wanted else None
 
 

@@ -288,6 +288,12 @@ class Joined:
 
     def _host(self, told: dict[str, Any]) -> None:
         """Sends a share of the plan that the master told of."""
+        if told.get("users"):
+            from surgeline.locust import lane_users
+
+            self.tell("share", worker=self._plugin.worker, share=int(told["share"]) + 1, of=int(told["workers"]))
+            lane_users.take_share(self._plugin, self._runner.environment, self._runner, told)
+            return
         from surgeline.locust import lane
 
         anchor_ns = self._plugin.anchor_ns
@@ -442,8 +448,10 @@ class Master:
         self._peers: dict[str, Peer] = {}
         self._told: dict[str, Any] | None = None
         """The run that is open, as workers are told of it."""
-        self._native = plugin.orders is not None and plugin.orders.native
+        self._native = plugin.hosting is not None or (plugin.orders is not None and plugin.orders.native)
         self._begun = False
+        self._doubled = 0
+        """Workers that draw the rows of another one."""
         self._connected_at: dict[str, float] = {}
         self._turned_away = False
         """Locust has forgotten a worker for which it may have begun the test."""
@@ -496,7 +504,7 @@ class Master:
         if why is not None:
             if client not in self._peers:
                 log.error("%s (%s) is refused: %s; install the same on both", name, peer.host, why)
-                away = self._plugin.orders is not None
+                away = self._plugin.orders is not None or self._plugin.hosting is not None
                 self._event("worker_refused", worker=name, host=peer.host, why=why, sent=not away)
             self._peers[client] = peer
             self._send(peer, WELCOME, refused=why, clock="")
@@ -548,7 +556,6 @@ class Master:
 
         Blocks the greenlet that begins the test, so that no worker sends before it records.
         """
-        self._told = told
         begun = time.monotonic()
         while not self._all_there(time.monotonic() - begun):
             gevent.sleep(0.02)
@@ -557,9 +564,13 @@ class Master:
                 name = f"worker-{self._runner.get_worker_index(id)}"  # type: ignore[no-untyped-call]  # as above
                 log.error("%s runs without Surgeline: what it sends is in Locust's statistics only", name)
                 self._event("worker_unknown", worker=name, why="it runs without Surgeline")
-        for peer in self._peers.values():
-            if peer.ready and not peer.inherits:
-                self._tell(peer)
+        ready = [peer for peer in self._peers.values() if peer.ready and not peer.inherits]
+        if told.get("users"):
+            there = self._connected()
+            told["workers"] = max(sum(peer.id in there for peer in ready), 1)
+        self._told = told  # not before: who becomes ready meanwhile would be told of shares that are not dealt yet
+        for peer in ready:
+            self._tell(peer)
         self._begun = True
 
     def _all_there(self, waited_s: float) -> bool:
@@ -613,6 +624,8 @@ class Master:
         Before the beginning the first that is free. After it, what is left of one whose worker was lost, from a moment
         ahead on; nothing where nobody was, or where an operator has changed the load meanwhile.
         """
+        if self._told is not None and self._told.get("users"):
+            return self._share_of_users(free), {}
         if not free:
             return None, {}
         if not self._begun:
@@ -628,6 +641,23 @@ class Master:
         if left is None:
             return None, {}
         return free[0], {"compiled": compiled | {"workload": left, "seed": compiled["seed"] + 1 + at}, "begin_ns": at}
+
+    def _share_of_users(self, free: list[int]) -> int | None:
+        """The share of a plan whose load Locust decides: a free one, or in a test that runs one that another has too.
+
+        None where rows of test data would be used twice that may be used once only.
+        """
+        if free or self._told is None:
+            return free[0] if free else None
+        feeds = [feed for feed in self._told["compiled"]["feeds"] if feed["order"] != "random"]
+        if any(not feed["wraps"] for feed in feeds):
+            self._event("note", reason="a worker that joined late sends nothing: all rows of test data are dealt out")
+            return None
+        if feeds:
+            reason = "a worker that joined late draws the same rows of test data as another one"
+            self._event("note", reason=reason)
+        self._doubled += 1
+        return (self._doubled - 1) % int(self._told["workers"])
 
     # --- while it lasts ----------------------------------------------------------------------------------------------
 

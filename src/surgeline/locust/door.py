@@ -13,20 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from surgeline.locust.plans import AUTHORIZED
 from surgeline.locust.swap import CLIENT, CLIENTS
 
 COMMAND = (sys.executable, "-P", "-m", "surgeline.locust.launch")
 """Stock Locust with the plugin. `-P`: Locust itself decides what is on the path, as its own command does."""
+DOOR = "SURGELINE_LOCUST_DOOR"
+"""Environment variable: `1` in the process that this one starts, which ends when this one is gone."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs Locust with these arguments and returns its exit code; 128 and the number where a signal ended it."""
     try:
-        rest, client = _client(list(arguments))
+        rest, client = _client([word for word in arguments if word != "--authorized"])
     except ValueError as error:
         sys.stderr.write(f"surgeline: {error}\n")
         return 2
-    environment = {**os.environ, CLIENT: client} if client else None
+    own = {DOOR: "1"} | ({CLIENT: client} if client else {})
+    if "--authorized" in arguments:
+        own[AUTHORIZED] = "1"
+    environment = {**os.environ, **own}
     with _signals_go_to_the_child() as children:
         child = subprocess.Popen([*COMMAND, *rest], env=environment)
         children.append(child)
@@ -35,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _client(arguments: list[str]) -> tuple[list[str], str]:
-    """Takes `--client NAME`, the one option of ours, out of Locust's; empty where it is not there."""
+    """Takes `--client NAME`, an option of ours, out of Locust's; empty where it is not there."""
     client = ""
     rest = []
     words = iter(arguments)

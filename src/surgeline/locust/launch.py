@@ -5,8 +5,13 @@ Listeners are added before Locust reads its arguments, so no argument is changed
 for two.
 """
 
+import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from surgeline.locust.plugin import Plugin
 
 MISSING = 71
 """Locust is not installed."""
@@ -35,10 +40,12 @@ def main() -> NoReturn:
     import locust.main
 
     from surgeline.locust import distributed
-    from surgeline.locust.orders import Orders
+    from surgeline.locust.orders import Orders, die_with_parent
     from surgeline.locust.plugin import install
     from surgeline.locust.swap import swap, wanted
 
+    if os.environ.pop("SURGELINE_LOCUST_DOOR", ""):  # as in `door`
+        die_with_parent()
     orders, report = Orders.receive(), distributed.reporting()
     plugin = install(orders, report)
     locust.events.init_command_line_parser.add_listener(distributed.loopback_only)  # type: ignore[no-untyped-call]
@@ -48,6 +55,8 @@ def main() -> NoReturn:
         from surgeline.locust import lane
 
         lane.install(orders, plugin)
+    elif orders is None:
+        _host_plans(plugin)
     try:
         if wanted() == "native":
             swap()
@@ -59,6 +68,39 @@ def main() -> NoReturn:
         sys.exit(MISSING)
     locust.main.main()  # type: ignore[no-untyped-call]  # Locust's own entry point is not annotated
     sys.exit(0)
+
+
+def _host_plans(plugin: "Plugin") -> None:
+    """Puts our locustfile in the place of a plan among Locust's files; exits with 2 and a sentence where that fails.
+
+    The last -f of a command line is the one that counts, whatever environment and config files say.
+    """
+    from locust.argument_parser import parse_locustfile_option
+
+    from surgeline.locust import plans
+
+    options: Any = parse_locustfile_option()
+    names = [name.strip() for name in str(options.locustfile).split(",")]
+    try:
+        plan, others = plans.among(names)
+        if plan is None:
+            return
+        from surgeline.engines.native import available
+
+        missing = available()
+        if missing is not None:
+            raise ValueError(f"{plan}: {missing}, and it is what sends plans in Locust")
+        from surgeline.locust import lane_users
+
+        if not options.worker:  # a worker's plan comes from its master
+            if not Path(plan).is_file():
+                raise ValueError(f"there is no file {plan}")
+            plugin.hosting = lane_users.Hosting(plans.HostedPlan.read(Path(plan)), plugin)
+    except ValueError as error:
+        sys.stderr.write(f"surgeline: {error}\n")
+        sys.exit(2)
+    rest = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    sys.argv[rest:rest] = ["-f", ",".join([str(Path(__file__).with_name("surgeline_plan.py")), *others])]
 
 
 if __name__ == "__main__":

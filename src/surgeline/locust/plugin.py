@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
@@ -46,6 +46,9 @@ from surgeline.samples import Outcome
 from surgeline.store.errors import StoreError
 from surgeline.store.journal import Segment, open_segments
 from surgeline.store.rundir import DEFAULT_ROOT, RunDirectory
+
+if TYPE_CHECKING:
+    from surgeline.locust.lane_users import Hosting
 
 log = logging.getLogger("surgeline")
 
@@ -72,6 +75,8 @@ class Plugin:
         self.orders = orders
         self._report = report
         """Where `surgeline worker` listens."""
+        self.hosting: Hosting | None = None
+        """The plan that this Locust was given, where it was given one and leads."""
         self.master: Master | None = None
         self.joined: Joined | None = None
         self._made = gevent.event.Event()
@@ -93,6 +98,8 @@ class Plugin:
         """A plan that came from another machine sends here, and Locust's events are its own doing."""
         self.measures_users = True
         """Whether the hub's lateness and Locust's users are this run's health; not where an engine tells its own."""
+        self.before_stopping: Callable[[float], None] | None = None
+        """Called when a test stops, with the time that requests in flight have: whoever hosts a plan waits for them."""
         self.before_leaving: Callable[[], None] | None = None
         """Called before the journal is closed: whoever hosts a plan has the rest of it written."""
         self.fault = ""
@@ -154,6 +161,8 @@ class Plugin:
             return
         self.environment, self.runner = environment, runner
         self._made.set()
+        if self.hosting is not None and self.main:
+            self.hosting.on_init(environment, runner)
         # Timers count from the loop's own clock, which stood still while files were imported: without this a run time
         # would be too short by as much.
         gevent.get_hub().loop.update_now()
@@ -188,9 +197,14 @@ class Plugin:
             self._open_by_hand(environment)
         if self.master is not None and self.recorder is not None:
             self.master.begin(self._told())
+        if self.hosting is not None and self.recorder is not None and self.runner is not None:
+            self.recorder.event(self.now_ns(), "note", reason=self.hosting.means)
+            self.hosts = True
+            self.hosting.begin(environment, self.runner)
         if self.recorder is not None and (self.orders is None or self.orders.plan is None):
             self.recorder.event(self.now_ns(), "stage_started", stage=0)
-            self._say_what_is_unknown(environment)
+            if self.hosting is None:
+                self._say_what_is_unknown(environment)
         if self.orders is not None:
             self.orders.report("started")
 
@@ -199,6 +213,8 @@ class Plugin:
         planned = self.orders is not None and self.orders.plan is not None
         if self.main and self.recorder is not None and not planned:
             self.recorder.event(self.now_ns(), "stage_ended", stage=0)
+        if self.before_stopping is not None:
+            self.before_stopping(float(environment.stop_timeout or 0.0))
         if self.master is not None and (planned or environment.shape_class is not None):
             # Locust ends a shape before it tells that the test has stopped, and then itself: later is too late.
             self.master.bring_home()
@@ -246,7 +262,7 @@ class Plugin:
     def _let_go(self) -> None:
         """This process is a copy that a locustfile made: what was open belongs to the other one."""
         self.recorder = self.exchanges = self._samples = self._directory = None
-        self.before_leaving = None
+        self.before_stopping = self.before_leaving = None
         if self.orders is not None:
             self.orders.pipe = -1
 
@@ -547,7 +563,9 @@ class Plugin:
         if self.joined is not None:
             readings |= self.joined.readings()
         if isinstance(self.runner, MasterRunner):
-            readings["users_planned"] = float(self.runner.target_user_count)
+            planned = float(self.runner.target_user_count)
+            per_user = self.hosting.per_user_per_s if self.hosting is not None else None
+            readings |= {"users_planned": planned} if per_user is None else {"rate_planned": planned * per_user}
             readings["workers"] = float(self.runner.worker_count)
         readings["rss_bytes"] = float(_rss_bytes())
         with suppress(OSError):
@@ -572,13 +590,24 @@ class Plugin:
     def _open_by_hand(self, environment: Environment) -> None:
         """A run directory for the test that begins, in this process; told to the workers."""
         self._leave()
+        hosting = self.hosting
         try:
-            self._directory = RunDirectory.create(DEFAULT_ROOT, _title(environment), _meta(environment))
+            title, meta = _title(environment), _meta(environment)
+            if hosting is not None:
+                title, meta = hosting.hosted.plan.title, meta | hosting.hosted.described
+            self._directory = RunDirectory.create(DEFAULT_ROOT, title, meta)
         except StoreError as error:
             log.error("nothing is recorded: %s", error)
             return
         self._run_id = self._directory.id
+        if hosting is not None and not hosting.open(environment, self._run_id):
+            directory, self._directory = self._directory, None
+            directory.close("failed", "the plan could not be sent", 0)
+            return
+        if hosting is not None and hosting.readied is not None:
+            self._directory.update(**hosting.readied.described(self._directory.meta.raw))
         self._open(self._segment(self._directory.journal), int(self._directory.meta.raw["clock"]["monotonic_ns"]))
+        self._forks = min(self._forks, 0)  # those were ours, which asked git and the system what goes with the run
         log.info("recording to %s", self._directory.path)
 
     def _told(self) -> dict[str, Any]:
@@ -592,7 +621,9 @@ class Plugin:
             "headers": [list(pair) for pair in self._headers],
             "user_agent": self._agent,
             "plan": None,
+            "users": False,
             **({} if orders is None or orders.plan is None else _plan_of(orders)),
+            **({} if self.hosting is None else self.hosting.told()),
         }
 
     def take_part(self, told: dict[str, Any], sink: Frames, anchor_ns: int) -> None:

@@ -225,6 +225,8 @@ def describe_load(summary: Summary) -> str:
     """The workload in a few words: `closed, 7 stages of 8 s, 1 to 64 users`."""
     stages = summary.stages
     model = "script" if summary.model == "script" else f"{summary.model} model"
+    if summary.model == "script" and (summary.run.get("subject") or {}).get("kind") == "plan":
+        model = "as Locust was told"
     if not stages:
         return model
     lengths = {round(stage.duration_s) for stage in stages if stage.completed} or {round(stages[0].duration_s)}

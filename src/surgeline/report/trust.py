@@ -220,7 +220,7 @@ def _due(summary: Summary) -> Iterator[Trust]:
             "The engine knew no due moments: response time is service time here. What waited to be sent during a stall "
             "is not in it, so p95 and p99 look better than users would find them.",
         )
-    elif summary.model == "open":
+    elif summary.model == "open" or (summary.run.get("settings") or {}).get("model") in ("open", "partly-open"):
         yield Trust(
             "due", "good", "Response time counts from when a request was due, so waiting for a stalled server is in it."
         )
