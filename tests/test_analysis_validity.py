@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from scripted_runs import MS, S, closed_plan, fast, open_plan, run_json, summary_from, summary_of
 from surgeline.analysis.details import look
+from surgeline.analysis.model import Summary
 from surgeline.analysis.summary import summarise
 from surgeline.engines import scripted
+from surgeline.report.trust import trust
 from surgeline.samples import Frame, Reading
 
 
@@ -184,3 +187,49 @@ def test_a_clock_that_was_set_is_said(moved_ms: int, word: str):
     summary = summary_of(plan, fast(), clock=begin, clock_end=end)
     assert summary.validity == word
     assert ("clock" in " ".join(summary.validity_reasons)) == (word != "valid")
+
+
+def _script(cpu: float = 0.5, fresh_every: int = 0, phases: bool = True, os: str = "Linux-6.1") -> Summary:
+    """A locustfile's run whose loop is 40 ms late where answers take 3 ms; of rows with phases one in so many opened a
+    connection."""
+    recording = scripted.play(open_plan((100,), "20s"), fast(), scripted.Generator(cpu_ratio=lambda at: cpu))
+    begin = recording.measurement().health[0]
+    lag = tuple(replace(begin, at_ns=second * S, metric="lag_p99_ns", value=40.0 * MS) for second in range(20))
+    rows, seen = [], 0
+    for table in recording.tables(Frame.ROWS):
+        columns = dict(table.columns)
+        columns["wait_ns"] = columns["wait_ns"] if phases else columns["wait_ns"] * 0 - 1
+        if fresh_every:
+            columns["connect_ns"] = np.where((seen + np.arange(table.rows)) % fresh_every == 0, MS, -1)
+        seen += table.rows
+        rows.append(columns)
+    run = {"engine": "locust", "due_known": False, "stages": [], "environment": {"machine": {"os": os}}}
+    measured = recording.measurement()
+    health = tuple(r for r in measured.health if not r.metric.startswith("lag_"))
+    measured = replace(measured, health=(*health, *lag))
+    return summarise(run_json(open_plan((100,), "20s"), **run), measured, look(rows))
+
+
+def test_times_that_do_not_contain_the_loops_delay_are_not_doubted_for_it():
+    """
+    The native client on connections that are kept: valid, and the delay is said apart. A full CPU degrades: times hold,
+    throughput is the generator's. Stock clients, and systems without receive time stamps: invalid.
+    """
+    apart = _script()
+    assert apart.stages[0].validity == "valid"
+    assert any("ran 40 ms late" in t.sentence and "do not contain it" in t.sentence for t in trust(apart))
+    full = _script(cpu=0.97)
+    assert full.stages[0].validity == "degraded"
+    assert any("response times hold" in t.sentence for t in trust(full) if t.level == "warning")
+    for exposed in (_script(phases=False), _script(os="macOS-15")):
+        assert exposed.stages[0].validity == "invalid"
+        assert "event loop ran 40 ms late" in exposed.stages[0].validity_reasons[0]
+        assert _script(cpu=0.97, phases=False).stages[0].validity == "invalid"
+
+
+@pytest.mark.parametrize(("every", "word"), [(200, "valid"), (10, "degraded"), (1, "invalid")])
+def test_new_connections_wait_for_the_loop(every: int, word: str):
+    """One in two hundred does not reach p99, one in ten does, and where all are new no percentile holds."""
+    stage = _script(fresh_every=every).stages[0]
+    assert stage.validity == word
+    assert ("of the times contain that" in " ".join(stage.validity_reasons)) == (word == "degraded")

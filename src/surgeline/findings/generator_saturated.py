@@ -3,6 +3,7 @@
 from surgeline import units
 from surgeline.analysis.capacity import by_load
 from surgeline.analysis.model import StageFigures, Summary
+from surgeline.analysis.validity import times_are_apart
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
 
@@ -16,6 +17,8 @@ def judge(summary: Summary) -> list[Finding]:
     if limited:
         return [_finding(summary, limited, "was the limit", "those stages say nothing about the server", "high")]
     if near:
+        if all(times_are_apart(summary.run, stage) for stage in near):
+            return [_finding(summary, near, "was at its limit", "response times hold, throughput is its own", "high")]
         return [_finding(summary, near, "was near its limit", "their times may be too long", "medium")]
     facts = _facts(summary)
     if not facts or not summary.total.tally.answered:
@@ -90,7 +93,8 @@ RULE = Rule(
         "less than 99 % sent or due; degraded: CPU from 80 %, a delay above 2 ms and a tenth of a percentile"
     ),
     guard=(
-        "a delay that is a small part of what was measured does not count, nor a busy moment of a stage; what a "
+        "a delay that is a small part of what was measured does not count, nor one that is not in the times (the "
+        "native client of a script: full CPU then degrades), nor a busy moment of a stage; what a "
         "full server "
         "keeps from being sent is the server's doing"
     ),

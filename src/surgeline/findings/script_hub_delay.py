@@ -2,6 +2,7 @@
 
 from surgeline import units
 from surgeline.analysis.model import Summary
+from surgeline.analysis.validity import times_are_apart
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
 
@@ -19,6 +20,12 @@ def judge(summary: Summary) -> list[Finding]:
     p99 = summary.total.service.quantiles[0.99].value
     if lag < LATE_NS or (cpu is not None and cpu >= IDLE) or p99 is None or lag < SHARE * p99:
         return []
+    apart = bool(summary.stages) and all(times_are_apart(summary.run, stage) for stage in summary.stages)
+    so = (
+        "Users come to their next request that much later; the times do not contain it."
+        if apart
+        else "Waiting answers are measured that much too long."
+    )
     return [
         Finding(
             id=RULE.id,
@@ -27,7 +34,7 @@ def judge(summary: Summary) -> list[Finding]:
                 f"The script's own code holds up the generator: in the median second its loop was "
                 f"{units.format_duration(lag, 2)} late (p99) with CPU at "
                 f"{units.format_ratio(cpu) if cpu is not None else 'an unknown level'}, where p99 is "
-                f"{wording.time(p99)}. Waiting answers are measured that much too long."
+                f"{wording.time(p99)}. {so}"
             ),
             confidence="medium",
             endpoint=None,

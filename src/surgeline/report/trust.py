@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from surgeline import units
 from surgeline.analysis.model import StageFigures, Summary
+from surgeline.analysis.validity import times_are_apart
 from surgeline.report.text import plural, shown
 from surgeline.report.verdict import load_text
 
@@ -20,6 +21,8 @@ _RANK: dict[Level, int] = {"warning": 0, "note": 1, "good": 2}
 LONG_WARM_UP_RATIO = 0.1
 """A warm-up that takes more than this part of its stage is worth a sentence (taste)."""
 
+LATE_NS = 2 * units.NS_PER_MS
+"""From this on it is said how late Locust's loop was, where no time contains it; as validity's own bound for times."""
 MOST_ACTS = 8
 """As many acts of an operator are told; the others are counted."""
 
@@ -129,12 +132,28 @@ def _generator(summary: Summary) -> Iterator[Trust]:
             f"The generator was the limit in {_stages(invalid, summary)}{_reason(invalid)}; "
             "those figures say nothing about the server and are left out of the verdict.",
         )
-    if degraded:
+    apart = [stage for stage in summary.stages if times_are_apart(summary.run, stage)]
+    if degraded and len(apart) == len(summary.stages):
+        yield Trust(
+            "generator",
+            "warning",
+            f"The generator was at its limit in {_stages(degraded, summary)}{_reason(degraded)}; "
+            "response times hold, throughput says nothing about the server.",
+        )
+    elif degraded:
         yield Trust(
             "generator",
             "warning",
             f"The generator was near its limit in {_stages(degraded, summary)}{_reason(degraded)}; "
             "response times there may be too long.",
+        )
+    lag = summary.health.lag_p99_ns
+    if lag is not None and lag >= LATE_NS and apart and len(apart) == len(summary.stages):
+        yield Trust(
+            "generator",
+            "note",
+            f"Locust's event loop ran {units.format_duration(lag)} late (p99): users came to their next request that "
+            "much later. Response times do not contain it, they end when the kernel received the answer.",
         )
     if not invalid and not degraded:
         if summary.validity != "valid" and any(stage.validity != "valid" for stage in summary.stages):
@@ -197,7 +216,9 @@ def _health_facts(summary: Summary) -> str:
     facts = []
     if health.cpu_ratio_max is not None:
         facts.append(f"CPU at most {units.format_ratio(health.cpu_ratio_max)} of a core")
-    if health.lag_p99_ns is not None:
+    if health.lag_p99_ns is not None and summary.response_is_service:
+        facts.append(f"Locust's event loop at most {units.format_duration(health.lag_p99_ns)} late (p99)")
+    elif health.lag_p99_ns is not None:
         facts.append(f"99 % of requests started within {units.format_duration(health.lag_p99_ns)} of being due")
     return ", ".join(facts)
 
