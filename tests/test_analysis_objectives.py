@@ -93,11 +93,27 @@ def test_an_endpoint_is_judged_by_its_own_requests():
         ("mean < 1ms", "missed"),
         ("max < 1ms", "missed"),
         ("errors < 1%", "met"),
+        ("seconds(p95 < 20ms) > 80%", "met"),
+        ("seconds(p95 < 1ms) > 80%", "missed"),
+        ("seconds(errors < 1%) > 99%", "no data"),
     ],
 )
 def test_every_metric_is_judged(text: str, verdict: str):
     """At 100/s with 3 ms answers; a rate above what was due is not known to be missed."""
     assert summary_of(open_plan((100,), "20s", slo=[text]), fast()).objectives[0].verdict == verdict
+
+
+def test_good_seconds_are_counted_one_by_one():
+    """A server that freezes for one second in five: four of five are good, whatever the percentile of all requests."""
+    texts = ["seconds(p95 < 50ms) > 90%", "seconds(p95 < 50ms) > 60%", "p50 < 50ms"]
+    plan = open_plan((100,), "40s", slo=texts, arrivals="uniform")
+    strict, lenient, median = summary_of(plan, scripted.freezing(fast(), 5 * S, 1 * S)).objectives
+    assert (strict.verdict, lenient.verdict, median.verdict) == ("missed", "met", "met")
+    assert strict.observed.value == pytest.approx(0.8, abs=0.06)
+    assert strict.judged in (40, 41)
+    assert strict.exceeded == round(strict.judged * (1 - strict.observed.value))
+    assert strict.observed.low < strict.observed.value < strict.observed.high
+    assert "seconds did not keep p95 < 50 ms" in strict.reason
 
 
 def test_a_false_miss_is_rare():

@@ -41,13 +41,22 @@ def test_an_objective_means_what_it_says(
 
 def test_several_stand_in_one_text() -> None:
     """Separated by commas, also with an endpoint among them and a comma in its name or in parentheses."""
-    text = "p95 < 300ms, errors < 1%, GET /a,b: p99 < 1s, apdex(0.5s) > 0.9"
+    text = "p95 < 300ms, errors < 1%, GET /a,b: p99 < 1s, apdex(0.5s) > 0.9, seconds(p95 < 1s) > 99%"
     assert [objective.text for objective in parse_objectives(text)] == [
         "p95 < 300ms",
         "errors < 1%",
         "GET /a,b: p99 < 1s",
         "apdex(0.5s) > 0.9",
+        "seconds(p95 < 1s) > 99%",
     ]
+
+
+def test_good_seconds_carry_what_a_second_must_hold() -> None:
+    """A percentile or errors in each second, and the share of seconds; the endpoint stands before it."""
+    (found,) = parse_objectives("GET /a: seconds(p95 < 300ms) > 99%")
+    assert (found.endpoint, found.metric, found.limit, found.upper) == ("GET /a", "seconds", 0.99, False)
+    assert found.each is not None
+    assert (found.each.metric, found.each.quantile, found.each.limit) == ("quantile", 0.95, 300 * _MS)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,11 @@ def test_several_stand_in_one_text() -> None:
         (" , ", "an objective is missing"),
         ("p95", "is not an objective"),
         ("p95 = 300ms", "is not an objective"),
+        ("seconds(p95 < 300ms) < 1%", "points the wrong way"),
+        ("seconds(rate > 5/s) > 99%", "what a second must hold, a percentile or errors"),
+        ("seconds(GET /a: p95 < 1s) > 99%", "an endpoint goes before it"),
+        ("seconds(300ms) > 99%", "what a second must hold"),
+        ("seconds(errors < 1%) > 100%", "not a share between 0 and 1"),
         ("p95 < 300ms, nonsense", "'nonsense' is not an objective"),
         ("latency < 300ms", "is not an objective"),
         ("p95 < 300", "'300' has no unit; write for example 300ms or 300s"),

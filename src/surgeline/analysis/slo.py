@@ -8,6 +8,7 @@ else is *no data*. Stages that the generator limited do not count.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,8 @@ def _decide(objective: Objective, book: Book, stages: Sequence[StageFigures]) ->
         return _share(
             objective, observed, int(bad.sum()), int(judged.sum()), objective.limit, f"{book.what} went wrong"
         )
+    if objective.metric == "seconds":
+        return _seconds(objective, book, stages, judged, bad)
     if objective.metric == "apdex":
         return _apdex(objective, book, stages, judged)
     if objective.metric == "rate":
@@ -204,6 +207,36 @@ def _share(objective: Objective, observed: Estimate, k: int, n: int, limit: floa
         )
         return _result(objective, "no data", observed, why, k, n)
     return _result(objective, verdict, observed, f"{counted} against {allowed}", k, n)
+
+
+def _seconds(
+    objective: Objective, book: Book, stages: Sequence[StageFigures], judged: Array, bad: Array
+) -> ObjectiveResult:
+    """Of the seconds in which something was due and judged: did enough of them hold what they must?
+
+    A second between two stages belongs to both, and counts once.
+    """
+    each = objective.each
+    assert each is not None  # noqa: S101 - the parser gives every objective of this kind what a second must hold
+    quantile = each.metric == "quantile"
+    over = _over(objective, book, stages, each.limit) if quantile else bad
+    allowed = 1.0 - (each.quantile or 0.0) if quantile else each.limit
+    held: dict[int, list[int]] = {}
+    for slot, n, k in zip(_slots(objective, book, stages), judged.tolist(), over.tolist(), strict=True):
+        second = held.setdefault(slot & 0xFFFFFFFF, [0, 0, 0])
+        second[0] += n
+        second[1] += k
+        second[2] = slot >> 32
+    rows = [row for _, row in sorted(held.items()) if row[0]]
+    wrong = np.array([k > allowed * n * (1.0 + 1e-9) for n, k, _ in rows], dtype=np.int64)
+    strata = np.array([stage for _, _, stage in rows], dtype=np.int64)
+    observed = ratio_estimate(np.ones(len(rows), dtype=np.int64), wrong, strata)
+    limit = units.format_duration(each.limit) if quantile else units.format_ratio(each.limit)
+    what = f"seconds did not keep {f'p{(each.quantile or 0.0) * 100:g}' if quantile else 'errors'} < {limit}"
+    found = _share(objective, observed, int(wrong.sum()), len(rows), 1.0 - objective.limit, what)
+    good = None if observed.value is None else 1.0 - observed.value
+    ends = [None if end is None else 1.0 - end for end in (observed.high, observed.low)]
+    return replace(found, observed=replace(observed, value=good, low=ends[0], high=ends[1]))
 
 
 def _apdex(objective: Objective, book: Book, stages: Sequence[StageFigures], judged: Array) -> ObjectiveResult:

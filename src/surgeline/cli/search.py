@@ -66,4 +66,11 @@ def searched(plan: Plan) -> tuple[Objective, ...]:
             "of their own, or step up the load with surgeline run",
             EXIT_USAGE,
         )
+    whole = [objective.text for objective in objectives if objective.metric == "seconds"]
+    if whole:
+        raise Refused(
+            f"{whole[0]} is about a whole run, and a search is steered by probes of a few seconds; give it a "
+            "percentile or errors, or judge good seconds with surgeline run",
+            EXIT_USAGE,
+        )
     return objectives

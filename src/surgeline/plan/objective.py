@@ -5,6 +5,7 @@
     errors < 1%                       share of due requests whose outcome is not ok
     rate > 200/s                      correct answers per second
     apdex(500ms) > 0.9                Apdex with its threshold
+    seconds(errors < 1%) > 99.9%      share of the seconds in which another objective holds
 
 Several may stand in one text, separated by commas.
 """
@@ -16,10 +17,11 @@ from typing import Literal
 
 from surgeline import units
 
-Metric = Literal["quantile", "mean", "max", "errors", "rate", "apdex"]
+Metric = Literal["quantile", "mean", "max", "errors", "rate", "apdex", "seconds"]
 _ONE = re.compile(
     r"(?:(?P<endpoint>.+?)\s*:\s+)?"
-    r"(?P<metric>p\d+(?:\.\d+)?|mean|max|errors|rate|apdex\s*\(\s*(?P<t>[^)]+?)\s*\))"
+    r"(?P<metric>p\d+(?:\.\d+)?|mean|max|errors|rate|apdex\s*\(\s*(?P<t>[^)]+?)\s*\)"
+    r"|seconds\s*\(\s*(?P<each>[^()]+?)\s*\))"
     r"\s*(?P<op><=|>=|<|>)\s*(?P<limit>[^<>=]+)"
 )
 LONGEST_TEXT = 1000
@@ -33,8 +35,8 @@ class Objective:
     """One objective.
 
     `endpoint` None means every endpoint together. `quantile` is in 0..1 for metric "quantile", else None. `limit` is in
-    ns for times, a ratio for errors and Apdex, per second for rate. `apdex_ns` is Apdex's T. `text` is how it was
-    written.
+    ns for times, a ratio for errors, Apdex and seconds, per second for rate. `apdex_ns` is Apdex's T; `each` is what
+    holds in a second that counts as good. `text` is how it was written.
     """
 
     text: str
@@ -43,10 +45,11 @@ class Objective:
     limit: float
     quantile: float | None = None
     apdex_ns: int | None = None
+    each: "Objective | None" = None
 
     @property
     def upper(self) -> bool:
-        """Whether the limit must not be exceeded (times, errors) rather than reached (rate, Apdex)."""
+        """Whether the limit must not be exceeded (times, errors) rather than reached (rate, Apdex, seconds)."""
         return self.metric in _LOWER_IS_BETTER
 
 
@@ -89,6 +92,7 @@ def _parse_one(text: str) -> Objective:
     metric: Metric
     quantile: float | None = None
     apdex_ns: int | None = None
+    each: Objective | None = None
     try:
         if word.startswith("p"):
             metric, quantile, value = (
@@ -109,15 +113,32 @@ def _parse_one(text: str) -> Objective:
             metric, value = "errors", _share_of_errors(limit)
         elif word == "rate":
             metric, value = "rate", units.parse_rate_per_s(limit)
+        elif word.startswith("seconds"):
+            metric, value = "seconds", _share_of_seconds(limit)
+            each = _in_each_second(match["each"], text)
         else:
             metric, value = "apdex", units.parse_ratio(limit)
             apdex_ns = units.parse_duration_ns(_with_unit(match["t"]))
     except units.UnitError as error:
         raise ObjectiveError(f"{text!r}: {error}") from error
-    objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns)
+    objective = Objective(text, match["endpoint"], metric, value, quantile, apdex_ns, each)
     if objective.upper != (op == "<"):
         raise ObjectiveError(f"{text!r} points the wrong way: write it with {'<' if objective.upper else '>'}")
     return objective
+
+
+def _in_each_second(inner: str, text: str) -> Objective:
+    """What a good second is. Only shares can be told of one second: a percentile, or errors."""
+    try:
+        each = _parse_one(inner)
+    except ObjectiveError:
+        each = None
+    if each is None or each.endpoint is not None or each.metric not in ("quantile", "errors"):
+        raise ObjectiveError(
+            f"{text!r}: in the parentheses stands what a second must hold, a percentile or errors: "
+            "`seconds(p95 < 300ms) > 99%`; an endpoint goes before it: `GET /search: seconds(errors < 1%) > 99%`"
+        )
+    return each
 
 
 def _with_unit(limit: str) -> str:
@@ -132,4 +153,12 @@ def _share_of_errors(limit: str) -> float:
     ratio = units.parse_ratio(limit)
     if ratio >= 1 and "%" not in limit:
         raise units.UnitError(f"{limit!r} is every request; write for example {limit}% or 0.01")
+    return ratio
+
+
+def _share_of_seconds(limit: str) -> float:
+    """A share of all seconds, below 1: no run is long enough to show that every second is good."""
+    ratio = units.parse_ratio(limit)
+    if not 0 < ratio < 1:
+        raise units.UnitError(f"{limit!r} is not a share between 0 and 1; write for example 99% or 0.999")
     return ratio

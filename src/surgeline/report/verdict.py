@@ -143,6 +143,8 @@ def objective_text(objective: Objective, where: bool = True) -> str:
         name, limit = "errors", units.format_ratio(objective.limit)
     elif objective.metric == "rate":
         name, limit = "rate", units.format_rate(objective.limit)
+    elif objective.each is not None:
+        name, limit = f"seconds({objective_text(objective.each)})", units.format_ratio(objective.limit)
     else:
         name, limit = f"apdex({units.format_duration(objective.apdex_ns)})", f"{objective.limit:g}"
     place = f"{shown(objective.endpoint)}: " if where and objective.endpoint is not None else ""
@@ -169,7 +171,7 @@ def _shortest_that_fits(*candidates: str) -> str:
 def measured(figures: EndpointFigures, objective: Objective) -> float | None:
     """What `objective` is about, for one endpoint or all together: ns, a ratio, or per second; None if not known.
 
-    Apdex is not told apart by endpoint, so it has none.
+    Apdex and good seconds are not told apart by endpoint, so they have none.
     """
     if objective.metric == "quantile":
         wanted = objective.quantile or 0.0
@@ -303,6 +305,8 @@ def _breaker(stage: StageFigures, objective: Objective) -> EndpointFigures | Non
 
 def _over(figures: EndpointFigures, objective: Objective) -> int:
     """How many requests were over the limit or went wrong."""
+    if objective.each is not None:
+        return _over(figures, objective.each)
     if objective.metric == "errors":
         return figures.tally.bad
     return figures.response.histogram.count_above(round(objective.limit)) + figures.tally.bad
@@ -341,6 +345,8 @@ def _reading(objective: Objective, value: float | None) -> str:
         return f"{objective.metric} {units.format_duration(value)}"
     if objective.metric == "errors":
         return f"{units.format_ratio(value)} errors"
+    if objective.each is not None:
+        return f"{units.format_ratio(value)} of the seconds"
     return units.format_rate(value)
 
 
