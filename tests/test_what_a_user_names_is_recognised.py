@@ -2,11 +2,14 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surgeline.cli.order import Wanted, order_from
+from surgeline.plan.objective import ObjectiveError
 from surgeline.plan.problem import PlanError
 from surgeline.plan.sources import recognise
 
@@ -100,3 +103,12 @@ def test_recognising_is_quick_however_odd_the_text(piece: str) -> None:
     except PlanError as error:
         assert error.problems
     assert time.process_time() - begin < 1
+
+
+def test_a_locustfile_keeps_the_objectives_it_is_given(tmp_path: Path):
+    """They are judged like a plan's; a text that is none is refused before anything starts."""
+    script = tmp_path / "locustfile.py"
+    script.write_text("from locust import HttpUser\n")
+    assert order_from(str(script), Wanted(slo=("p95<300ms",), look_first=False)).slo == ("p95<300ms",)
+    with pytest.raises(ObjectiveError):
+        order_from(str(script), Wanted(slo=("fast",), look_first=False))

@@ -85,6 +85,10 @@ class Order:
     """What the host of the plan's proxy resolved to."""
     files: Mapping[str, str] = field(default_factory=dict)
     """The text of each file that the plan's `tls` names; never kept."""
+    slo: tuple[str, ...] = ()
+    """Objectives of a script; a plan has its own."""
+    not_asked: tuple[str, ...] = ()
+    """Ids of findings that the run's page does without."""
 
 
 class Observer(Protocol):
@@ -341,7 +345,8 @@ def _meta(order: Order) -> dict[str, Any]:
             "addresses": list(order.addresses),
             "authorized": order.authorized,
             "data": _data(order),
-            "slo": list(order.subject.slo) if isinstance(order.subject, Plan) else [],
+            "slo": list(order.subject.slo if isinstance(order.subject, Plan) else order.slo),
+            **({"not_asked": list(order.not_asked)} if order.not_asked else {}),
             **({"search": _search(order.pilot)} if order.pilot is not None else {}),
         },
         "stages": _searched(order.pilot)
@@ -466,14 +471,15 @@ def _settings(order: Order, directory: RunDirectory) -> Settings:
 # --- From a stored run to its pages ----------------------------------------------------------------------------------
 
 
-def conclude(run: Run, say: Callable[[str], None] = lambda _: None) -> Mapping[str, Any]:
+def conclude(run: Run, say: Callable[[str], None] = lambda _: None, not_asked: Sequence[str] = ()) -> Mapping[str, Any]:
     """Judges a stored run and writes its result document, page, report and tables; the document.
 
-    Works from the directory alone, whatever made it, and gives the same bytes each time.
+    Works from the directory alone, whatever made it, and gives the same bytes each time. `not_asked` are ids of
+    findings to do without, besides those that the run itself was told to.
     """
     from surgeline.report import document, html, page
 
-    result, summary = judged(run)
+    result, summary = judged(run, not_asked)
     run.write_text("result.json", document.dump(result))
     run.write_text("summary.md", page.render(result))
     run.write_text("report.html", html.render(result))
@@ -484,8 +490,11 @@ def conclude(run: Run, say: Callable[[str], None] = lambda _: None) -> Mapping[s
     return result
 
 
-def judged(run: Run) -> tuple[dict[str, Any], Any]:
-    """The result document of a stored run, and the summary it was made from; nothing is written."""
+def judged(run: Run, not_asked: Sequence[str] = ()) -> tuple[dict[str, Any], Any]:
+    """The result document of a stored run, and the summary it was made from; nothing is written.
+
+    The page names the findings that were left out, here or when the run was made.
+    """
     from surgeline.analysis import details, traits
     from surgeline.analysis.summary import summarise
     from surgeline.findings import judge
@@ -497,7 +506,10 @@ def judged(run: Run) -> tuple[dict[str, Any], Any]:
     loads = {int(stage["index"]): float(max(stage["from"], stage["to"])) for stage in planned}
     habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads, seen.stalls)
     summary = summarise(run.meta.raw, measured, seen, habits)
-    return document.result_document(summary, judge(summary)), summary
+    own = (run.meta.raw.get("settings") or {}).get("not_asked") or ()
+    silent = sorted({str(rule) for rule in (*own, *not_asked)})
+    summary = replace(summary, not_asked=tuple(silent))
+    return document.result_document(summary, judge(summary, silent)), summary
 
 
 def _tables(run: Run, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:

@@ -410,6 +410,8 @@ class Summary:
     """Whether rows were looked at; without them errors have no kinds and stalls are not searched for."""
     workers: Workers | None = None
     """Who sent, where several processes or machines did; None where one did."""
+    not_asked: tuple[str, ...] = ()
+    """Ids of findings that were left out as ordered."""
 
 
 ChangeWord = Literal["improved", "regressed", "unchanged", "inconclusive"]

@@ -1,10 +1,14 @@
 """`surgeline explain`: what a finding means and how it is judged, offline."""
 
 import difflib
+from typing import TYPE_CHECKING
 
 import click
 
 from surgeline.cli import EXIT_USAGE, Refused
+
+if TYPE_CHECKING:
+    from surgeline.findings.model import Rule
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,16 +17,11 @@ def explain(finding: str | None) -> None:
     """What FINDING (its id, as on a page) means; without one, the list of all."""
     from surgeline.findings import RULES
 
-    rules = {rule.id: rule for rule in RULES}
     if finding is None:
-        for rule in rules.values():
+        for rule in RULES:
             click.echo(f"{rule.id:<26} {rule.title}")
         return
-    if finding not in rules:
-        near = difflib.get_close_matches(finding, rules, 1)
-        hint = f"; did you mean {near[0]}?" if near else "; `surgeline explain` lists them"
-        raise Refused(f"There is no finding {finding}{hint}", EXIT_USAGE)
-    rule = rules[finding]
+    rule = rule_of(finding)
     click.echo(f"{rule.id}: {rule.title}\n")
     for label, text in (
         ("It asks", rule.question),
@@ -33,3 +32,15 @@ def explain(finding: str | None) -> None:
         ("Next", rule.next_step),
     ):
         click.echo(click.wrap_text(f"{label + ':':<11}{text}", 100, subsequent_indent=" " * 11))
+
+
+def rule_of(text: str) -> "Rule":
+    """The rule with that id. Raises Refused where there is none, with the id that is nearest."""
+    from surgeline.findings import RULES
+
+    rules = {rule.id: rule for rule in RULES}
+    if text not in rules:
+        near = difflib.get_close_matches(text, rules, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; `surgeline explain` lists them"
+        raise Refused(f"There is no finding {text}{hint}", EXIT_USAGE)
+    return rules[text]

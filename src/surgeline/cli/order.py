@@ -52,6 +52,7 @@ class Wanted:
     seed: int | None = None
     profile: str | None = None
     slo: tuple[str, ...] = ()
+    no_finding: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     timeout: str | None = None
     insecure: bool = False
@@ -162,6 +163,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         authorized=agreed.authorized,
         looked=looked,
         served=_served(plan, addresses, wanted),
+        not_asked=not_asked(wanted.no_finding),
     )
     _announce(order, plan, ways.words(way), wanted.searching)
     if searching:
@@ -315,8 +317,6 @@ def _header(text: str) -> tuple[str, str]:
 
 def _changes(wanted: Wanted) -> dict[str, Any]:
     """What the command line says otherwise than a plan, in the plan language; wrong values are refused here."""
-    from surgeline.plan.objective import parse_objectives
-
     changes: dict[str, Any] = dict(ways.changes(wanted))
     for key, value in (("target", wanted.target), ("timeout", wanted.timeout), ("name", wanted.name)):
         if value:
@@ -326,9 +326,7 @@ def _changes(wanted: Wanted) -> dict[str, Any]:
     if wanted.insecure:
         changes["insecure"] = True
     if wanted.slo:
-        for text in wanted.slo:
-            parse_objectives(text)
-        changes["slo"] = list(wanted.slo)
+        changes["slo"] = list(_objectives(wanted))
     if wanted.headers:
         changes["headers"] = dict(_header(text) for text in wanted.headers)
     if wanted.profile is not None:
@@ -336,6 +334,24 @@ def _changes(wanted: Wanted) -> dict[str, Any]:
     elif (load := load_from(wanted)) is not None:
         changes["workload"] = WorkloadPart.of(load).model_dump(mode="json", by_alias=True)
     return changes
+
+
+def _objectives(wanted: Wanted) -> tuple[str, ...]:
+    """The texts of --slo. Raises ObjectiveError for one that is none."""
+    from surgeline.plan.objective import parse_objectives
+
+    for text in wanted.slo:
+        parse_objectives(text)
+    return wanted.slo
+
+
+def not_asked(ids: Sequence[str]) -> tuple[str, ...]:
+    """The findings to do without, each once. Raises Refused for an id that no finding has."""
+    if not ids:
+        return ()
+    from surgeline.cli.explain import rule_of
+
+    return tuple(dict.fromkeys(rule_of(text).id for text in ids))
 
 
 def _changed(plan: Plan, changes: Mapping[str, Any], wanted: Wanted) -> Plan:
@@ -646,6 +662,8 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
         target=wanted.target or "",
         command=tuple(sys.argv),
         authorized=authorized,
+        slo=_objectives(wanted),
+        not_asked=not_asked(wanted.no_finding),
     )
     style.say("Script", f"{path}{' → ' + wanted.target if wanted.target else ''}")
     style.say(

@@ -9,6 +9,7 @@ import click
 
 from surgeline import runner
 from surgeline.cli import EXIT_USAGE, Refused, style
+from surgeline.cli.order import not_asked
 from surgeline.cli.stored import ROOT_OPTION, found
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "headless_shell")
@@ -23,13 +24,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--junit", type=_FILE, help="Write JUnit XML: each objective is a test.")
 @click.option("--md", type=_FILE, help="Append a short summary, as for $GITHUB_STEP_SUMMARY.")
 @click.option("--pdf", type=_FILE, help="Print the report to PDF, where a Chromium is found.")
-def report(run: str, root: Path, junit: Path | None, md: Path | None, pdf: Path | None) -> None:
+@click.option(
+    "--no-finding", metavar="ID", multiple=True, help="Leave this finding out; `surgeline explain` lists them."
+)
+def report(
+    run: str, root: Path, junit: Path | None, md: Path | None, pdf: Path | None, no_finding: tuple[str, ...]
+) -> None:
     """Make the page, the report and the tables of RUN (by default the last) again, from its directory alone."""
     from surgeline.report import ci
     from surgeline.store import files
 
     stored = found(run, root)
-    document = runner.conclude(stored)
+    document = runner.conclude(stored, not_asked=not_asked(no_finding))
     for path in runner.files_of(stored, ("summary.md", "report.html", "result.json", "endpoints.csv", "timeline.csv")):
         click.echo(style.shown_path(path))
     if junit is not None:

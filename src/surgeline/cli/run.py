@@ -37,6 +37,9 @@ from surgeline.workload import PRESETS
 @click.option("--arrivals", type=click.Choice(["poisson", "uniform"]), help="Spacing of an open load.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same schedule.")
 @click.option("--slo", multiple=True, help="Objective, as in 'p95<300ms, errors<1%' or 'GET /search: p99<800ms'.")
+@click.option(
+    "--no-finding", metavar="ID", multiple=True, help="Leave this finding out; `surgeline explain` lists them."
+)
 @click.option("-H", "--header", "headers", multiple=True, help="Header of every request, as in curl.")
 @click.option("--timeout", help="From start to last byte; 30s by default.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")

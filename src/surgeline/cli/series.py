@@ -33,8 +33,21 @@ FAREWELL_S = 10.0
 FEWEST_CALIBRATION_RUNS = 5
 
 _SHARED = (
-    *("target", "users", "rate", "duration", "ramp", "stages", "spawn_rate", "arrivals", "seed", "slo", "headers"),
-    *("timeout", "insecure", "engine", "workers", "max_in_flight", "name", "out", "user_agent", "abort", "authorized"),
+    *("target", "users", "rate", "duration", "ramp", "stages", "spawn_rate", "arrivals", "seed", "slo"),
+    *(
+        "headers",
+        "no_finding",
+        "timeout",
+        "insecure",
+        "engine",
+        "workers",
+        "max_in_flight",
+        "name",
+        "out",
+        "user_agent",
+        "abort",
+        "authorized",
+    ),
     *("look_first", "anyway", "ui", "cacert", "cert", "key", "proxy", "unix_socket", "ip"),
 )
 """Options of `run` that hold for every run of a series as well."""

@@ -27,6 +27,9 @@ SHORTEST_BUDGET_S = 30.0
 @click.option("--target", help="Base URL to test; replaces the one in a plan or document.")
 @click.option("--serve", metavar="COMMAND", help="Start the app for the search, watch its process, end it afterwards.")
 @click.option("--server-pid", type=click.IntRange(min=1), help="The process to watch; else who listens on the port.")
+@click.option(
+    "--no-finding", metavar="ID", multiple=True, help="Leave this finding out; `surgeline explain` lists them."
+)
 @click.option("-H", "--header", "headers", multiple=True, help="Header of every request, as in curl.")
 @click.option("--timeout", help="From start to last byte; 30s by default.")
 @click.option("-k", "--insecure", is_flag=True, help="Accept any TLS certificate.")

@@ -117,6 +117,8 @@ def _steered(summary: Summary) -> Iterator[Trust]:
             "note",
             f"The load was steered by hand: {', '.join(told)}{more}. Planned rates follow; the names of stages do not.",
         )
+    if summary.not_asked:
+        yield Trust("note", "note", f"Findings left out as ordered: {shown(', '.join(summary.not_asked))}.")
     for note in summary.notes[:MOST_ACTS]:
         yield Trust("note", "note", f"The engine notes: {shown(note)}.")
 
