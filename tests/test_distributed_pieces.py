@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from surgeline.analysis.book import Book
 from surgeline.analysis.live import Live
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
-from surgeline.locust.clocks import Clock, Offset
+from surgeline.locust.clocks import DRIFT, Clock, Course, Offset
 from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
 from surgeline.report.trust import trust
 from surgeline.samples import (
@@ -40,7 +41,7 @@ S = 1_000_000_000
     trips=st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1, max_size=40),
 )
 def test_the_offset_is_never_further_off_than_it_says(offset: int, trips: list[tuple[int, int]]) -> None:
-    """However a message was delayed on its way there or back, the truth lies within the uncertainty."""
+    """However a message was delayed on its way there or back, the truth lies within the uncertainty; age adds to it."""
     clock = Clock()
     for number, (there, back) in enumerate(trips):
         sent = 5 * S + number * S
@@ -48,7 +49,10 @@ def test_the_offset_is_never_further_off_than_it_says(offset: int, trips: list[t
     found = clock.offset
     assert found is not None
     assert abs(found.offset_ns - offset) <= found.uncertainty_ns + 1
-    assert found.uncertainty_ns == min(-(-(there + back) // 2) for there, back in trips)
+    last = max(number * S + there + back for number, (there, back) in enumerate(trips))
+    ages = [last - number * S - there - back for number, (there, back) in enumerate(trips)]
+    off = [-(-(there + back) // 2) + round(age * DRIFT) for (there, back), age in zip(trips, ages, strict=True)]
+    assert found.uncertainty_ns == min(off)
 
 
 def test_the_quickest_round_trip_counts_until_it_is_old() -> None:
@@ -57,9 +61,47 @@ def test_the_quickest_round_trip_counts_until_it_is_old() -> None:
     clock.add(0, 500_000, 1_000_000)
     for _ in range(9):
         clock.add(0, 0, 100_000_000)
-    assert clock.offset == Offset(0, 500_000)
+    assert clock.offset == Offset(0, 500_000 + round(99_000_000 * DRIFT))
     clock.add(0, 0, 100_000_000)
     assert clock.offset == Offset(50_000_000, 50_000_000)
+
+
+def test_of_two_trips_the_one_that_says_more_now_counts() -> None:
+    """A quick one of a minute ago says ± 6 ms by now; one of 4 ms a moment ago says more."""
+    clock = Clock()
+    clock.add(0, 0, 200_000)
+    clock.add(60 * S, 60 * S - 7_000_000, 60 * S + 4_000_000)
+    assert clock.seen == (Offset(9_000_000, 2_000_000), 60 * S + 2_000_000)
+
+
+def test_a_clock_that_jumped_is_believed_now() -> None:
+    """A quick trip from before a jump of half a second says nothing any more, however slow those since then are."""
+    clock = Clock()
+    clock.add(0, 0, 200_000)
+    for second in range(1, 4):
+        clock.add(second * S, second * S - S // 2 + 20_000_000, second * S + 40_000_000)
+    found = clock.offset
+    assert found is not None
+    assert abs(found.offset_ns - S // 2) <= found.uncertainty_ns <= 20_000_000 + 3 * S * DRIFT
+
+
+def test_a_clock_that_drifts_is_followed_on_straight_lines() -> None:
+    """A clock that is 0.1 % fast for half of the run: its moments come back to within what was uncertain."""
+    course = Course(Offset(5 * S, 100_000))
+    for second in range(1, 21):
+        course.add(second * S, Offset(5 * S + min(second, 10) * 1_000_000 + 50_000, 100_000))
+    at = np.array([0, S // 2, 5 * S, 10 * S, 15 * S, 30 * S])
+    assert course.drifts
+    assert np.abs(course.off_ns(at) - [0, 500_000, 5_000_000, 10_000_000, 10_000_000, 10_000_000]).max() <= 100_000
+
+
+def test_a_clock_that_does_not_drift_is_left_alone() -> None:
+    """What lies within the uncertainty moves no row by a nanosecond; no reading at all moves none either."""
+    course = Course(Offset(0, 1_000_000))
+    assert not course.off_ns(np.array([0, S])).any()
+    for second in range(100):
+        course.add(second * S, Offset(1_900_000 if second % 2 else 0, 1_000_000))
+    assert not course.drifts and not course.off_ns(np.array([50 * S])).any()
 
 
 def test_no_round_trip_says_nothing() -> None:

@@ -325,3 +325,100 @@ def test_a_share_of_a_plan_is_taken_over_by_who_stands_by(target: Faulty, troupe
     document = json.loads((run.path / "result.json").read_text())
     reasons = [reason for stage in document["stages"] for reason in stage["validity_reasons"]]
     assert any(f"{lost['worker']} was lost" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize("way", ["run --workers", "locust --processes"])
+def test_a_forked_worker_that_is_killed_is_missed(way: str, target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    One of two workers that Locust forked is killed in the middle, of a locustfile and of a plan that Locust steers: the
+    run goes on to its end, the loss is marked with what was planned and what there was, the run is not called valid,
+    what the other sent is all there, and no process is left.
+    """
+    (tmp_path / "plan.yaml").write_text(textwrap.dedent(PLAN.format(target=target.url)))
+    port = free_port()
+    if way == "run --workers":
+        shown = ["--ui", "none", "--no-preflight", "--no-abort"]
+        more = ["--target", target.url, "-u", "8", "-t", "11s", "--workers", "2", *shown]
+        leader = troupe.start("run", "locustfile.py", *more)
+    else:
+        more = ["-u", "60", "-r", "60", "-t", "11s", "--processes", "2", "--headless", "-s", "1"]
+        leader = troupe.start("locust", "-f", "plan.yaml", *more, "--master-bind-port", port, "--master-port", port)
+    deadline = time.monotonic() + 60
+    while not target.seen and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(3)  # a few flushes, so that there is something of it to keep
+    family = leader.locusts()
+    parents = {process.ppid() for process in family}
+    killed = max((process for process in family if process.pid not in parents), key=lambda process: process.pid)
+    killed.kill()
+    assert leader.ended() == 0, leader.text
+    psutil.wait_procs(family, timeout=10)
+    assert not [process for process in family if process.is_running()]
+    run = the_run(tmp_path)
+    (lost,) = events_of(run, "worker_lost")
+    rows = list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
+    last = {w: max(float(row["intended_us"]) for row in rows if row["worker"] == w) for w in ("worker-0", "worker-1")}
+    assert last[lost["worker"]] < max(last.values()) - 3e6
+    document = json.loads((run.path / "result.json").read_text())
+    assert document["verdict"]["validity"] != "valid"
+    (said,) = [t["sentence"] for t in document["trust"] if t["about"] == "workers" and "was lost" in t["sentence"]]
+    found = re.search(r"meanwhile ([\d.]+) of ([\d.]+) planned (users|requests/s)", said)
+    assert found, said
+    planned = {"run --workers": (8, "users"), "locust --processes": (60, "requests/s")}[way]
+    assert (float(found[2]), found[3]) == planned
+    assert 0.4 < float(found[1]) / planned[0] < 0.75
+    measured = run.measurement()
+    assert sum(count.due for count in measured.counts) == sum(window.count for window in measured.windows)
+    assert abs(len(target.of_run(run.id)) - len(rows)) <= 60, "at most the last second of the one that was killed"
+
+
+STAMPED = """
+    import time
+    from locust import FastHttpUser, constant, task
+
+    class Visitor(FastHttpUser):
+        wait_time = constant(0.02)
+
+        @task
+        def look(self):
+            self.client.get(f"/ok?at={time.clock_gettime_ns(time.CLOCK_MONOTONIC)}", name="/ok")
+"""
+FAST_CLOCK = """
+import time
+real = time.monotonic_ns
+begin = real()
+time.monotonic_ns = lambda: begin + (real() - begin) * 101 // 100
+import locust
+from surgeline.locust import distributed
+distributed.common = lambda *_: ""
+import runpy
+runpy.run_module("surgeline.locust.launch", run_name="__main__")
+"""
+
+
+def test_a_clock_that_drifts_is_followed(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    A worker whose clock is a hundredth too fast, so that after some seconds it is off by most of a tenth: each request
+    carries the true moment, and each row stands there to a few milliseconds; what it took is as it was.
+    """
+    (tmp_path / "locustfile.py").write_text(textwrap.dedent(STAMPED))
+    (tmp_path / "fast.py").write_text(
+        "import sys\nfrom surgeline.locust import join\n"
+        f"join.COMMAND = (sys.executable, '-c', {FAST_CLOCK!r})\n"
+        "from surgeline.cli import main\nmain(sys.argv[1:])\n"
+    )
+    port = free_port()
+    hired = troupe.run([sys.executable, "fast.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"])
+    leader = troupe.start(*led(target, port, 1, seconds=9))
+    assert leader.ended() == 0, leader.text
+    assert hired.ended(40) == 0, hired.text
+    run = the_run(tmp_path)
+    (end,) = (event for event in events_of(run, "worker_clock") if event["moment"] == "end")
+    assert end["mapped"] and end["drift_ns"] > 50e6
+    zero = int(run.meta.clock["monotonic_ns"])
+    rows = list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
+    off = [float(row["start_us"]) * 1e3 - (int(row["url"].partition("at=")[2]) - zero) for row in rows]
+    last = sorted(off[-len(off) // 3 :])
+    assert abs(last[len(last) // 2]) < 15e6, "the clock itself was off by some 80 ms then"
+    document = json.loads((run.path / "result.json").read_text())
+    assert not any("drifted" in t["sentence"] for t in document["trust"])

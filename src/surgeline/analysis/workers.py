@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CLOCK_LIMIT_NS = 50 * units.NS_PER_MS
 """Beyond this, what one worker saw may stand in another tenth of a second than what happened then (taste)."""
+MAPPED_LIMIT_NS = 500 * units.NS_PER_MS
+"""Where rows are mapped the seconds that requests are counted in are not; beyond this, half of them would be others."""
 LOAD_KEPT = 0.98
 """With this share of the planned load there, a worker that came late was not missed."""
 
@@ -70,18 +72,22 @@ class Gap:
 class Skew:
     """How far a worker's clock is from the master's, ± `uncertainty_ns`, and by how much that changed in the run.
 
-    `drift_ns` is 0 where the change is not beyond what was uncertain anyway.
+    `drift_ns` is 0 where the change is not beyond what was uncertain anyway. `mapped`: the worker's rows are told at
+    the moments of the master's clock nevertheless; only the second in which its requests count is its own.
     """
 
     worker: str
     offset_ns: int
     uncertainty_ns: int
     drift_ns: int
+    mapped: bool = False
 
     @property
     def off(self) -> bool:
         """Whether this worker's times may be wrong by more than is tolerated."""
-        return max(self.uncertainty_ns, abs(self.drift_ns)) > CLOCK_LIMIT_NS
+        return self.uncertainty_ns > CLOCK_LIMIT_NS or abs(self.drift_ns) > (
+            MAPPED_LIMIT_NS if self.mapped else CLOCK_LIMIT_NS
+        )
 
     @property
     def told(self) -> str:
@@ -173,7 +179,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
 def _skew(worker: str, event: Mapping[str, Any]) -> Skew:
     uncertainty, drift = _whole(event.get("uncertainty_ns")), _whole(event.get("drift_ns"))
     beyond = drift if abs(drift) > 2 * uncertainty else 0
-    return Skew(worker, _whole(event.get("offset_ns")), uncertainty, beyond)
+    return Skew(worker, _whole(event.get("offset_ns")), uncertainty, beyond, bool(event.get("mapped")))
 
 
 def _whole(value: object) -> int:

@@ -43,10 +43,11 @@ import gevent.event
 import locust
 import locust.exception
 import locust.runners
+import numpy as np
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from surgeline import __version__
-from surgeline.locust.clocks import Clock, Offset
+from surgeline.locust.clocks import Clock, Course, Offset
 from surgeline.locust.orders import Orders, Relayed
 from surgeline.locust.spool import Part, Spool, rows_in
 from surgeline.locust.timeline import rest_of
@@ -333,7 +334,11 @@ class Joined:
     def _told(self, spool: Spool) -> dict[str, Any]:
         first, frames = spool.take()
         # Rows are numbered when they are flushed, together with their windows: these are those that are told of.
-        return {"run": self._run, "first": first, "frames": frames, "rows": spool.rows, **self._offset()}
+        told = {"run": self._run, "first": first, "frames": frames, "rows": spool.rows, **self._offset()}
+        seen = self._clock.seen
+        if seen is not None and not self._one_clock:
+            told["seen_ns"] = seen[1] - self._plugin.anchor_ns
+        return told
 
     def on_end(self, **_: Any) -> None:
         """The run is over for the master: users stop, the rest is told."""
@@ -417,6 +422,8 @@ class Peer:
     offset: Offset | None = None
     begun: Offset | None = None
     """The offset with which it tells of this run; None where it takes no part in it."""
+    course: Course | None = None
+    """How its clock went during this run."""
     segment: Segment | None = None
     rows_segment: Segment | None = None
     frames: set[int] = field(default_factory=set)
@@ -547,6 +554,8 @@ class Master:
     def _note_offset(self, peer: Peer, told: dict[str, Any]) -> None:
         if "offset_ns" in told:
             peer.offset = Offset(int(told["offset_ns"]), int(told["uncertainty_ns"]))
+            if peer.course is not None and "seen_ns" in told:
+                peer.course.add(int(told["seen_ns"]), peer.offset)
 
     def _joins(self, peer: Peer) -> None:
         self._event("worker_joined", worker=peer.name, host=peer.host, late=self._begun)
@@ -607,6 +616,7 @@ class Master:
         peer.rows_segment = Segment(journal, f"locust-{peer.name}-rows", buffer_bytes=1 << 20)
         peer.frames, peer.whole, peer.told, peer.rows, peer.rows_home = set(), 0, -1, 0, 0
         peer.lost, peer.reads, peer.read, peer.fetched, peer.begun = False, "", 0, False, peer.offset
+        peer.course = Course(peer.offset) if peer.offset is not None else None
         self._joins(peer)
         plan: dict[str, Any] = {}
         peer.share = None
@@ -834,7 +844,7 @@ class Master:
                 peer.refused_frames += 1
                 continue
             try:
-                peer.rows_segment.append(Frame.ROWS, payload)
+                peer.rows_segment.append(Frame.ROWS, _on_this_clock(payload, peer.course))
                 peer.rows_home += rows_in(payload)
             except StoreError as error:
                 log.error("a worker's rows could not be kept: %s", error)
@@ -846,7 +856,9 @@ class Master:
             self._loses(peer, "it was not heard of any more" if not self._lives(peer) else "it did not stop")
         if peer.offset is not None and peer.begun is not None:
             drift = peer.offset.offset_ns - peer.begun.offset_ns
-            self._event("worker_clock", worker=peer.name, moment="end", **peer.offset._asdict(), drift_ns=drift)
+            mapped = peer.course is not None and peer.course.drifts
+            more = {"drift_ns": drift, "mapped": mapped}
+            self._event("worker_clock", worker=peer.name, moment="end", **peer.offset._asdict(), **more)
         frames = max(peer.told - peer.whole - len(peer.frames), 0) + peer.refused_frames
         self._event("worker_rows", worker=peer.name, rows=peer.rows_home, missing=missing, frames_missing=frames)
         if missing:
@@ -873,6 +885,19 @@ def _is_sound(kind: object, payload: object) -> bool:
         return set(columns) <= set(decode_table(payload).columns)
     except (SampleError, ValueError, RecursionError):
         return False
+
+
+def _on_this_clock(payload: bytes, course: Course | None) -> bytes:
+    """Rows of a machine whose clock has drifted, at the moments of this one's; what they took stays as it was."""
+    if course is None or not course.drifts:
+        return payload
+    moved = bytearray(payload)
+    table = decode_table(memoryview(moved))  # its columns are views: what is written into them is written into `moved`
+    off = course.off_ns(table["intended_ns"])
+    for name in ("intended_ns", "start_ns", "end_ns"):
+        column = table[name]
+        column[:] = np.where(column >= 0, np.maximum(column - off, 0), column)
+    return bytes(moved)
 
 
 def greet(runner: WorkerRunner, flush: Callable[[], None]) -> None:
