@@ -368,6 +368,19 @@ def test_short_searches_of_a_server_whose_capacity_is_known_end_near_it(campaign
         assert took_s <= 75.0
 
 
+def test_a_settling_that_the_end_cut_off_is_no_lack_of_recovery():
+    """Only one that had its whole time says that nothing recovered; what others took still counts."""
+    history = searched(100.0, Search(WITHIN))
+    failed = next(i for i, tried in enumerate(history) if not tried.passed and tried.role not in ("settle", "overrun"))
+    upto = history[: failed + 2]
+    for duration_s, recovered in ((2.1, True), (25.0, False)):
+        cut = replace(upto[-1], duration_s=duration_s, recovered_s=None)
+        found = capacity([*upto[:-1], cut], Search(WITHIN))
+        assert (found.recovered, found.recovery_s) == (recovered, None)
+    again = capacity([*history, history[failed], replace(upto[-1], duration_s=2.1, recovered_s=None)], Search(WITHIN))
+    assert (again.recovered, again.recovery_s) == (True, 2.0)
+
+
 def test_recovery_is_told_by_more_than_a_handful_of_answers():
     """Three answers a second, every other one slow of itself: the median of six is near the floor's at once, though in
     single seconds two of three may be slow; while all are slow nothing has recovered."""

@@ -366,9 +366,9 @@ class Capacity:
     `at_least`: no higher load was judged, because of `stopped`: "generator", "budget" or "highest". `broken` and
     `endpoint` say what gave way first. `held` is "held", "broke", or "not tried", `held_s` how long it lasted.
     `recovery_s` is the longest time after a failure until the median was near the floor again; None with `recovered`
-    False: not within `LONGEST_SETTLE_S`; None with True: nothing failed. `steps` counts the loads tried without floor
-    and settling, `seconds` is the time spent. `wide` says why little is known, `generator` how the generator was the
-    limit.
+    False: not within `LONGEST_SETTLE_S`; None with True: nothing failed, or the search
+    ended before it was known. `steps` counts the loads tried without floor and settling, `seconds` is the time spent.
+    `wide` says why little is known, `generator` how the generator was the limit.
     """
 
     rate_per_s: float | None
@@ -409,7 +409,12 @@ def capacity(history: Sequence[Tried], search: Search) -> Capacity:
         for before, settle in itertools.pairwise(history)
         if settle.role == "settle" and before.role not in ("settle", "floor", "overrun") and not before.passed
     ]
-    times = [settle.recovered_s for settle in settles]
+    # One that the search ended before its time was up says nothing of how long it would have taken.
+    times = [
+        settle.recovered_s
+        for settle in settles
+        if settle.recovered_s is not None or settle.duration_s >= LONGEST_SETTLE_S - 1.0
+    ]
     stopped = "" if failed else "generator" if limited else "highest" if _reached(passed, search) else "budget"
     return Capacity(
         rate_per_s=rate,

@@ -233,6 +233,8 @@ def capacity(document: Document) -> list[str]:
         parts.append(f"recovered within {units.format_duration(max(found['recovery_ns'], units.NS_PER_S))}")
     if found["held"] != "not tried":
         parts.append(f"{found['held']} for {units.format_duration(found['held_ns'])} just below it")
+    elif found["rate_per_s"] is not None and not found["at_least"]:
+        parts.append("no time was left to hold it for longer")
     parts.append(f"{plural(found['steps'], 'load')} tried in {units.format_duration(found['took_ns'])}")
     if found["wide"]:
         parts.append(found["wide"])
