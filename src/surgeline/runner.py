@@ -22,7 +22,7 @@ from surgeline.engines import Ending, Engine, EngineError, Remote, Running, Scri
 from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart
 from surgeline.plan.upload import SentFile
-from surgeline.samples import Frame, encode_object
+from surgeline.samples import Frame, Measurement, encode_object
 from surgeline.store.rundir import Run, RunDirectory
 from surgeline.workload import PRESETS, SplitMix64, Stage, Workload, open_stage
 
@@ -34,6 +34,8 @@ LOOK_EVERY_S = 0.2
 """How often the journal is looked at while a run lasts: five times a second is what an eye can follow."""
 MOST_ROWS_AS_CSV = 1_000_000
 """Above this, `requests.csv` is written by `surgeline export` alone: a spreadsheet takes no more."""
+ROWS_AT_ONCE = 1 << 17
+"""Rows that are looked at together: about a row group of their file."""
 GRACE_NS = 10 * units.NS_PER_S
 _OUR_REFERENCE_TIMES = resources.files("surgeline") / "reference_times.json"
 HEAD_START_NS = 50 * units.NS_PER_MS
@@ -479,11 +481,12 @@ def conclude(run: Run, say: Callable[[str], None] = lambda _: None, not_asked: S
     """
     from surgeline.report import document, html, page
 
-    result, summary = judged(run, not_asked)
+    measured = run.measurement()
+    result, summary = _judged(run, measured, not_asked)
     run.write_text("result.json", document.dump(result))
     run.write_text("summary.md", page.render(result))
     run.write_text("report.html", html.render(result))
-    for name, lines in _tables(run, summary):
+    for name, lines in _tables(run, measured, summary):
         say(name)
         run.write_lines(name, lines)
     run.record_result({"verdict": result["verdict"], "totals": result["totals"]})
@@ -495,13 +498,16 @@ def judged(run: Run, not_asked: Sequence[str] = ()) -> tuple[dict[str, Any], Any
 
     The page names the findings that were left out, here or when the run was made.
     """
+    return _judged(run, run.measurement(), not_asked)
+
+
+def _judged(run: Run, measured: Measurement, not_asked: Sequence[str]) -> tuple[dict[str, Any], Any]:
     from surgeline.analysis import details, traits
     from surgeline.analysis.summary import summarise
     from surgeline.findings import judge
     from surgeline.report import document
 
-    measured = run.measurement()
-    seen = details.look(run.rows(details.COLUMNS))
+    seen = details.look(run.rows(details.COLUMNS, None, ROWS_AT_ONCE, ("endpoint", "error")))
     planned = [stage for stage in run.meta.raw.get("stages") or () if isinstance(stage, Mapping)]
     loads = {int(stage["index"]): float(max(stage["from"], stage["to"])) for stage in planned}
     habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads, seen.stalls)
@@ -512,12 +518,11 @@ def judged(run: Run, not_asked: Sequence[str] = ()) -> tuple[dict[str, Any], Any
     return document.result_document(summary, judge(summary, silent)), summary
 
 
-def _tables(run: Run, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
+def _tables(run: Run, measured: Measurement, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
     from surgeline.report import tables
 
     yield "endpoints.csv", tables.endpoints_csv(summary)
     yield "timeline.csv", tables.timeline_csv(summary)
-    measured = run.measurement()
     if measured.transactions:
         yield "transactions.csv", tables.transactions_csv(measured.transactions)
     if measured.messages:

@@ -80,9 +80,9 @@ class Columns:
 
     def histogram(self) -> Histogram:
         """All entries as one histogram."""
-        if not len(self.slot):
-            return Histogram()
-        buckets, counts = self._totals()
+        return self._histogram(*self._totals()) if len(self.slot) else Histogram()
+
+    def _histogram(self, buckets: Array, counts: Array) -> Histogram:
         exact = sum(self.sum_ns.tolist())
         return Histogram.from_parts(
             buckets.tolist(), counts.tolist(), exact, int(self.least_ns.min()), int(self.most_ns.max())
@@ -96,13 +96,13 @@ class Columns:
 
     def times(self, quantiles: Sequence[float] = QUANTILES, intervals: bool = True) -> Times:
         """The distribution, with its intervals unless they are not asked for."""
-        histogram = self.histogram()
+        buckets, counts = self._totals()
+        histogram = self._histogram(buckets, counts) if len(self.slot) else Histogram()
         if histogram.count:
             slots, at = np.unique(self.slot, return_inverse=True)
             due = np.bincount(at, weights=self.number)
             number = np.repeat(at, np.diff(self.begin)) if intervals else at
             cells = Counts(number, self.index, self.count, due, slots >> 32)
-            buckets, counts = self._totals()
             ascending = (buckets, np.cumsum(counts))
             estimates = {q: quantile_estimate(q, histogram, cells, ascending, intervals) for q in quantiles}
         else:
@@ -154,10 +154,11 @@ EMPTY = Columns(
 
 def middle_ns(index: Array) -> Array:
     """The middle of each bucket, ns."""
-    index = index.astype(np.int64)
-    shift = np.maximum(index // HISTOGRAM_HALF - 1, 0)
-    low = (index - HISTOGRAM_HALF * shift) << shift
-    return np.asarray(low + ((1 << shift) - 1) / 2.0)
+    # Millions of entries share some thousand buckets, so what is worked out is one value for each bucket.
+    bucket = np.arange(int(index.max()) + 1 if len(index) else 0, dtype=np.int64)
+    shift = np.maximum(bucket // HISTOGRAM_HALF - 1, 0)
+    low = (bucket - HISTOGRAM_HALF * shift) << shift
+    return np.asarray((low + ((1 << shift) - 1) / 2.0)[index])
 
 
 def quantiles_by_second(columns: Columns, quantiles: Sequence[float]) -> dict[int, list[int]]:

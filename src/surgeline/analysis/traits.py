@@ -472,8 +472,9 @@ def _told_apart(
 
 
 def _parameters(urls: Sequence[str]) -> list[tuple[str, list[str]]]:
-    parsed = [dict(parse_qsl(urlsplit(url).query)) for url in urls]
-    names = sorted({name for held in parsed for name in held})[:20]
+    asked = {url: dict(parse_qsl(urlsplit(url).query)) for url in set(urls)}
+    parsed = [asked[url] for url in urls]
+    names = sorted({name for held in asked.values() for name in held})[:20]
     return [(f"parameter {name}", [held.get(name, "") for held in parsed]) for name in names]
 
 

@@ -502,6 +502,8 @@ class _Track:
         for window in windows:
             seen[window.response.arrays()[0]] = True
         self._indices = np.flatnonzero(seen)
+        # Where each bucket is among those.
+        self._place = np.cumsum(seen) - 1
         self._current = np.zeros(len(self._indices), dtype=int)
         self._total = np.zeros(len(self._indices), dtype=int)
         self._pending: dict[int, list[Window]] = {}
@@ -538,7 +540,8 @@ class _Track:
 
     def _add(self, counts: Integers, window: Window, sign: int) -> None:
         indices, values = window.response.arrays()
-        counts[np.searchsorted(self._indices, indices)] += sign * values.astype(int)
+        places = self._place[indices]
+        counts[places] += values if sign > 0 else -values.astype(int)
 
     def cells(self, second: int) -> list[str]:
         """The row but for its first two cells."""

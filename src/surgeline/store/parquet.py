@@ -470,7 +470,7 @@ def read_measurement(
 
 
 def read_rows(
-    directory: Path, columns: Sequence[str] | None, where: Filter | None, batch_rows: int
+    directory: Path, columns: Sequence[str] | None, where: Filter | None, batch_rows: int, coded: Sequence[str] = ()
 ) -> "Iterator[Batch]":
     """The rows of a closed run in batches, ordered by due time.
 
@@ -490,23 +490,33 @@ def read_rows(
                 path,
             ).fetchall()
         ]
+        texts = {name: _coded(con, name, path) for name in names if name in coded}
+        wanted = [f"enum_code({name}::texts_of_{name}) AS {name}" if name in texts else name for name in names]
         for number, low in enumerate(starts):
             ranged, limits = " AND intended_ns >= ?", [low]
             if number + 1 < len(starts):
                 ranged, limits = ranged + " AND intended_ns < ?", [low, starts[number + 1]]
             found = _query(
                 con,
-                f"SELECT {', '.join(names)} FROM read_parquet(?) WHERE true{ranged}{conditions}",
+                f"SELECT {', '.join(wanted)} FROM read_parquet(?) WHERE true{ranged}{conditions}",
                 [_pattern(path), *limits, *values],
                 path,
             ).fetchnumpy()
-            yield from _slices(found, batch_rows)
+            yield from _slices({**found, **{name: Texts(texts[name], found[name]) for name in texts}}, batch_rows)
     finally:
         con.close()
 
 
+def _coded(con: "duckdb.DuckDBPyConnection", name: str, path: Path) -> list[str]:
+    """The texts of a column, after the connection has learned to number them."""
+    texts = f"SELECT DISTINCT {name} FROM read_parquet({_quoted(Path(_pattern(path)))}) ORDER BY 1"
+    _query(con, f"CREATE TYPE texts_of_{name} AS ENUM ({texts})", [], path)
+    (found,) = _query(con, f"SELECT enum_range(NULL::texts_of_{name})", [], path).fetchone() or ([],)
+    return [str(text) for text in found]
+
+
 def journal_rows(
-    journal: Journal, columns: Sequence[str] | None, where: Filter | None, batch_rows: int
+    journal: Journal, columns: Sequence[str] | None, where: Filter | None, batch_rows: int, coded: Sequence[str] = ()
 ) -> "Iterator[Batch]":
     """The rows of a run that is not closed, in the order of its journal; frames that are no tables are left out."""
     import numpy as np
@@ -524,9 +534,12 @@ def journal_rows(
                 kept &= known[column.codes] if len(known) else False
             else:
                 kept &= np.isin(column, np.array(values))
-        batch = {}
+        batch: dict[str, Any] = {}
         for name in names:
             column = table[name]
+            if name in coded and isinstance(column, Texts):
+                batch[name] = Texts(column.texts, column.codes[kept])
+                continue
             whole = np.array(column.texts, dtype=object)[column.codes] if isinstance(column, Texts) else column
             batch[name] = whole[kept]
         yield from _slices(batch, batch_rows)
@@ -535,7 +548,11 @@ def journal_rows(
 def _slices(batch: "Batch", batch_rows: int) -> "Iterator[Batch]":
     total = len(next(iter(batch.values())))
     for begin in range(0, total, batch_rows):
-        yield {name: column[begin : begin + batch_rows] for name, column in batch.items()}
+        part = slice(begin, begin + batch_rows)
+        yield {
+            name: Texts(column.texts, column.codes[part]) if isinstance(column, Texts) else column[part]
+            for name, column in batch.items()
+        }
 
 
 def _selection(columns: Sequence[str] | None, where: Filter | None) -> tuple[list[str], str, list[Any]]:

@@ -143,18 +143,20 @@ class Run:
         columns: Sequence[str] | None = None,
         where: "Filter | None" = None,
         batch_rows: int = 65_536,
+        coded: Sequence[str] = (),
     ) -> Iterator[dict[str, Any]]:
         """The rows, in batches of at most `batch_rows`: column name to a numpy array (objects for texts).
 
         `columns` None gives all of them, in the order of `samples.ROW_COLUMNS`. `where` keeps the rows whose column is
         among the given values: `{"endpoint": ["GET /"], "outcome": [1, 2]}`. Closed runs give them ordered by due time,
-        others in the order of the journal.
+        others in the order of the journal. Texts of the columns that `coded` names come as `samples.Texts`: millions of
+        rows share a handful of them.
         """
         from surgeline.store import parquet
 
         if self.closed:
-            return parquet.read_rows(self._path, columns, where, batch_rows)
-        return parquet.journal_rows(Journal(self.journal), columns, where, batch_rows)
+            return parquet.read_rows(self._path, columns, where, batch_rows, coded)
+        return parquet.journal_rows(Journal(self.journal), columns, where, batch_rows, coded)
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a derived file, all or nothing, replacing an older one; its path."""
