@@ -403,7 +403,9 @@ class Summary:
     limit: Limit | None = None
     """What kind of limit was met; None where none was."""
     transactions: tuple[EndpointFigures, ...] = ()
-    """Steps timed as a whole, beside the requests they consist of; empty where the plan has none."""
+    """What is timed beside the requests: steps as a whole, and messages of conversations; empty without any."""
+    messages: frozenset[str] = frozenset()
+    """Which of those are of conversations, by name."""
     exchanges: tuple[Mapping[str, Any], ...] = ()
     """Whole requests with their answers, as evidence: of each endpoint a few."""
     rows_seen: bool = False

@@ -106,6 +106,7 @@ def summarise(
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),
         transactions=tuple(_whole(together, name, {}) for name in together.endpoints),
+        messages=frozenset(window.endpoint for window in measurement.messages),
         exchanges=measurement.exchanges,
         rows_seen=details is not None,
         workers=workers,

@@ -17,7 +17,7 @@ MOST_ROWS = 12
 """Endpoints on a page."""
 
 MOST_TOGETHER = 4
-"""Transactions on a page."""
+"""Transactions on a page, and messages."""
 
 MOST_STAGES = 8
 """Stages on a page without a plot."""
@@ -173,6 +173,43 @@ def near(document: Document, part: Node) -> list[str]:
     if document["objectives"] and part.get("breaks_stage") is not None:
         parts.append(f"breaks an objective at {load_of(document, part['breaks_stage'])}")
     return parts
+
+
+class Together(NamedTuple):
+    """What is timed beside the requests, of one kind: how it is called, how it is timed, its file, its parts."""
+
+    heading: str
+    noun: str
+    how: str
+    file: str
+    parts: list[Node]
+
+
+def together(document: Document) -> list[Together]:
+    """Transactions, then messages of conversations, each as they stand in the document; a kind without any is not."""
+    kinds = {
+        "transaction": (
+            "Transactions, each timed as a whole",
+            "transaction",
+            "Steps timed together, from when the first was due to the last byte of the last, think times left out. "
+            "Their requests are counted under their endpoints.",
+            "transactions.csv",
+        ),
+        "message": (
+            "Messages of conversations",
+            "message",
+            "A message is timed from what it answers: what was sent last, else the message before it, else the request "
+            "from when it was due. One that was waited for in vain is a timeout. “> whole” is the conversation, from "
+            "when it was due to its end. The request that opens it is counted under its endpoint.",
+            "messages.csv",
+        ),
+    }
+    found = []
+    for kind, words in kinds.items():
+        parts = [part for part in document["transactions"] if part.get("kind", "transaction") == kind]
+        if parts:
+            found.append(Together(*words, parts))
+    return found
 
 
 def mark(slo: str | None) -> str:

@@ -461,7 +461,7 @@ _NOTHING_NEAR = {"phases": None, "heat": None, "spectrum": None}
 
 
 def transaction_parts(summary: Summary) -> list[dict[str, Any]]:
-    """The transactions, slowest p95 first, each with its stages; figures as of an endpoint."""
+    """Transactions and messages, slowest p95 first, each with its stages; figures as of an endpoint."""
     by_stage = {stage.index: stage for stage in summary.stages}
     verdicts: dict[str, Slo | None] = {
         figures.name: _worst(
@@ -477,6 +477,7 @@ def transaction_parts(summary: Summary) -> list[dict[str, Any]]:
     return [
         {
             "name": shown(figures.name),
+            "kind": "message" if figures.name in summary.messages else "transaction",
             "slo": verdicts[figures.name],
             **_figures(figures),
             "heat": closeup.heat_part(figures.heat),

@@ -74,9 +74,16 @@ def render(document: Document) -> str:
             "phases_words": distributions.phases_words,
             "closeups": closeups,
             "anchors": {item.part["name"]: item.anchor for item in closeups},
-            "transactions": [
-                (part, distributions.near(document, part, number, "t"))
-                for number, part in enumerate(document["transactions"][:MOST_TRANSACTIONS])
+            "together": [
+                (
+                    kind,
+                    [
+                        (part, distributions.near(document, part, number, f"t{place}-"))
+                        for number, part in enumerate(held)
+                    ],
+                )
+                for place, kind in enumerate(cells.together(document))
+                for held in (kind.parts[:MOST_TRANSACTIONS],)
             ],
             "spans": [drawing(distributions.span_strip(document, error)) for error in document["errors"]],
             "strips": list(zip(ranked, strips, strict=True)),
@@ -160,8 +167,7 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
         if good or item["level"] != "good"
     )
     rows = min(len(document["endpoints"]), cells.MOST_ROWS)
-    if document["transactions"]:
-        rows += 1 + min(len(document["transactions"]), cells.MOST_TOGETHER)
+    rows += sum(1 + min(len(kind.parts), cells.MOST_TOGETHER) for kind in cells.together(document))
     head = 93 + 26 * lines(document["verdict"]["sentence"], 62)
     return round(head + 254 + max(boxes) + 50 + 20.3 * rows + 35 + max(trust, 105))
 

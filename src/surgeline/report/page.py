@@ -89,9 +89,9 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
         yield "## Endpoints, worst first"
         yield ""
         yield from _endpoints(document)
-    if document["transactions"]:
+    for kind in cells.together(document):
         yield ""
-        yield from _transactions(document)
+        yield from _together(kind)
     yield ""
     yield "## How far to trust it"
     yield ""
@@ -157,49 +157,43 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
     yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
 
 
-def _transactions(document: Document) -> Iterator[str]:
-    """What steps took together, one line each, slowest first."""
+def _row(part: Node) -> tuple[str, ...]:
+    """An endpoint, a transaction or a message as a line of its table."""
+    response = part["response"]
+    p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
+    return (
+        f"{cells.mark(part['slo'])} {escaped(shown(part['name'], LONGEST_NAME))}".strip(),
+        units.format_count(part["tally"]["due"]),
+        cells.duration(response["p50"]),
+        f"{p95} [{around}]" if around else p95,
+        cells.duration(response["p99"]),
+        cells.errors(part),
+    )
 
-    def row(part: Node) -> tuple[str, ...]:
-        response = part["response"]
-        p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
-        return (
-            f"{cells.mark(part['slo'])} {escaped(shown(part['name'], LONGEST_NAME))}".strip(),
-            units.format_count(part["tally"]["due"]),
-            cells.duration(response["p50"]),
-            f"{p95} [{around}]" if around else p95,
-            cells.duration(response["p99"]),
-            cells.errors(part),
-        )
 
-    parts = document["transactions"]
-    head = ("Transaction or message", "due", "p50", "p95 [95 % CI]", "p99", "errors")
-    yield from _table(head, "lrrrrr", map(row, parts[: cells.MOST_TOGETHER]))
-    if len(parts) > cells.MOST_TOGETHER:
-        yield ""
-        yield f"+{len(parts) - cells.MOST_TOGETHER} more in transactions.csv"
+_HEAD = ("due", "p50", "p95 [95 % CI]", "p99", "errors")
+
+
+def _together(kind: cells.Together) -> Iterator[str]:
+    """What is timed beside the requests, one line each, slowest first."""
+    yield from _table((kind.noun.capitalize(), *_HEAD), "lrrrrr", map(_row, kind.parts[: cells.MOST_TOGETHER]))
+    yield from _more(len(kind.parts) - cells.MOST_TOGETHER, kind.file)
 
 
 def _endpoints(document: Document) -> Iterator[str]:
-    def row(endpoint: Node) -> tuple[str, ...]:
-        response = endpoint["response"]
-        p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
-        return (
-            f"{cells.mark(endpoint['slo'])} {escaped(shown(endpoint['name'], LONGEST_NAME))}".strip(),
-            units.format_count(endpoint["tally"]["due"]),
-            cells.duration(response["p50"]),
-            f"{p95} [{around}]" if around else p95,
-            cells.duration(response["p99"]),
-            cells.errors(endpoint),
-            *([cells.holds(document, endpoint)] if document["objectives"] else []),
-        )
-
     endpoints = document["endpoints"]
-    # Without an objective nothing can be held.
-    held = ("holds up to",) if document["objectives"] else ()
-    head = ("Endpoint", "due", "p50", "p95 [95 % CI]", "p99", "errors", *held)
-    yield from _table(head, "lrrrrrr"[: len(head)], map(row, endpoints[: cells.MOST_ROWS]))
-    more = len(endpoints) - cells.MOST_ROWS + document["endpoints_left_out"]
-    if more > 0:
+    rows = map(_row, endpoints[: cells.MOST_ROWS])
+    if document["objectives"]:
+        # Without an objective nothing can be held.
+        held = (cells.holds(document, endpoint) for endpoint in endpoints)
+        body = ((*row, load) for row, load in zip(rows, held, strict=False))
+        yield from _table(("Endpoint", *_HEAD, "holds up to"), "lrrrrrr", body)
+    else:
+        yield from _table(("Endpoint", *_HEAD), "lrrrrr", rows)
+    yield from _more(len(endpoints) - cells.MOST_ROWS + document["endpoints_left_out"], "endpoints.csv")
+
+
+def _more(count: int, file: str) -> Iterator[str]:
+    if count > 0:
         yield ""
-        yield f"+{more} more in endpoints.csv"
+        yield f"+{count} more in {file}"

@@ -240,7 +240,10 @@ SCHEMA: Part = {
             "totals": _object({**_FIGURES, **_NEAR}),
             "endpoints": _list(_ref("endpoint"), "Worst first."),
             "endpoints_left_out": _COUNT,
-            "transactions": _list(_ref("transaction"), "Steps timed as a whole, slowest first."),
+            "transactions": _list(
+                _ref("transaction"),
+                "What is timed beside the requests: steps as a whole, messages of conversations; slowest first.",
+            ),
             "stages": _list(_ref("stage"), "In order of time."),
             "capacity": _or_null(_ref("capacity", "null where capacity was not searched.")),
             "limit": _or_null(_ref("limit", "null where no limit was met.")),
@@ -310,13 +313,18 @@ SCHEMA: Part = {
         "transaction": _object(
             {
                 "name": _TEXT,
+                "kind": _with(
+                    {"enum": ["transaction", "message"]},
+                    "A message is of a conversation, timed from what it answers; `> whole` is the conversation.",
+                ),
                 "slo": _with(_SLO_NULL, "Against the objectives that name it."),
                 **_FIGURES,
                 "heat": _NEAR["heat"],
                 "spectrum": _NEAR["spectrum"],
                 "stages": _list(_object(_IN_STAGE)),
             },
-            "Steps timed together, think times left out. Its requests are counted under their endpoints.",
+            "Steps timed together, think times left out, or messages of a conversation. Its requests are counted under "
+            "their endpoints.",
         ),
         "phases": _PHASES,
         "heat": _HEAT,

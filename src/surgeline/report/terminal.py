@@ -99,10 +99,10 @@ def _run(document: Document, pen: Pen, width: int, cut: bool) -> Iterator[str]:
         yield ""
         yield pen("Endpoints, worst first", "bold")
         yield from _endpoints(document, pen, width if cut else UNCUT)
-    if document["transactions"]:
+    for kind in cells.together(document):
         yield ""
-        yield pen("Transactions, each timed as a whole", "bold")
-        yield from _transactions(document, pen, width if cut else UNCUT)
+        yield pen(kind.heading, "bold")
+        yield from _together(kind, pen, width if cut else UNCUT)
     yield ""
     yield pen("How far to trust it", "bold")
     tones = {"good": "good", "note": "plain", "warning": "warn"}
@@ -142,21 +142,23 @@ def _box(box: Node, kind: str, mark: str, empty: str, width: int, pen: Pen) -> I
         yield f"    {pen(empty, 'dim')}"
 
 
+def _row(part: Node) -> tuple[str, ...]:
+    """An endpoint, a transaction or a message as a line of its table."""
+    return (
+        cells.mark(part["slo"]),
+        shown(part["name"]),
+        units.format_count(part["tally"]["due"]),
+        *(cells.duration(part["response"][name]) for name in ("p50", "p95", "p99")),
+        cells.errors(part),
+    )
+
+
 def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     endpoints = document["endpoints"]
-    rows = []
-    for endpoint in endpoints[: cells.MOST_ROWS]:
-        response = endpoint["response"]
-        rows.append(
-            (
-                cells.mark(endpoint["slo"]),
-                shown(endpoint["name"]),
-                units.format_count(endpoint["tally"]["due"]),
-                *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
-                cells.errors(endpoint),
-                *([cells.holds(document, endpoint)] if document["objectives"] else []),
-            )
-        )
+    rows = [
+        (*_row(endpoint), *([cells.holds(document, endpoint)] if document["objectives"] else []))
+        for endpoint in endpoints[: cells.MOST_ROWS]
+    ]
     # Without an objective nothing can be held.
     held = ("holds up to",) if document["objectives"] else ()
     head = ("", "endpoint", "due", "p50", "p95", "p99", "errors", *held)
@@ -169,22 +171,13 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
         yield f"    +{more} more in endpoints.csv"
 
 
-def _transactions(document: Document, pen: Pen, width: int) -> Iterator[str]:
-    rows = [
-        (
-            cells.mark(part["slo"]),
-            shown(part["name"]),
-            units.format_count(part["tally"]["due"]),
-            *(cells.duration(part["response"][name]) for name in ("p50", "p95", "p99")),
-            cells.errors(part),
-        )
-        for part in document["transactions"][: cells.MOST_TOGETHER]
-    ]
-    head = ("", "transaction or message", "due", "p50", "p95", "p99", "errors")
+def _together(kind: cells.Together, pen: Pen, width: int) -> Iterator[str]:
+    rows = [_row(part) for part in kind.parts[: cells.MOST_TOGETHER]]
+    head = ("", kind.noun, "due", "p50", "p95", "p99", "errors")
     for number, line in enumerate(table(head, "llrrrrr", rows, width - 2, shrink=1)):
         yield "  " + (pen(line, "dim") if number == 0 else line)
-    if len(document["transactions"]) > len(rows):
-        yield f"    +{len(document['transactions']) - len(rows)} more in transactions.csv"
+    if len(kind.parts) > len(rows):
+        yield f"    +{len(kind.parts) - len(rows)} more in {kind.file}"
 
 
 UNCUT = 100_000
