@@ -316,7 +316,7 @@ def page(rows: Sequence[Row], each: int, short: Sequence[Row]) -> str:
         "",
         f"What `surgeline run URL` does, and `surgeline stress` with a budget under {SHORT_BELOW_S:.0f} s: steps of a",
         f"few seconds, two probes of {SHORT.probe_s:.0f} s, a hold of {SHORT.hold_s:.0f} s, no moment of far too much, "
-        f"{SHORT_BUDGET_S:.0f} s at most.",
+        f"{SHORT_BUDGET_S:.0f} s at most. {len(short[0].found)} searches of each.",
         "",
         *_table(short),
         "",
@@ -344,13 +344,14 @@ def main() -> None:
     """Runs the campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few searches of each, printed")
-    parser.add_argument("--each", type=int, help="searches of each server")
+    parser.add_argument("--each", type=int, help="searches of each server; 40")
+    parser.add_argument("--each-short", type=int, help="short ones of each; as many")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a file that keeps what is done; none by default")
     given = parser.parse_args()
     each = given.each or (4 if given.short else 40)
     began = time.monotonic()
-    short = list(campaign(each, given.workers, SHORT_BUDGET_S, given.keep))
+    short = list(campaign(given.each_short or each, given.workers, SHORT_BUDGET_S, given.keep))
     text = page(list(campaign(each, given.workers, FULL_BUDGET_S, given.keep)), each, short)
     if given.short:
         print(text)

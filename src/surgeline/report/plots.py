@@ -156,9 +156,19 @@ class _Load(NamedTuple):
     stage: Node
 
 
+BESIDE = ("settle", "overrun")
+"""Parts of a search whose times are those of what went before, not of their own load."""
+
+
 def _by_load(document: Document) -> list[_Load]:
-    found = [_Load((stage["start"] + stage["end"]) / 2, stage) for stage in document["stages"] if stage["tally"]["due"]]
+    stages = [stage for stage in document["stages"] if stage["tally"]["due"] and stage["role"] not in BESIDE]
+    found = [_Load((stage["start"] + stage["end"]) / 2, stage) for stage in stages]
     return sorted(found, key=lambda item: (item.level, item.stage["index"]))
+
+
+def _level(value: float) -> str:
+    """A load on an axis: as it was planned, to three digits where a search found it."""
+    return f"{value:g}" if value == round(value, 1) else units.format_rate(value).removesuffix("/s")
 
 
 def _load_scale(loads: Sequence[_Load], begin: float, end: float) -> svg.Scale:
@@ -264,10 +274,19 @@ def _beyond(canvas: svg.Canvas, document: Document, loads: Sequence[_Load], x: s
     if at is None:
         return
     edge = canvas.x0 if at == 0 else (x(loads[at - 1].level) + x(loads[at].level)) / 2
+    found = document["capacity"]
+    if found is not None and found["rate_per_s"] is not None:
+        edge, at = _within(x, found["rate_per_s"]), 1
+        if found["low_per_s"] is not None and found["high_per_s"] is not None:
+            ends = [_within(x, found[key]) for key in ("low_per_s", "high_per_s")]
+            around = f"{units.format_rate(found['low_per_s'])} to {units.format_rate(found['high_per_s'])}"
+            tip = f"capacity {units.format_rate(found['rate_per_s'])}, 95 % interval {around}"
+            canvas.add(svg.rect(ends[0], canvas.y1 - 2, max(ends[1] - ends[0], 2), 4, "bar ok", tip))
     words = {
         "objectives": ("misses its objectives", "misses"),
         "errors": ("errors", "errors"),
         "throughput": ("throughput no longer grows", "flat"),
+        "capacity": ("beyond capacity, and its interval", "beyond capacity", "beyond"),
     }
     canvas.add(svg.rect(edge, canvas.y1, canvas.x1 - edge, canvas.y0 - canvas.y1 + lower + 30, "beyond"))
     if at > 0:
@@ -282,6 +301,11 @@ def _beyond(canvas: svg.Canvas, document: Document, loads: Sequence[_Load], x: s
                 edge - 6, canvas.y1 - 7, "holds" if verdict["basis"] != "throughput" else "grows", "label good", "end"
             )
         )
+
+
+def _within(x: svg.Scale, level: float) -> float:
+    """Where a level is, or the nearest end of the scale."""
+    return x(min(max(level, x.low), x.high))
 
 
 def _doubtful(canvas: svg.Canvas, loads: Sequence[_Load], x: svg.Scale, lower: float) -> None:
@@ -340,7 +364,7 @@ def _answers(canvas: svg.Canvas, loads: Sequence[_Load], x: svg.Scale, lower: fl
     closed = loads[0].stage["model"] == "closed"
     for item, at in zip(loads, places, strict=True):
         start, end = item.stage["start"], item.stage["end"]
-        text = f"{end:g}" if start == end else f"{start:g}–{end:g}"
+        text = _level(end) if start == end else f"{_level(start)}–{_level(end)}"
         half = len(text) * svg.CHAR / 2
         if at - half >= reached + 6:
             canvas.add(
@@ -627,7 +651,7 @@ def _small(document: Document, endpoint: Node, loads: Sequence[_Load], low: floa
             tip = f"{stage['load']}: {units.format_ratio(part['error_ratio']['value'])} went wrong"
             canvas.add(svg.shape(f"M{svg.spot(at - 3, canvas.y1 - 9)}l6 6m0-6l-6 6", "cross", tip))
     for item in (loads[0], loads[-1]):
-        canvas.add(svg.text(x(item.level), canvas.y0 + 14, f"{item.level:g}", "tick small", "middle"))
+        canvas.add(svg.text(x(item.level), canvas.y0 + 14, _level(item.level), "tick small", "middle"))
     unit = "users" if loads[0].stage["model"] == "closed" else "per second"
     canvas.add(svg.text((canvas.x0 + canvas.x1) / 2, canvas.y0 + 14, unit, "tick small", "middle"))
     canvas.add(svg.line(canvas.x0, canvas.y0, canvas.x1, canvas.y0, "axis"))

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     import duckdb
     import numpy as np
 
-    Batch = dict[str, np.ndarray[Any, Any]]
+    Batch = dict[str, Any]
+    """Arrays, or `Texts`, by the names of columns."""
 
 SAMPLES, WINDOWS, COUNTS, HEALTH = "samples.parquet", "windows.parquet", "counts.parquet", "health.parquet"
 
