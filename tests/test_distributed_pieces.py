@@ -1,7 +1,10 @@
 """What runs on several machines are made of, each piece by itself: clocks, spools, and what is said of workers."""
 
+import hashlib
+import random
 import struct
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from surgeline.analysis.book import Book
 from surgeline.analysis.live import Live
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
+from surgeline.locust.cargo import PIECE_BYTES, Cargo, Unfit, piece_of, sha256_of
 from surgeline.locust.clocks import DRIFT, Clock, Course, Offset
 from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
 from surgeline.report.trust import trust
@@ -313,3 +317,64 @@ def test_due_requests_of_a_lost_worker_are_aborted_when_the_run_is_closed(tmp_pa
     directory.close("finished", "", 2 * S)
     measurement = Run(directory.path).measurement()
     assert [(w.outcome, w.count) for w in measurement.windows] == [(Outcome.ABORTED, 7)]
+
+
+def _cargo(place: Path, data: bytes, name: str = "a.bin") -> tuple[dict[str, Any], Callable[[int, int], bytes]]:
+    """A file that only its master has, and how it is got from there."""
+    there = place / "there"
+    there.mkdir(exist_ok=True)
+    (there / name).write_bytes(data)
+    item = {"name": name, "path": str(there / name), "length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {**item, "path": "/nowhere/" + name}, lambda _, at: piece_of({"path": str(there / name)}, at)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 2 * PIECE_BYTES + 7])
+def test_a_file_arrives_in_pieces_as_it_was(size: int, tmp_path: Path) -> None:
+    """Whatever its length; it is gone when the run is over."""
+    data = random.Random(1).randbytes(size)
+    item, fetch = _cargo(tmp_path, data)
+    cargo = Cargo()
+    (path,) = cargo.gather([item], fetch, sha256_of)
+    assert Path(path).read_bytes() == data
+    cargo.forget()
+    assert not Path(path).exists()
+
+
+def test_a_file_that_is_there_is_not_fetched(tmp_path: Path) -> None:
+    """The same bytes at the same path are taken as they are, and stay; other bytes of that length are not."""
+    data = b"as it was"
+    item, fetch = _cargo(tmp_path, data)
+    here = tmp_path / "here.bin"
+    here.write_bytes(data)
+    item["path"] = str(here)
+    cargo = Cargo()
+    assert cargo.gather([item], lambda *_: pytest.fail("it is there"), sha256_of) == [str(here)]
+    cargo.forget()
+    here.write_bytes(b"otherwise")
+    (path,) = cargo.gather([item], fetch, sha256_of)
+    assert path != str(here) and Path(path).read_bytes() == data
+    cargo.forget()
+    assert here.read_bytes() == b"otherwise"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sha256": "0" * 64}, "is not the file that the plan was made ready with"),
+        ({"length": 3}, "is not the file of 3 bytes that it was"),
+        ({"length": 30}, "is not the file of 30 bytes that it was"),
+        ({"length": 1 << 40}, "put the files at the same paths there"),
+    ],
+)
+def test_a_file_that_is_not_what_was_promised_is_named(
+    change: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another hash, another length, more than a worker is sent: one clause with the file's name, and nothing stays."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    item, fetch = _cargo(tmp_path, b"as it was")
+    cargo = Cargo()
+    with pytest.raises(Unfit, match="a.bin.* " + sentence):
+        cargo.gather([item | change], fetch, sha256_of)
+    cargo.forget()
+    assert not list((tmp_path / "tmp").iterdir())

@@ -422,3 +422,53 @@ def test_a_clock_that_drifts_is_followed(target: Faulty, troupe: Troupe, tmp_pat
     assert abs(last[len(last) // 2]) < 15e6, "the clock itself was off by some 80 ms then"
     document = json.loads((run.path / "result.json").read_text())
     assert not any("drifted" in t["sentence"] for t in document["trust"])
+
+
+LACKS_FILES = """
+import locust
+from surgeline.locust import cargo
+cargo._same = lambda *_: None
+cargo.MOST_BYTES = {most}
+import runpy
+runpy.run_module("surgeline.locust.launch", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("most", [1 << 28, 1000])
+def test_files_that_a_plan_sends_come_to_its_workers(most: int, target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """
+    Two workers that do not have the file: it is sent to them, a piece at a time, and every body is its bytes. Where it
+    is more than a worker is sent, the run ends before it begins, with one sentence on both sides.
+    """
+    content = bytes(range(256)) * 6000
+    (tmp_path / "big.bin").write_bytes(content)
+    plan = """
+        target: {target}
+        scenarios: {{s: {{steps: [{{post: /echo, body_file: big.bin, check: {{status: 200}}}}]}}}}
+        workload: {{model: open, arrivals: uniform, stages: [{{rate: 10/s, for: 2s}}]}}
+    """
+    (tmp_path / "plan.yaml").write_text(textwrap.dedent(plan.format(target=target.url)))
+    (tmp_path / "lacks.py").write_text(
+        "import sys\nfrom surgeline.locust import join\n"
+        f"join.COMMAND = (sys.executable, '-c', {LACKS_FILES.format(most=most)!r})\n"
+        "from surgeline.cli import main\nmain(sys.argv[1:])\n"
+    )
+    port = free_port()
+    joins = [sys.executable, "lacks.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"]
+    hired = [troupe.run(joins) for _ in range(2)]
+    waits = ["--expect-workers", "2", "--master-bind-port", port, "--ui", "none", "--no-preflight", "--no-abort"]
+    leader = troupe.start("run", "plan.yaml", *waits)
+    code = leader.ended()
+    for one in hired:
+        one.ended(40)
+    if most < len(content):
+        assert code == 3, leader.text
+        for one in (leader, *hired):
+            assert "big.bin: 1.54 MB are more than" in one.text and "Traceback" not in one.text, one.text
+        assert not target.seen
+        return
+    assert code == 0, leader.text
+    rows = list(csv.DictReader((the_run(tmp_path).path / "requests.csv").read_text().splitlines()))
+    assert len(rows) == len(target.seen) == 20 and {row["outcome"] for row in rows} == {"ok"}
+    assert {row["worker"] for row in rows} == {"worker-0", "worker-1"}
+    assert all(seen.body == content for seen in target.seen)

@@ -3,7 +3,8 @@
 A worker that was forked by its master writes into the run's journal itself. Any other one *joins*: it says hello, finds
 out how far its clock is from the master's, is told of the run, and records into a `Spool` of its own. What it counts
 rides in Locust's stats messages and is appended, frame by frame, to the master's journal, where windows merge exactly;
-its rows are fetched when the run has ended, some parts at a time, each whole frames.
+its rows are fetched when the run has ended, some parts at a time, each whole frames. Files whose bytes a plan sends go
+the other way before the run begins.
 
     worker                                    master
     hello    who I am, which versions   →
@@ -12,6 +13,10 @@ its rows are fetched when the run has ended, some parts at a time, each whole fr
                                         ←     clock     my time, when it came      (several times, then each second)
     ready    my clock's offset          →
                                         ←     run       its id, time zero, plan
+    file     from byte n on             →
+                                        ←     piece     …                           (where the plan sends files)
+    have     all of them, or why not    →
+                                        ←     share     its part of the plan
     stats    + frames                   →               appended to the journal
                                         ←     end       stop the users
     last     + the last frames          →
@@ -35,6 +40,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +53,7 @@ import numpy as np
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from surgeline import __version__
+from surgeline.locust.cargo import Cargo, Unfit, manifest, piece_of, sha256_of
 from surgeline.locust.clocks import Clock, Course, Offset
 from surgeline.locust.orders import Orders, Relayed
 from surgeline.locust.spool import Part, Spool, rows_in
@@ -66,6 +73,7 @@ HELLO, WELCOME, CLOCK, READY = "surgeline_hello", "surgeline_welcome", "surgelin
 RUN, END, LAST, OVER = "surgeline_run", "surgeline_end", "surgeline_last", "surgeline_over"
 FETCH, PART = "surgeline_fetch", "surgeline_part"
 ORDER, SHARE = "surgeline_order", "surgeline_share"
+FILE, PIECE, HAVE = "surgeline_file", "surgeline_piece", "surgeline_have"
 RIDES = "surgeline"
 """The key under which frames ride in a stats message."""
 JOIN = "SURGELINE_LOCUST_JOIN"
@@ -94,6 +102,8 @@ TAKE_OVER_NS = 2_000_000_000
 """A worker that takes over a share begins so long after it was told of it."""
 LEAVE_S = 10.0
 """How long a worker that was asked to end waits for its rows to be fetched."""
+PIECE_S = 15.0
+"""How long a worker waits for a piece of a file, and a master for a worker that fetches some to ask for the next."""
 LONGEST_FRAME = 64 << 20
 LOOK_S = 0.5
 
@@ -121,9 +131,9 @@ def _minor(version: object) -> tuple[str, ...]:
     return tuple(str(version).split(".")[:2])
 
 
-def _short(text: object) -> str:
+def _short(text: object, most: int = 80) -> str:
     """Text of the other side, fit for a log and a page."""
-    return "".join(letter for letter in str(text)[:80] if letter.isprintable())
+    return "".join(letter for letter in str(text)[:most] if letter.isprintable())
 
 
 def common(*spaces: str) -> str:
@@ -168,6 +178,10 @@ class Joined:
         self._share_of: dict[str, Any] | None = None
         """The run as it was told of, for a worker that waits for a share of its plan."""
         self._orders: Relayed | None = None
+        self._cargo = Cargo()
+        self._paths: list[str] = []
+        """Where the files are whose bytes the plan sends."""
+        self._piece: gevent.event.AsyncResult | None = None
         self._done = False
         self._over = gevent.event.Event()
         """Nothing of this run is here any more."""
@@ -180,6 +194,7 @@ class Joined:
             (ORDER, self.on_order),
             (SHARE, self.on_share),
             (FETCH, self.on_fetch),
+            (PIECE, self.on_piece),
             (OVER, self.on_over),
         ):
             runner.register_message(name, listener)
@@ -279,8 +294,36 @@ class Joined:
         self._plugin.take_part(told, sink, anchor)
         self.tell("run", run=_short(self._run), worker=self._plugin.worker)
         self._share_of = told
-        if told["share"] is not None:
+        if told.get("files"):
+            gevent.spawn(self._equip, self._run, told["files"])
+        elif told["share"] is not None:
             self._host(told)
+
+    def _equip(self, run: str, items: list[dict[str, Any]]) -> None:
+        """Sees to the files whose bytes the plan sends, and says that they are here, or why not."""
+        why = ""
+        try:
+            hashed = partial(gevent.get_hub().threadpool.apply, sha256_of)
+            self._paths = self._cargo.gather(items, partial(self._ask, run), lambda path: hashed((path,)))
+        except Unfit as error:
+            why = _short(error, 300)
+            log.error("this worker sends nothing: %s", why)
+            self.tell("unfit", why=why)
+        if run == self._run:
+            self._send(HAVE, run=run, why=why)
+
+    def _ask(self, run: str, number: int, at: int) -> bytes:
+        self._piece = gevent.event.AsyncResult()
+        self._send(FILE, run=run, number=number, at=at)
+        try:
+            return bytes(self._piece.get(timeout=PIECE_S))
+        except gevent.Timeout:
+            raise Unfit(f"its master sent nothing for {PIECE_S:g} s") from None
+
+    def on_piece(self, msg: Any, **_: Any) -> None:
+        """A piece of a file."""
+        if self._piece is not None and msg.data["run"] == self._run:
+            self._piece.set(msg.data["data"])
 
     def on_share(self, msg: Any, **_: Any) -> None:
         """A share of the plan has become free while this worker had none."""
@@ -289,6 +332,10 @@ class Joined:
 
     def _host(self, told: dict[str, Any]) -> None:
         """Sends a share of the plan that the master told of."""
+        if self._paths:
+            files = zip(told["compiled"]["files"], self._paths, strict=True)
+            here = [file | {"path": path} for file, path in files]
+            told = told | {"compiled": told["compiled"] | {"files": here}}
         if told.get("users"):
             from surgeline.locust import lane_users
 
@@ -394,6 +441,8 @@ class Joined:
         if self._place is not None:
             shutil.rmtree(self._place, ignore_errors=True)
         self._spool = self._place = None
+        self._cargo.forget()
+        self._paths = []
 
     def leave(self) -> None:
         """The process ends. Rows that nobody fetched go with it."""
@@ -444,6 +493,8 @@ class Peer:
     read: int = 0
     """Frames of that file which have come."""
     fetched: bool = False
+    equipped: bool | None = None
+    """Whether the files that the plan sends are there; None until it has said so."""
 
 
 class Master:
@@ -472,6 +523,8 @@ class Master:
             (READY, self.on_ready),
             (LAST, self.on_last),
             (PART, self.on_part),
+            (FILE, self.on_file),
+            (HAVE, self.on_have),
         ):
             runner.register_message(name, listener)
         events = runner.environment.events
@@ -578,8 +631,17 @@ class Master:
             there = self._connected()
             told["workers"] = max(sum(peer.id in there for peer in ready), 1)
         self._told = told  # not before: who becomes ready meanwhile would be told of shares that are not dealt yet
+        told["files"] = manifest(told) if told["plan"] is not None else []
         for peer in ready:
             self._tell(peer)
+        if told["files"]:
+            self._await(
+                lambda: all(peer.equipped is not None or not self._lives(peer) for peer in self.joined), PIECE_S
+            )
+            if not all(peer.equipped for peer in self.joined):
+                self._plugin.fault = self._plugin.fault or "a worker did not get the files that the plan sends in time"
+                self._runner.environment.process_exit_code = 1
+                gevent.spawn(self._runner.quit)
         self._begun = True
 
     def _all_there(self, waited_s: float) -> bool:
@@ -619,14 +681,46 @@ class Master:
         peer.course = Course(peer.offset) if peer.offset is not None else None
         self._joins(peer)
         plan: dict[str, Any] = {}
-        peer.share = None
-        if self._told["plan"] is not None:
-            taken = {other.share for other in self._peers.values() if other is not peer and not other.lost}
-            free = [share for share in range(int(self._told["workers"])) if share not in taken]
-            peer.share, plan = self._share(free)
+        peer.share, peer.equipped = None, None
+        if self._told["plan"] is not None and not self._told["files"]:
+            peer.share, plan = self._share(self._free(peer))
         if peer.offset is not None:
             self._event("worker_clock", worker=peer.name, moment="begin", **peer.offset._asdict(), drift_ns=0)
         self._send(peer, RUN, **{**self._told, "machine": machine(), "share": peer.share, "begin_ns": None, **plan})
+
+    def _free(self, peer: Peer) -> list[int]:
+        """The shares of the plan that nobody else has."""
+        if self._told is None:
+            return []
+        taken = {other.share for other in self._peers.values() if other is not peer and not other.lost}
+        return [share for share in range(int(self._told["workers"])) if share not in taken]
+
+    def on_file(self, msg: Any, **_: Any) -> None:
+        """A worker asks for a piece of a file that the plan sends; of others nothing is given."""
+        peer, asked = self._heard(msg.node_id), msg.data
+        if peer is None or self._told is None or asked["run"] != self._told["run"]:
+            return
+        items, number, at = self._told["files"], int(asked["number"]), int(asked["at"])
+        data = piece_of(items[number], at) if 0 <= number < len(items) and at >= 0 else b""
+        self._send(peer, PIECE, run=asked["run"], data=data)
+        self._progress.set()
+
+    def on_have(self, msg: Any, **_: Any) -> None:
+        """A worker has the files, and gets its share; or it has not, and the run says so."""
+        peer, told = self._heard(msg.node_id), msg.data
+        if peer is None or self._told is None or told["run"] != self._told["run"] or peer.segment is None:
+            return
+        peer.equipped = not told["why"]
+        if peer.equipped:
+            peer.share, plan = self._share(self._free(peer))
+            if peer.share is not None:
+                self._send(peer, SHARE, run=told["run"], share=peer.share, **plan)
+        else:
+            why = f"{peer.name} sends nothing: {_short(told['why'], 300)}"
+            log.error("%s", why)
+            self._event("note", reason=why)
+            self._plugin.fault = self._plugin.fault or why
+        self._progress.set()
 
     def _share(self, free: list[int]) -> tuple[int | None, dict[str, Any]]:
         """The share of a plan for a worker that joins, and what it is told of it.
@@ -753,7 +847,8 @@ class Master:
         peer.lost = True
         log.error("%s is lost: %s", peer.name, why)
         share, peer.share = peer.share, None
-        spare = [other for other in self.joined if other.share is None and not other.lost and other.told < 0]
+        fit = [other for other in self.joined if other.equipped or (self._told is not None and not self._told["files"])]
+        spare = [other for other in fit if other.share is None and not other.lost and other.told < 0]
         if self._begun and self._told is not None and share is not None and spare:
             spare[0].share, plan = self._share([share])
             if spare[0].share is not None:

@@ -151,6 +151,8 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
             course.over += 1
             missing = f"; {int(told['missing']):,} of them are missing there" if told["missing"] else ""
             say(f"the run is over, {int(told['rows']):,} rows are with the master{missing}")
+        case "unfit":
+            say(f"sends nothing: {told['why']}")
         case "unheard":
             course.unheard = float(told["seconds"])
         case "lost":
