@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 import socket
+import sys
 import textwrap
 import time
 import urllib.parse
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from distributed import Started, Troupe, free_port
@@ -314,3 +316,20 @@ def test_what_cannot_be_sent_is_a_sentence(
     assert sentence in one.text and "Traceback" not in one.text
     assert not target.seen
     assert all(run.meta.state == "failed" for run in runs(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_a_command_that_is_killed_takes_its_locust_along(target: Faulty, troupe: Troupe) -> None:
+    """SIGKILL to `surgeline locust`: Locust ends its test, closes the run, and the target hears no more."""
+    port = free_port()
+    load = ["--headless", "-u", "2", "-r", "2", "--processes", "1", "--master-bind-port", port, "--master-port", port]
+    one = troupe.start("locust", "-f", "plan.yaml", *load)
+    until(lambda: len(target.seen) > 10, one)
+    family = one.locusts()
+    assert len(family) >= 2
+    one.process.kill()
+    _, left = psutil.wait_procs(family, timeout=60)  # the run is closed and judged meanwhile
+    assert not left
+    heard = len(target.seen)
+    time.sleep(0.5)
+    assert len(target.seen) == heard
