@@ -9,6 +9,7 @@ not get. Printed: time, CPU time, and the most memory it held, against what is p
 
 import argparse
 import json
+import os
 import resource
 import struct
 import subprocess
@@ -209,6 +210,7 @@ def main() -> int:
     told = json.loads(done.stdout)
     print(f"{given.samples:,} samples to document, page and report")
     print(f"  time   {told['seconds']:8.1f} s     promised {PROMISED_S:.0f} s  (CPU {told['cpu_s']:.1f} s)")
+    print(f"  load average of the machine {os.getloadavg()[0]:.1f}")
     print(f"  memory {told['peak_bytes'] / 2**20:8.0f} MiB   promised {PROMISED_BYTES / 2**20:.0f} MiB")
     return int(told["seconds"] > PROMISED_S or told["peak_bytes"] > PROMISED_BYTES)
 

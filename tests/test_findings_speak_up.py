@@ -360,3 +360,18 @@ def test_nothing_measured_is_nothing_said():
     assert judge(summarise(run_json(open_plan()), Measurement())) == []
     refused = findings_of(closed_plan(BUSY), scripted.refusing())
     assert {finding.kind for finding in refused} & {"well"} == set()
+
+
+@pytest.mark.parametrize(("burst", "spoken"), [(False, 1), (True, 0)])
+def test_errors_that_came_at_one_moment_are_worth_less_than_as_many_spread_out(burst: bool, spoken: int):
+    """12 of 6,000 wrong is above 0.1 % where each came by itself, and says nothing where one second had them all."""
+    wrong = set(range(100, 112)) if burst else set(range(250, 6000, 500))
+    seen = 0
+
+    def server(endpoint: str, sent_ns: int, in_flight: int) -> scripted.Answer:
+        nonlocal seen
+        seen += 1
+        return scripted.Answer(3 * MS, 500 if seen in wrong else 200)
+
+    findings = findings_of(open_plan((100,), "60s", arrivals="uniform"), server)
+    assert len(said(findings, "errors.constant")) == spoken

@@ -1,11 +1,10 @@
 """Do connections break, or are they refused?"""
 
 from surgeline import units
-from surgeline.analysis.distributions import wilson
 from surgeline.analysis.model import ErrorGroup, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.errors_by_load import PENALTY_S, SHARED_LUCK, said
+from surgeline.findings.errors_by_load import PENALTY_S, exceeds, said, shared_luck
 from surgeline.findings.growth import usable
 from surgeline.findings.model import Finding, Rule
 from surgeline.samples import Outcome
@@ -43,7 +42,9 @@ def _counts(summary: Summary, groups: list[ErrorGroup]) -> tuple[int, int]:
 
 def _enough(summary: Summary, groups: list[ErrorGroup]) -> bool:
     bad, judged = _counts(summary, groups)
-    return bad >= FEWEST and judged > 0 and wilson(min(bad / judged, 1.0), judged / SHARED_LUCK)[0] > LEAST_SHARE
+    names = {group.endpoint for group in groups}
+    luck = shared_luck([part for stage in usable(summary) for part in stage.endpoints if part.name in names])
+    return bad >= FEWEST and judged > 0 and exceeds(min(bad, judged), judged, LEAST_SHARE, luck)
 
 
 def _finding(summary: Summary, groups: list[ErrorGroup]) -> Finding:
@@ -80,10 +81,10 @@ RULE = Rule(
     title="Connections that break",
     question="Are connections refused, reset, or closed before an answer is whole?",
     statistic="requests that ended in an error of the connection, by kind, of all of their endpoints",
-    threshold="the 95 % interval of their share lies above 0.1 %",
+    threshold="their share is above 0.1 % at 95 % (exact binomial)",
     guard=(
-        "at least 5 of a kind, each taken to be worth half because they come in bursts; stages that the generator "
-        "limited and its own lack of ports or descriptors do not count"
+        "at least 5 of a kind, worth the less the more they come in bursts, as measured by second; stages that the "
+        "generator limited and its own lack of ports or descriptors do not count"
     ),
     why="Whoever meets a broken connection has no answer at all, and cannot know whether the request was carried out.",
     next_step=(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surgeline.analysis.capacity import load_of
-from surgeline.analysis.distributions import wilson
+from surgeline.analysis.distributions import binomial_at_least, wilson
 from surgeline.analysis.model import EndpointFigures, ErrorGroup, Estimate, StageFigures, Summary
 from surgeline.findings.growth import of, usable
 from surgeline.samples import Outcome
@@ -18,7 +18,11 @@ LEAST_SHARE = 0.001
 """Errors below one in a thousand have not begun."""
 FEWEST_BAD = 5
 SHARED_LUCK = 2.0
-"""Errors come in bursts: each is taken to be worth half."""
+"""Errors come in bursts: each is taken to be worth half where how much they do was not measured."""
+SURE = 0.05
+"""How often chance alone may bring more errors than a share would, where that share is exceeded."""
+SURE_OF_LOAD = 0.025
+"""The same where each load is tried for a beginning: there are several."""
 PENALTY_S = 10.0
 """What a failed request costs its user: Nielsen's limit of attention, after which people give up."""
 
@@ -52,13 +56,18 @@ def onset(summary: Summary, endpoint: str | None) -> Onset | None:
             continue
         bad, judged = _sums(above)
         bad_below, judged_below = _sums(below)
+        luck, luck_below = shared_luck([part for _, part in above]), shared_luck([part for _, part in below])
         if bad < FEWEST_BAD or not judged_below or first.bad < min(FEWEST_BAD, bad):
             continue
-        low, _ = wilson(bad / judged, judged / SHARED_LUCK, 0.99)
-        high_below = wilson(bad_below / judged_below, judged_below / SHARED_LUCK, 0.99)[1]
+        low, _ = wilson(bad / judged, judged / luck, 0.99)
+        high_below = wilson(bad_below / judged_below, judged_below / luck_below, 0.99)[1]
         share_below = bad_below / judged_below
-        apart = low > high_below if bad_below else _not_by_chance(bad, judged, judged_below)
-        if low > LEAST_SHARE and apart and first.bad / first.judged > 3 * share_below:
+        apart = low > high_below if bad_below else _not_by_chance(bad, judged, judged_below / luck)
+        if (
+            exceeds(bad, judged, LEAST_SHARE, luck, SURE_OF_LOAD)
+            and apart
+            and first.bad / first.judged > 3 * share_below
+        ):
             worst = max(above, key=lambda item: item[1].error_ratio.value or 0.0)
             return Onset(
                 endpoint=endpoint,
@@ -74,9 +83,23 @@ def onset(summary: Summary, endpoint: str | None) -> Onset | None:
     return None
 
 
-def _not_by_chance(bad: int, judged: int, judged_below: int) -> bool:
+def _not_by_chance(bad: int, judged: int, judged_below: float) -> bool:
     """Whether none below would be luck if errors were as frequent there: less than once in a hundred."""
-    return bool((1.0 - bad / judged) ** (judged_below / SHARED_LUCK) < 0.01)
+    return bool((1.0 - bad / judged) ** judged_below < 0.01)
+
+
+def shared_luck(parts: Sequence[EndpointFigures]) -> float:
+    """How many requests are worth one independent one, by how unevenly errors come second by second; 1 at least."""
+    measured = [part for part in parts if part.tally.judged and part.error_ratio.n_eff]
+    if not measured:
+        return SHARED_LUCK
+    worth = sum(min(part.error_ratio.n_eff or 0.0, part.tally.judged) for part in measured)
+    return max(sum(part.tally.judged for part in measured) / worth, 1.0)
+
+
+def exceeds(bad: int, judged: int, share: float, luck: float, sure: float = SURE) -> bool:
+    """Whether so many errors are clearly more than that share: the exact binomial tail, of independent requests."""
+    return binomial_at_least(bad / luck, judged / luck, share) < sure
 
 
 def _sums(parts: Sequence[tuple[StageFigures, EndpointFigures]]) -> tuple[int, int]:

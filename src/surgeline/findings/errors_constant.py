@@ -5,7 +5,15 @@ from surgeline.analysis.capacity import load_of
 from surgeline.analysis.model import EndpointFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.errors_by_load import FEWEST_BAD, LEAST_SHARE, main_kind, onset, wrong_time_s
+from surgeline.findings.errors_by_load import (
+    FEWEST_BAD,
+    LEAST_SHARE,
+    exceeds,
+    main_kind,
+    onset,
+    shared_luck,
+    wrong_time_s,
+)
 from surgeline.findings.growth import of, usable
 from surgeline.findings.model import Finding, Rule
 
@@ -19,8 +27,9 @@ def judge(summary: Summary) -> list[Finding]:
     found = []
     for figures in sorted(summary.endpoints, key=lambda item: -item.tally.bad):
         tally = figures.tally
-        low = figures.error_ratio.low or 0.0
-        if tally.bad >= FEWEST_BAD and low > LEAST_SHARE and onset(summary, figures.name) is None:
+        if tally.bad < FEWEST_BAD or not exceeds(tally.bad, tally.judged, LEAST_SHARE, shared_luck([figures])):
+            continue
+        if onset(summary, figures.name) is None:
             found.append(_finding(summary, figures))
     return found[:MOST]
 
@@ -74,8 +83,8 @@ RULE = Rule(
     title="Errors at any load",
     question="Which requests go wrong in the same share whatever the load, or at the only load there was?",
     statistic="share of judged requests of an endpoint whose outcome is not ok",
-    threshold="its 95 % interval is above 0.1 %, and errors.onset finds no load at which it begins",
-    guard="at least 5 requests that went wrong; the interval takes into account that errors come in bursts",
+    threshold="above 0.1 % at 95 % (exact binomial), and errors.onset finds no load at which it begins",
+    guard="at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second",
     why="An error that one user meets as often as a thousand is a defect, or a test that asks for the wrong thing.",
     next_step="Read the server's own log of one of these requests; a single user suffices to see it again.",
     judge=judge,

@@ -87,12 +87,12 @@ RULE = Rule(
     question="Is there a load above which requests go wrong that did not below it?",
     statistic="share of judged requests whose outcome is not ok, below and from each load on",
     threshold=(
-        "the share from some load on is above 0.1 % and three times that below, the two apart at 99 %; the lowest "
-        "such load"
+        "the share from some load on is above 0.1 % at 97.5 % (exact binomial) and three times that below, the two "
+        "apart at 99 %; the lowest such load"
     ),
     guard=(
-        "at least 5 requests that went wrong, each taken to be worth half because errors come in bursts; stages that "
-        "the generator limited do not count"
+        "at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second; "
+        "stages that the generator limited do not count"
     ),
     why="Errors that need load are a capacity limit or a race; a single user never sees them.",
     next_step="Read the server's own log at the moment of the first of them.",
