@@ -8,7 +8,11 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use surgeline_engine::http1::{Chunks, each_header, parse_head};
+use surgeline_engine::conn::{Exchange, Payload};
+use surgeline_engine::h2::Session;
+use surgeline_engine::hpack::{Decoder, TABLE_SIZE};
+use surgeline_engine::http1::{Chunks, LONGEST_HEAD, each_header, parse_head};
+use surgeline_engine::outcome::Kind;
 use surgeline_engine::plan::Plan;
 use surgeline_engine::schedule::SplitMix64;
 use surgeline_engine::template::{Filling, Place, Scope, Slot, Template};
@@ -117,6 +121,95 @@ pub fn chunks(data: &[u8]) {
         assert_eq!(end, ended, "cut in pieces of {size}");
         if ended.is_ok() {
             assert_eq!(pieces, body, "cut in pieces of {size}");
+        }
+    }
+}
+
+/// What ended an exchange: whose it was, why, its status, and the length of its body.
+type End = (u32, Option<Kind>, u16, u64);
+
+/// Bytes of an answer's body that are kept, and that it may have.
+const KEPT: usize = 100;
+const MOST_BODY: u64 = 10_000;
+
+/// Frames of a server say the same however the network cut them; each exchange ends once, and nothing grows without bound.
+pub fn frames(data: &[u8]) {
+    let whole = ends(data, data.len().max(1));
+    for size in [1, 7, 9, 100] {
+        assert_eq!(ends(data, size), whole, "cut in pieces of {size}");
+    }
+}
+
+/// How four exchanges end on a connection on which this comes in pieces, and then nothing more.
+fn ends(data: &[u8], size: usize) -> Vec<End> {
+    let texts: [&[u8]; 2] =
+        [b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"];
+    let mut session = Session::new(10, false);
+    session.establish();
+    for owner in 0..4 {
+        let exchange = Exchange { owner, begin: 0, deadline: 1000, keep: KEPT, bodyless: owner == 3, piecewise: false };
+        session.submit(Payload::Shared(texts[owner as usize % 2]), &mut Vec::new(), exchange, owner == 0);
+    }
+    let mut ended = Vec::new();
+    for piece in data.chunks(size) {
+        session.written(1);
+        if let Err(kind) = take(&mut session, piece, &mut ended) {
+            session.fail(|_, _| kind);
+            break;
+        }
+        // What it answers to so many bytes is not more than a multiple of them.
+        assert!(session.out.len() <= 64 * (data.len() + 100), "{} bytes to send", session.out.len());
+    }
+    session.fail(|_, _| Kind::ResetBeforeHeaders);
+    take(&mut session, b"", &mut ended).expect("a dead connection only tells");
+    let mut owners: Vec<u32> = ended.iter().map(|(owner, ..)| *owner).collect();
+    owners.sort_unstable();
+    assert_eq!((owners, session.in_flight()), (vec![0, 1, 2, 3], 0));
+    ended.sort_by_key(|(owner, ..)| *owner);
+    ended
+}
+
+fn take(session: &mut Session, piece: &[u8], ended: &mut Vec<End>) -> Result<(), Kind> {
+    let mut at = 0;
+    while let Some(end) = session.next(piece, &mut at, 1, MOST_BODY)? {
+        assert!(end.body.is_none_or(|body| body.start <= body.end && body.end <= piece.len()));
+        let stream = session.stream(end.slot);
+        assert!(stream.body.len() <= KEPT && stream.head.len() <= 2 * LONGEST_HEAD);
+        assert!(end.error.is_some() || (200..1000).contains(&stream.status), "{}", stream.status);
+        ended.push((stream.exchange.owner, end.error, stream.status, stream.body_length));
+        session.release(end.slot);
+    }
+    Ok(())
+}
+
+/// Blocks of fields are decoded or refused: each field lies in what was written, no longer than its bytes can make it, and
+/// what one block leaves in the table cannot break the next.
+pub fn fields(data: &[u8]) {
+    let mut decoder = Decoder::default();
+    for block in data.split_inclusive(|byte| *byte == 0xff).take(100) {
+        let (mut rest, mut text, mut first) = (block, Vec::new(), true);
+        loop {
+            let (before, from) = (rest.len(), text.len());
+            match decoder.next(&mut rest, first, &mut text) {
+                Ok(Some(field)) => {
+                    assert!(rest.len() < before, "a field of no bytes");
+                    assert_eq!(field.begin, from);
+                    let line = &text[field.begin..];
+                    assert!(line.len() >= field.name + 4 && line.ends_with(b"\r\n"), "{line:?}");
+                    assert_eq!(&line[field.name..field.name + 2], b": ");
+                    // From the table, or from the block: a symbol has five bits at least.
+                    assert!(line.len() <= 2 * TABLE_SIZE + 2 * (before - rest.len()) + 4, "{} bytes", line.len());
+                    if !field.malformed {
+                        let name = &line[..field.name];
+                        assert!(!name.iter().any(u8::is_ascii_uppercase) && !name.contains(&b' '), "{name:?}");
+                        let value = &line[field.name + 2..line.len() - 2];
+                        assert!(!value.contains(&b'\n') && !value.contains(&b'\r'), "{value:?}");
+                    }
+                    first = false;
+                }
+                Ok(None) => break assert!(rest.is_empty()),
+                Err(_) => return,
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use surgeline_engine::plan::Plan;
 use surgeline_engine::schedule::SplitMix64;
-use surgeline_fuzz::{chunks, compile_and_fill, head, plan, template};
+use surgeline_fuzz::{chunks, compile_and_fill, fields, frames, head, plan, template};
 
 const PLAN: &str = include_str!("../corpus/plan/everything.json");
 
@@ -122,6 +122,18 @@ fn heads_are_read_or_refused() {
 #[test]
 fn chunks_are_the_same_however_they_are_cut() {
     tried("chunks", 20_000, chunks);
+}
+
+/// However an HTTP/2 server's frames are made and cut, each exchange ends once, and as it would have in one piece.
+#[test]
+fn frames_are_the_same_however_they_are_cut() {
+    tried("frames", 20_000, frames);
+}
+
+/// Whatever stands in blocks of fields, they are decoded or refused.
+#[test]
+fn fields_are_decoded_or_refused() {
+    tried("fields", 50_000, fields);
 }
 
 /// One part of the document replaced by junk, by another part, or taken out.
