@@ -43,51 +43,57 @@ pub fn undo(head: &[u8], body: &[u8], most: usize) -> Result<Vec<u8>, BadEncodin
         return Ok(whole);
     }
     for coding in codings.iter().rev() {
-        whole = match &coding[..] {
-            b"gzip" | b"x-gzip" => read_all(MultiGzDecoder::new(&whole[..]), most),
-            b"deflate" => inflate(&whole, most),
-            b"br" => unbrotli(&whole, most),
-            b"zstd" => unzstd(&whole, most),
-            _ => Err(BadEncoding),
-        }?;
+        let mut made = Vec::new();
+        undo_one(coding, &whole, most, &mut made)?;
+        whole = made;
     }
     Ok(whole)
 }
 
-fn read_all(from: impl Read, most: usize) -> Result<Vec<u8>, BadEncoding> {
-    let mut whole = Vec::new();
-    match from.take(most as u64 + 1).read_to_end(&mut whole) {
-        Ok(_) if whole.len() <= most => Ok(whole),
+/// Undoes one coding. What is made, whole or not, is appended to `whole`, and is never much more than `most`: that is what
+/// bounds the work that a small body can ask for.
+fn undo_one(coding: &[u8], body: &[u8], most: usize, whole: &mut Vec<u8>) -> Result<(), BadEncoding> {
+    match coding {
+        b"gzip" | b"x-gzip" => read_all(MultiGzDecoder::new(body), most, whole),
+        b"deflate" => inflate(body, most, whole),
+        b"br" => unbrotli(body, most, whole),
+        b"zstd" => unzstd(body, most, whole),
+        _ => Err(BadEncoding),
+    }
+}
+
+fn read_all(from: impl Read, most: usize, whole: &mut Vec<u8>) -> Result<(), BadEncoding> {
+    match from.take(most as u64 + 1).read_to_end(whole) {
+        Ok(_) if whole.len() <= most => Ok(()),
         _ => Err(BadEncoding),
     }
 }
 
 /// With the wrapping of zlib, as it should be, or without it, as some servers send it.
-fn inflate(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
+fn inflate(body: &[u8], most: usize, whole: &mut Vec<u8>) -> Result<(), BadEncoding> {
     let wrapped = body.len() > 1 && body[0] & 15 == 8 && u16::from_be_bytes([body[0], body[1]]) % 31 == 0;
     let mut state = Decompress::new(wrapped);
-    let mut whole = Vec::new();
     loop {
-        whole.reserve(PIECE);
         let (seen, made) = (state.total_in(), whole.len());
-        let status = state.decompress_vec(&body[seen as usize..], &mut whole, FlushDecompress::None);
+        whole.resize(made + PIECE, 0);
+        let status = state.decompress(&body[seen as usize..], &mut whole[made..], FlushDecompress::None);
+        whole.truncate(state.total_out() as usize);
         if whole.len() > most {
             return Err(BadEncoding);
         }
         match status {
-            Ok(Status::StreamEnd) if state.total_in() == body.len() as u64 => return Ok(whole),
+            Ok(Status::StreamEnd) if state.total_in() == body.len() as u64 => return Ok(()),
             Ok(Status::Ok) if state.total_in() > seen || whole.len() > made => {}
             _ => return Err(BadEncoding),
         }
     }
 }
 
-fn unbrotli(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
+fn unbrotli(body: &[u8], most: usize, whole: &mut Vec<u8>) -> Result<(), BadEncoding> {
     let (bytes, words, codes) = (StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default());
     // Strict: windows beyond RFC 7932, of up to a gigabyte, are refused.
     let mut state = BrotliState::new_strict(bytes, words, codes);
     let (mut available, mut offset, mut total) = (body.len(), 0, 0);
-    let mut whole = Vec::new();
     let mut piece = vec![0; PIECE];
     loop {
         let (mut room, mut end) = (PIECE, 0);
@@ -99,15 +105,14 @@ fn unbrotli(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
         }
         match result {
             BrotliResult::NeedsMoreOutput => {}
-            BrotliResult::ResultSuccess if offset == body.len() => return Ok(whole),
+            BrotliResult::ResultSuccess if offset == body.len() => return Ok(()),
             _ => return Err(BadEncoding),
         }
     }
 }
 
-fn unzstd(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
+fn unzstd(body: &[u8], most: usize, whole: &mut Vec<u8>) -> Result<(), BadEncoding> {
     let mut rest = body;
-    let mut whole = Vec::new();
     let mut decoder = FrameDecoder::new();
     while !rest.is_empty() {
         if zstd_window(rest).is_some_and(|window| window > ZSTD_WINDOW) {
@@ -121,7 +126,7 @@ fn unzstd(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
             }
             Err(_) => return Err(BadEncoding),
         }
-        let mut sink = Sink { whole: &mut whole, most };
+        let mut sink = Sink { whole, most };
         loop {
             let ended = decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBytes(PIECE));
             decoder.collect_to_writer(&mut sink).map_err(|_| BadEncoding)?;
@@ -134,7 +139,7 @@ fn unzstd(body: &[u8], most: usize) -> Result<Vec<u8>, BadEncoding> {
             return Err(BadEncoding);
         }
     }
-    Ok(whole)
+    Ok(())
 }
 
 /// How much of what it has made a zstd frame needs to keep (RFC 8878 section 3.1.1.1); None where no frame begins.
@@ -160,11 +165,8 @@ struct Sink<'w> {
 
 impl io::Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.whole.len() + bytes.len() > self.most {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
         self.whole.extend_from_slice(bytes);
-        Ok(bytes.len())
+        if self.whole.len() > self.most { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(bytes.len()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -182,7 +184,9 @@ mod tests {
     const MOST: usize = 1 << 20;
 
     fn all(from: impl Read) -> Vec<u8> {
-        read_all(from, usize::MAX - 1).unwrap()
+        let mut whole = Vec::new();
+        read_all(from, usize::MAX - 1, &mut whole).unwrap();
+        whole
     }
 
     fn gzip(body: &[u8]) -> Vec<u8> {
@@ -269,6 +273,25 @@ mod tests {
         // A frame that claims a window of two gigabytes; a brotli stream that asks for a large one.
         assert_eq!(undone("zstd", b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), Err(BadEncoding));
         assert_eq!(undone("br", b"\x11\x1e\x03"), Err(BadEncoding));
+    }
+
+    /// The work for a bomb is that for a body of the size that is allowed, however much it stands for.
+    #[test]
+    fn bombs_cost_no_more_than_bodies() {
+        let huge = vec![0; 64 * MOST];
+        for (coding, body) in [
+            ("gzip", gzip(&huge)),
+            ("deflate", all(ZlibEncoder::new(&huge[..], Compression::fast()))),
+            ("zstd", compress_to_vec(&huge[..], CompressionLevel::Fastest)),
+            ("br", BROTLI_BOMB.to_vec()),
+        ] {
+            for most in [0, 1000, MOST] {
+                let mut made = Vec::new();
+                assert_eq!(undo_one(coding.as_bytes(), &body, most, &mut made), Err(BadEncoding), "{coding}");
+                // A block of zstd's is as long as a piece and may begin just below one.
+                assert!((most + 1..=most + 2 * PIECE).contains(&made.len()), "{coding}: {} of {most}", made.len());
+            }
+        }
     }
 
     const BROTLI_BOMB: &[u8] = &[
