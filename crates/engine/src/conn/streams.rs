@@ -215,6 +215,11 @@ impl Connections {
                     return None;
                 }
                 Fill::Eof { .. } => self.lose_streams(slot),
+                // In TLS 1.3 a server looks at the client's certificate after the client has finished its handshake.
+                Fill::Refused(fault) if self.slots[slot].h2.as_ref().is_some_and(|session| session.heard == 0) => {
+                    self.fault.get_or_insert(fault.why);
+                    self.fail_streams(slot, |_, _| fault.kind);
+                }
                 Fill::Broken | Fill::Refused(_) => {
                     self.slots[slot].reset = true;
                     self.lose_streams(slot);

@@ -32,9 +32,14 @@ fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
 }
 
-/// Fields as literals that no table keeps; `200` and `404` from the static table.
+/// Fields as literals that no table keeps; `200` and `404` whole from the static table.
 fn block(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = vec![if status == 200 { 0x88 } else { 0x8d }];
+    let mut block = match status {
+        200 => vec![0x88],
+        404 => vec![0x8d],
+        // The name of `:status` from the static table, the value as it is.
+        other => [&[0x08, 3], other.to_string().as_bytes()].concat(),
+    };
     for (name, value) in fields {
         block.extend([0, name.len() as u8]);
         block.extend(name.as_bytes());
@@ -556,6 +561,134 @@ fn refused_connections_are_refused_for_all() {
     assert!(written.rows.len() >= 10);
 }
 
+// --- What a plan may ask for beside streams -----------------------------------------------------------------------------
+
+/// A step of a plan.
+fn step(method: &str, path: &str) -> Value {
+    json!({"endpoint": 0, "method": method, "path": path})
+}
+
+/// The fields of a request, by name.
+fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// Users that share a connection keep their cookies apart, also on the way of a redirect.
+#[test]
+fn cookies_belong_to_users_not_to_connections() {
+    let (port, script) = serve(&[], |asked| {
+        let path = field(&asked.head, ":path").unwrap_or_default();
+        let own = field(&asked.head, "cookie").unwrap_or("none");
+        if let Some(user) = path.strip_prefix("/login/") {
+            let (cookie, location) = (format!("user={user}; Path=/"), format!("/home/{user}"));
+            let head = block(302, &[("set-cookie", &cookie), ("location", &location), ("content-length", "0")]);
+            return send(frame(HEADERS, WHOLE | END, asked.id, &head));
+        }
+        let right = path.strip_prefix("/home/").is_some_and(|user| own == format!("user={user}"));
+        send(answer(asked.id, if right { "own" } else { "another's" }))
+    });
+    let mut plan = streams(port, 8, 150);
+    let mut home = step("GET", "/home/{{user}}");
+    home["check"] = json!({"body_contains": ["own"], "status": [[200, 200]]});
+    let mut login = step("GET", "/login/{{user}}");
+    login["check"] = home["check"].clone();
+    plan["scenarios"][0]["steps"] = json!([login, home]);
+    let written = run(&plan);
+    assert_eq!((written.only_error(), script.seen.connections()), ("", 1));
+    assert!(written.rows.len() > 50 && written.count("hops") > 20);
+}
+
+/// A step is tried again where the plan says so, by status and by what became of its stream; each attempt is a row.
+#[test]
+fn steps_are_tried_again() {
+    let (port, script) = serve(&[], |asked| match asked.number % 3 {
+        0 => send(frame(HEADERS, WHOLE | END, asked.id, &block(503, &[]))),
+        1 => send(frame(RST_STREAM, 0, asked.id, &7_u32.to_be_bytes())),
+        _ => send(answer(asked.id, "at last")),
+    });
+    let mut plan = streams(port, 1, 100);
+    let mut again = step("GET", "/");
+    again["retry"] = json!({"times": 2, "outcomes": ["error"], "status": [[503, 503]], "backoff_ns": [MS, MS],
+        "factor": 1.0, "most_ns": MS});
+    plan["scenarios"][0]["steps"] = json!([again]);
+    let written = run(&plan);
+    let errors = written.errors();
+    assert_eq!(errors.keys().copied().collect::<Vec<_>>(), ["", "http2_refused", "status 503"], "{errors:?}");
+    let (most, least) = (errors.values().max().unwrap(), errors.values().min().unwrap());
+    assert!(*most > 3 && most - least <= 1, "{errors:?}");
+    assert_eq!(script.seen.connections(), 1, "what becomes of a stream is not the connection's end");
+}
+
+/// Carries bytes both ways between two sockets, until both ends have closed.
+fn carry<N: Read + Write + Send + 'static>(mut near: N, mut back: N, port: u16) {
+    thread::spawn(move || {
+        let mut far = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        let mut into = far.try_clone().ok()?;
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut near, &mut into);
+            into.shutdown(Shutdown::Both)
+        });
+        std::io::copy(&mut far, &mut back).ok()
+    });
+}
+
+/// Streams go over a Unix socket as over TCP.
+#[test]
+fn streams_go_over_unix_sockets() {
+    let (port, script) = serve(&[], |asked| send(answer(asked.id, field(&asked.head, ":authority").unwrap())));
+    let path = std::env::temp_dir().join(format!("surgeline-{}-http2.sock", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            carry(near.try_clone().unwrap(), near, port);
+        }
+    });
+    let mut plan = streams(80, 20, 100);
+    plan["target"]["host_header"] = json!("app.local");
+    plan["target"]["addresses"] = json!([]);
+    plan["connection"]["unix_socket"] = json!(path);
+    plan["scenarios"][0]["steps"][0]["check"] = json!({"body_contains": ["app.local"]});
+    let written = run(&plan);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((written.only_error(), script.seen.connections()), ("", 2));
+    assert!(written.rows.len() > 40);
+}
+
+/// Connections with streams begin from each source address in turn.
+#[test]
+fn streams_begin_from_the_source_addresses() {
+    let (port, _) = serve(&[], |asked| send(answer(asked.id, "x")));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = listener.local_addr().unwrap().port();
+    let from = Arc::new(Mutex::new(Vec::new()));
+    let seen = from.clone();
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            seen.lock().unwrap().push(near.peer_addr().unwrap().ip().to_string());
+            carry(near.try_clone().unwrap(), near, port);
+        }
+    });
+    let mut plan = streams(relay, 40, 60);
+    plan["connection"]["source_addresses"] = json!(["127.0.0.2", "127.0.0.3"]);
+    assert_eq!(run(&plan).only_error(), "");
+    let mut from = from.lock().unwrap().clone();
+    from.sort();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]);
+}
+
+/// A conversation goes over HTTP/1.1: a plan that wants both is refused with a sentence.
+#[test]
+fn conversations_do_not_go_with_streams() {
+    let mut plan = streams(1, 1, 10);
+    let names = json!({"first": "a", "next": "b", "whole": "c", "messages": 1, "text": null, "time_ns": null});
+    for talk in [json!({"events": names}), json!({"socket": {"items": [{"close": {"code": 1000}}], "whole": "w"}})] {
+        plan["scenarios"][0]["steps"] = json!([step("GET", "/"), step("GET", "/talk")]);
+        plan["scenarios"][0]["steps"][1]["talk"] = talk;
+        let error = surgeline_engine::run::Running::start(&plan.to_string()).err().expect("refused");
+        assert!(error.contains("HTTP/2 does not carry conversations"), "{error}");
+    }
+}
+
 // --- nginx ------------------------------------------------------------------------------------------------------------
 
 struct Nginx {
@@ -671,4 +804,23 @@ fn nginx_without_http2() {
     plan["target"]["sni"] = json!("localhost");
     plan["target"]["insecure"] = json!(true);
     assert_eq!(run(&plan).only_error(), "no_http2");
+}
+
+/// Behind a proxy, streams go through its tunnel: one question to it per connection.
+#[test]
+fn nginx_through_a_tunnel() {
+    let Some(nginx) = nginx(true, "") else { return };
+    let (proxy, asked) = crate::ways::tunnel_proxy(&["HTTP/1.1 200 on\r\n\r\n"], nginx.port);
+    let mut plan = streams(nginx.port, 25, 300);
+    plan["target"]["scheme"] = json!("https");
+    plan["target"]["sni"] = json!("localhost");
+    plan["target"]["ca_file"] = json!(nginx.folder.join("cert.pem"));
+    plan["target"]["addresses"] = json!([]);
+    plan["connection"]["proxy"] = json!({"addresses": ["127.0.0.1"], "port": proxy});
+    plan["scenarios"][0]["steps"][0]["path"] = json!("/hello");
+    plan["scenarios"][0]["steps"][0]["check"] = json!({"body_contains": ["hello"]});
+    let written = run(&plan);
+    assert_eq!(written.only_error(), "");
+    assert!(written.rows.len() > 50 && written.rows.iter().all(|row| row["protocol"].text() == "HTTP/2"));
+    assert_eq!(asked.lock().unwrap().len(), 3);
 }

@@ -53,27 +53,13 @@ fn serve_with(
     polite: bool,
 ) -> Server {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let key = KeyPair::generate().unwrap();
-    let certificate = certificate.self_signed(&key).unwrap();
+    let (config, pem) = server_config(certificate, versions, clients);
     let ca_file = std::env::temp_dir().join(format!(
         "surgeline-{}-{}.pem",
         std::process::id(),
         NUMBER.fetch_add(1, Ordering::SeqCst)
     ));
-    std::fs::write(&ca_file, certificate.pem()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(signer) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(signer).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    std::fs::write(&ca_file, pem).unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,6 +73,29 @@ fn serve_with(
         }
     });
     server
+}
+
+/// What a server with this certificate needs, and the certificate.
+fn server_config(
+    certificate: CertificateParams,
+    versions: &[&'static SupportedProtocolVersion],
+    clients: Option<CertificateDer<'static>>,
+) -> (ServerConfig, String) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(signer) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(signer).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    (builder.with_single_cert(vec![certificate.der().clone()], key).unwrap(), certificate.pem())
 }
 
 type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>);
@@ -355,4 +364,44 @@ fn the_reason_is_told() {
         plan["timeout_ns"] = json!(300 * MS);
     });
     assert_eq!(plain.only_error(), "connect_timeout");
+}
+
+/// A server that refuses the client's certificate and hangs up at once, with the request unread, resets the connection
+/// behind its alert: that is still a matter of TLS, with HTTP/1.1 and with HTTP/2.
+#[test]
+fn an_alert_is_read_before_the_reset_behind_it() {
+    let key = KeyPair::generate().unwrap();
+    let known = named("client.test").self_signed(&key).unwrap();
+    let mut config = server_config(named("shop.test"), &BOTH, Some(known.der().clone())).0;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let config = config.clone();
+            thread::spawn(move || {
+                let mut tls = ServerConnection::new(config).ok()?;
+                while tls.is_handshaking() {
+                    if tls.complete_io(&mut stream).is_err() {
+                        break;
+                    }
+                }
+                // The alert is on its way; so, perhaps, is the request, which nobody reads.
+                thread::sleep(std::time::Duration::from_millis(5));
+                rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).ok()
+            });
+        }
+    });
+    for streams in [0, 10] {
+        let mut plan = plan(port, "/", 10);
+        plan["target"]["scheme"] = json!("https");
+        plan["target"]["sni"] = json!("shop.test");
+        plan["target"]["insecure"] = json!(true);
+        plan["connection"] = json!({"streams": streams});
+        plan["workload"] = open(40, 120);
+        let written = run(&plan);
+        assert_eq!(written.only_error(), "tls_handshake", "{streams} streams");
+        assert!(note(&written).contains("certificate"), "{}", note(&written));
+    }
 }

@@ -143,7 +143,7 @@ fn http_goes_through_a_proxy_in_absolute_form() {
 }
 
 /// A proxy that answers CONNECT, in pieces, and then carries bytes to `to`; what it was asked.
-fn tunnel_proxy(answer: &'static [&'static str], to: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+pub fn tunnel_proxy(answer: &'static [&'static str], to: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked = Arc::new(Mutex::new(Vec::new()));
