@@ -91,12 +91,16 @@ def _engine(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         figures, what = sorted(row["figures"]), " ".join(row["what"].split())
         middle = f"{row['median']:.3g} ({figures[0]:.3g} to {figures[-1]:.3g})" if figures else "not judged"
+        if row.get("beside"):
+            middle += f"; {row['beside_name']} {_middle(row['beside'])}"
         cells = [row["case"], what, _middle(row["ours"]), f"{_middle(row['peer'])} {row['peer_name']}".strip(), middle]
         lines.append(f"| {' | '.join(cells)} | {row['goal']:g} | {row['least']:g} |")
     lines += ["", "Units: " + "; ".join(f"*{row['case']}* {row['unit']}" for row in rows) + "."]
     lines += [
-        "Where there is a peer with a name the figure is the ratio, of *lag* the difference, of *idle* a user's share."
+        "Where there is a peer with a name the figure is the ratio, of *lag* the difference, of *idle* a user's share.",
     ]
+    if any(row["case"] == "soak" for row in rows):
+        lines += ["Ours of *soak* is the resident memory in MiB; it and *idle* are of the whole process tree."]
     return lines
 
 
