@@ -1,7 +1,10 @@
 """What the generator cannot do is its own fault, counted as such; what it need not do costs it nothing."""
 
 import json
+import os
 import resource
+import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -147,3 +150,50 @@ def test_an_idle_engine_sleeps(port: int) -> None:
     assert outcomes == {"": 40}
     assert sorted(late)[30] < 5 * MS
     assert end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime < 0.4
+
+
+STOPPED_CHILD = """
+import json, sys
+from surgeline import _engine, samples
+running, rows = _engine.start(sys.stdin.read()), []
+while (frames := running.next(1.0)) is not None:
+    for kind, payload in frames:
+        if kind == 1:
+            table = samples.decode_table(payload)
+            rows += zip(table["start_ns"].tolist(), table["end_ns"].tolist(), table["error"])
+print(json.dumps(rows))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive time stamps are Linux's")
+def test_a_generator_that_stood_still_does_not_blame_the_server() -> None:
+    """An answer that comes while the generator is stopped for half a second has come when the kernel received it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        stages = [{"duration_ns": 1000 * MS, "from": 1, "to": 1}]
+        text = plan(listener.getsockname()[1], {"model": "open", "arrivals": "uniform", "stages": stages})
+        with subprocess.Popen(
+            [sys.executable, "-c", STOPPED_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdin
+            child.stdin.write(text)
+            child.stdin.close()
+            child.stdin = None
+            connection, _ = listener.accept()
+            with connection:
+                begin = time.monotonic()
+                assert connection.recv(4096).startswith(b"GET / ")
+                child.send_signal(signal.SIGSTOP)
+                try:
+                    # Only when all of its threads stand still is the answer sent.
+                    assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
+                    connection.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+                    answered = time.monotonic()
+                    time.sleep(0.5)
+                finally:
+                    child.send_signal(signal.SIGCONT)
+                told, _ = child.communicate(timeout=20)
+    ((start_ns, end_ns, error),) = json.loads(told)
+    assert error == ""
+    # Between the request's sending and its arrival here lies the machine's doing, which is no half second.
+    assert (end_ns - start_ns) / 1e9 < answered - begin + 0.25

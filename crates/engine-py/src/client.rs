@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -16,6 +15,8 @@ use surgeline_engine::histogram::Histogram;
 use surgeline_engine::http1;
 use surgeline_engine::outcome::Kind;
 use surgeline_engine::tls::Tls;
+
+use crate::host;
 
 /// The end of an exchange. Times are CLOCK_MONOTONIC, ns.
 #[pyclass(frozen, module = "surgeline._engine")]
@@ -132,7 +133,7 @@ impl Client {
     /// `wake` is called when `ask` has found answers: it has `next` called soon, from the hub.
     #[new]
     fn new(wake: Py<PyAny>) -> PyResult<Self> {
-        let inner = client::Client::new(Clock::anchored(0), stamps::prepare, stamps::receive).map_err(failed)?;
+        let inner = client::Client::new(Clock::anchored(0), host::stamps()).map_err(failed)?;
         Ok(Self { inner, ready: VecDeque::new(), wake, woken: false, lag: Histogram::default(), trust: HashMap::new() })
     }
 
@@ -157,7 +158,7 @@ impl Client {
     /// How often the wall clock moved, so that receive time stamps were discarded.
     #[getter]
     fn moved(&self) -> u64 {
-        self.inner.moved
+        self.inner.clock_moves()
     }
 
     /// A pool of connections to an address; over TLS where the server's name is given. ValueError with a sentence.
@@ -396,77 +397,4 @@ impl Tally {
 #[pyfunction]
 pub fn locust_bucket(ms: f64) -> i64 {
     client::bucket(ms)
-}
-
-/// Reads that tell when the kernel received the bytes.
-#[cfg(target_os = "linux")]
-mod stamps {
-    use std::os::fd::AsRawFd;
-
-    use super::{Ns, TcpStream, io};
-
-    /// Has the kernel stamp what the socket receives. A socket that does not take the option has no stamps.
-    pub fn prepare(stream: &TcpStream) {
-        let on: libc::c_int = 1;
-        // SAFETY: the descriptor is open as long as `stream` is borrowed; the option's value is an int that outlives the
-        // call, and its length is given.
-        unsafe {
-            libc::setsockopt(
-                stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_TIMESTAMPNS,
-                std::ptr::from_ref(&on).cast(),
-                size_of_val(&on) as libc::socklen_t,
-            );
-        }
-    }
-
-    #[repr(C, align(8))]
-    struct Control([u8; 64]);
-
-    /// Bytes read, and the stamp of the last of them: wall clock, ns; 0 without one.
-    pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Ns)> {
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let mut control = Control([0; 64]);
-        // SAFETY: a msghdr of zeros is one without name and control data.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = size_of::<Control>() as _;
-        // SAFETY: the message points to one buffer and one control buffer, both borrowed mutably here, of the lengths
-        // that it names, aligned for a cmsghdr.
-        let size = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, 0) };
-        if size < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let mut stamp = 0;
-        // SAFETY: the kernel has filled the control buffer and set its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay within
-        // it. The data of SCM_TIMESTAMPNS is a timespec, read unaligned.
-        unsafe {
-            let mut header = libc::CMSG_FIRSTHDR(&raw const message);
-            while !header.is_null() {
-                if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_TIMESTAMPNS {
-                    let told: libc::timespec = std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
-                    stamp = told.tv_sec as Ns * 1_000_000_000 + told.tv_nsec as Ns;
-                }
-                header = libc::CMSG_NXTHDR(&raw const message, header);
-            }
-        }
-        Ok((size as usize, stamp))
-    }
-}
-
-/// Where the system has no such stamps.
-#[cfg(not(target_os = "linux"))]
-mod stamps {
-    use std::io::Read;
-
-    use super::{Ns, TcpStream, io};
-
-    pub fn prepare(_: &TcpStream) {}
-
-    pub fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Ns)> {
-        Ok((stream.read(buffer)?, 0))
-    }
 }

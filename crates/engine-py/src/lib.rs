@@ -1,8 +1,8 @@
 //! The request engine as the Python module `surgeline._engine`: converts, releases the GIL, maps errors; nothing else.
 
 mod client;
+mod host;
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -112,34 +112,10 @@ impl Drop for Running {
 /// Starts a plan. ValueError with one sentence where the plan cannot be run.
 #[pyfunction]
 fn start(py: Python<'_>, plan_json: &str) -> PyResult<Running> {
-    let start = || run::Running::start_with(plan_json, leave_the_port_open);
+    let start = || run::Running::start_with(plan_json, host::host());
     let inner = py.detach(start).map_err(PyValueError::new_err)?;
     Ok(Running { inner: Some(inner) })
 }
-
-/// Has a socket's port chosen when it connects, not when it is bound: ports are then counted per pair of addresses. A
-/// socket that does not take the option is bound as everywhere else.
-#[cfg(target_os = "linux")]
-fn leave_the_port_open(socket: &OwnedFd) {
-    use std::os::fd::AsRawFd;
-
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; the option's value is an int that outlives the
-    // call, and its length is given.
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            std::ptr::from_ref(&on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        );
-    }
-}
-
-/// Other systems have no such option.
-#[cfg(not(target_os = "linux"))]
-fn leave_the_port_open(_: &OwnedFd) {}
 
 /// When the first `limit` arrivals of an open plan are due, ns.
 #[pyfunction]

@@ -15,11 +15,10 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-
-use crate::clock::{Clock, Ns, SECOND, monotonic, wall};
-use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases, Receive};
+use crate::clock::{Clock, Ns, SECOND, wall};
+use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases};
 use crate::histogram::Histogram;
+use crate::host::Stamps;
 use crate::outcome::{Kind, Outcome};
 use crate::record::add_histograms;
 use crate::secret::Secrets;
@@ -31,11 +30,6 @@ use crate::way::Way;
 const MOST_IDLE: usize = 10;
 /// `ask` looks for what has come when nobody has for this long: a loop that is busy with its users' code comes late.
 const LATE: Ns = 1_000_000;
-/// Two readings of the monotonic clock with the wall clock's between them, this close, are one moment.
-const ONE_MOMENT: Ns = 5_000;
-/// The wall clock may leave the monotonic one by so much in a second, as slewing does, and this much by reading both.
-const SLEW_PER_S: Ns = 50_000;
-const UNSURE: Ns = 20_000;
 
 struct Pool {
     address: SocketAddr,
@@ -54,33 +48,28 @@ struct Call<W> {
 pub struct Client<W> {
     conns: Connections,
     clock: Clock,
-    prepare: fn(&TcpStream),
     pools: Vec<Option<Pool>>,
     calls: Vec<Option<Call<W>>>,
     free: Vec<u32>,
     in_flight: usize,
     looked: Ns,
-    offset: Option<(Ns, Ns)>,
-    /// How often receive time stamps were discarded because the wall clock had moved.
-    pub moved: u64,
 }
 
 impl<W> Client<W> {
-    /// Without connections. `prepare` sees each new socket before it connects, `receive` reads from it.
-    pub fn new(clock: Clock, prepare: fn(&TcpStream), receive: Receive) -> io::Result<Self> {
+    /// Without connections. Answers end when they are read, or, with `stamps`, when the kernel received them.
+    pub fn new(clock: Clock, stamps: Option<Stamps>) -> io::Result<Self> {
         let mut conns = Connections::new(clock, Way::nowhere(), None, u64::MAX)?;
-        conns.read_with(receive);
+        if let Some(stamps) = stamps {
+            conns.read_stamps(stamps);
+        }
         Ok(Self {
             conns,
             clock,
-            prepare,
             pools: Vec::new(),
             calls: Vec::new(),
             free: Vec::new(),
             in_flight: 0,
             looked: clock.now(),
-            offset: None,
-            moved: 0,
         })
     }
 
@@ -92,6 +81,11 @@ impl<W> Client<W> {
     /// Exchanges that have been asked for and not ended.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// How often receive time stamps were discarded because the wall clock had moved.
+    pub fn clock_moves(&self) -> u64 {
+        self.conns.clock_moves()
     }
 
     /// Connections that are open or opening.
@@ -146,7 +140,7 @@ impl<W> Client<W> {
         }
         let (conn, patience) = match kept {
             Some(id) => (id, silence),
-            None => (self.conns.acquire_to(*address, tls.clone(), self.prepare)?, connect),
+            None => (self.conns.acquire_to(*address, tls.clone())?, connect),
         };
         let owner = self.free.pop().unwrap_or_else(|| {
             self.calls.push(None);
@@ -181,7 +175,6 @@ impl<W> Client<W> {
 
     /// Takes what has ended: who waited, how it ended, head and body of the answer.
     pub fn collect(&mut self, mut take: impl FnMut(W, &Completion, &[u8], &[u8])) -> io::Result<()> {
-        self.read_offset();
         self.conns.wait(Ns::MIN)?;
         while let Some(completion) = self.conns.next_completion() {
             let Some(call) = self.calls.get_mut(completion.owner as usize).and_then(Option::take) else { continue };
@@ -197,27 +190,6 @@ impl<W> Client<W> {
         }
         self.looked = self.clock.now();
         self.conns.arm()
-    }
-
-    /// Compares the clocks and says which receive time stamps can be trusted from now until the next comparison.
-    fn read_offset(&mut self) {
-        for _ in 0..3 {
-            let before = monotonic();
-            let told = wall();
-            let after = monotonic();
-            if after - before > ONE_MOMENT {
-                continue;
-            }
-            // Stamps become moments of the client's clock, which counts from its anchor.
-            let offset = told - before - (after - before) / 2 + self.clock.absolute(0);
-            let moved = self
-                .offset
-                .is_some_and(|(last, at)| (offset - last).abs() > UNSURE + (after - at) / (SECOND / SLEW_PER_S));
-            self.moved += u64::from(moved);
-            self.offset = Some((offset, after));
-            return self.conns.set_offset((!moved).then_some(offset));
-        }
-        self.conns.set_offset(None);
     }
 }
 

@@ -36,8 +36,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ClientConnection;
 
-use crate::clock::{Clock, Ns};
+use crate::clock::{Clock, Ns, Offset};
 use crate::h2::Session;
+use crate::host::{Receive, Stamps};
 use crate::http1::{self, Chunks, Framing, Head, Heads, LONGEST_HEAD};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
@@ -81,9 +82,6 @@ impl ConnId {
         Self { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
     }
 }
-
-/// Reads from a socket, and tells when the kernel received the last of the bytes: wall clock, ns; 0 where it does not say.
-pub type Receive = fn(&TcpStream, &mut [u8]) -> io::Result<(usize, Ns)>;
 
 /// What an exchange needs to know beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -283,8 +281,10 @@ pub struct Connections {
     most_open: usize,
     /// Why no way to the target, or no TLS session, came about for the first time; empty once it was taken.
     fault: Option<String>,
-    receive: Receive,
-    /// Wall clock minus clock; None where receive time stamps are not to be used.
+    /// Who has the kernel stamp what sockets receive, and reads the stamps; None for nobody.
+    stamps: Option<Stamps>,
+    /// How the stamps' clock stands to ours, and what it was ahead when it was looked at last.
+    wall: Offset,
     offset: Option<Ns>,
     max_body: u64,
     slots: Vec<Conn>,
@@ -334,7 +334,8 @@ impl Connections {
             most_served: u32::MAX,
             most_open: usize::MAX,
             fault: None,
-            receive: socket_read,
+            stamps: None,
+            wall: Offset::default(),
             offset: None,
             max_body,
             slots: Vec::new(),
@@ -352,9 +353,14 @@ impl Connections {
         self.poll.as_raw_fd()
     }
 
-    /// Has sockets read by `receive`, which knows receive time stamps. Holds for connections that begin later.
-    pub fn read_with(&mut self, receive: Receive) {
-        self.receive = receive;
+    /// Has answers end when the kernel received them. Holds for connections that begin later.
+    pub fn read_stamps(&mut self, stamps: Stamps) {
+        self.stamps = Some(stamps);
+    }
+
+    /// How often receive time stamps were discarded because the wall clock had moved.
+    pub fn clock_moves(&self) -> u64 {
+        self.wall.moves()
     }
 
     /// Has connections closed after so many exchanges.
@@ -370,11 +376,6 @@ impl Connections {
     /// Why a connection, or a TLS session, did not come about for the first time, as a clause; None afterwards.
     pub fn take_fault(&mut self) -> Option<String> {
         self.fault.as_mut().map(std::mem::take).filter(|text| !text.is_empty())
-    }
-
-    /// What the wall clock is ahead of the clock, for receive time stamps; None discards them.
-    pub fn set_offset(&mut self, offset: Option<Ns>) {
-        self.offset = offset;
     }
 
     /// Has the poll become readable when `next_deadline` comes, for who watches `fd`.
@@ -432,6 +433,9 @@ impl Connections {
         let readable = Readiness { readable: true, writable: true, closed: false };
         self.ready.extend(self.again.drain(..).map(|id| (id, readable)));
         self.now = self.clock.now();
+        if self.stamps.is_some() {
+            self.offset = self.wall.look(self.clock, self.now);
+        }
         self.expire();
         Ok(())
     }
@@ -496,15 +500,9 @@ impl Connections {
         Ok(id)
     }
 
-    /// Begins a new connection to an address of the caller's, over TLS if that is given. `prepare` sees the socket.
-    pub fn acquire_to(
-        &mut self,
-        address: SocketAddr,
-        tls: Option<Arc<Tls>>,
-        prepare: impl FnOnce(&TcpStream),
-    ) -> Result<ConnId, Kind> {
+    /// Begins a new connection to an address of the caller's, over TLS if that is given.
+    pub fn acquire_to(&mut self, address: SocketAddr, tls: Option<Arc<Tls>>) -> Result<ConnId, Kind> {
         let stream = TcpStream::connect(address).map_err(|error| connect_kind(&error))?;
-        prepare(&stream);
         self.begin(Some(stream), tls)
     }
 
@@ -517,7 +515,7 @@ impl Connections {
         let conn = &mut self.slots[slot as usize];
         let id = ConnId { slot, generation: conn.generation };
         if let Some(stream) = &mut stream {
-            if register(&self.poll, stream, id).is_err() {
+            if register(&self.poll, stream, id, self.stamps).is_err() {
                 self.free.push(slot);
                 return Err(Kind::ClientFds);
             }
@@ -525,7 +523,7 @@ impl Connections {
         conn.state = State::Connecting;
         conn.stream = stream;
         conn.setup = tls;
-        conn.receive = self.receive;
+        conn.receive = self.stamps.map_or(socket_read, |stamps| stamps.receive);
         (conn.connected, conn.secured, conn.served) = (-1, -1, 0);
         (conn.drained, conn.hung_up) = (false, false);
         self.open += 1;
@@ -727,7 +725,7 @@ impl Connections {
         let id = self.id(slot);
         let begun = self.way.open().and_then(|stream| match stream {
             None => Ok(None),
-            Some(mut stream) => match register(&self.poll, &mut stream, id) {
+            Some(mut stream) => match register(&self.poll, &mut stream, id, self.stamps) {
                 Ok(()) => Ok(Some(stream)),
                 Err(_) => Err(Kind::ClientFds),
             },
@@ -1652,9 +1650,12 @@ fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-fn register(poll: &Poll, stream: &mut TcpStream, id: ConnId) -> io::Result<()> {
+fn register(poll: &Poll, stream: &mut TcpStream, id: ConnId, stamps: Option<Stamps>) -> io::Result<()> {
     // A socket that does not take the option still works, only later.
     let _ = stream.set_nodelay(true);
+    if let Some(stamps) = stamps {
+        (stamps.prepare)(stream);
+    }
     poll.registry().register(stream, id.token(), Interest::READABLE | Interest::WRITABLE)
 }
 

@@ -11,7 +11,8 @@
 //! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
 //!    what is `secret`, and
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
-//! 5. `run` holds the threads of one run and passes on what its operator wants.
+//! 5. `run` holds the threads of one run and passes on what its operator wants; `host` is what its caller has the system
+//!    do for them.
 //!
 //! `client` stands beside that way: exchanges over `conn` that somebody else's event loop asks for, one at a time.
 //!
@@ -29,6 +30,7 @@ pub mod exchange;
 pub mod feed;
 pub mod h2;
 pub mod histogram;
+pub mod host;
 pub mod hpack;
 pub mod http1;
 pub mod outcome;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::Connections;
+use crate::host::Host;
 use crate::outcome::Reason;
 use crate::plan::{self, MOST_STAGES, Plan, Program};
 use crate::record::Recorder;
@@ -20,7 +21,6 @@ use crate::schedule::{Arrivals, Timeline};
 use crate::sink::{Next, Sink};
 use crate::table::Frame;
 use crate::tls::Tls;
-use crate::way::Unbound;
 use crate::worker::{Control, Gauge, Parts, Worker};
 
 /// Threads that send what a plan says, from the moment it is made until its last request has ended.
@@ -56,11 +56,11 @@ pub struct Snapshot {
 impl Running {
     /// Starts the threads. The error is a sentence about the plan.
     pub fn start(plan: &str) -> Result<Self, String> {
-        Self::start_with(plan, |_| {})
+        Self::start_with(plan, Host::default())
     }
 
-    /// The same; `unbound` sees each socket before it is bound to a source address.
-    pub fn start_with(plan: &str, unbound: Unbound) -> Result<Self, String> {
+    /// The same, on a system that does more for the threads.
+    pub fn start_with(plan: &str, host: Host) -> Result<Self, String> {
         let program = Arc::new(Plan::parse(plan)?.compile()?);
         let clock = Clock::anchored(program.anchor);
         let workers = program.workers as usize;
@@ -76,7 +76,7 @@ impl Running {
         // Everything that can be wrong is found before the first thread runs.
         let mut ready = Vec::new();
         for worker in 0..workers {
-            ready.push(running.prepare(worker, unbound)?);
+            ready.push(running.prepare(worker, host)?);
         }
         for (number, run) in ready.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("surgeline-{number}")).spawn(run);
@@ -85,7 +85,7 @@ impl Running {
         Ok(running)
     }
 
-    fn prepare(&mut self, worker: usize, unbound: Unbound) -> Result<impl FnOnce() + Send + use<>, String> {
+    fn prepare(&mut self, worker: usize, host: Host) -> Result<impl FnOnce() + Send + use<>, String> {
         let program = self.program.clone();
         let (clock, sink, gauge) = (self.clock, self.sink.clone(), Arc::new(Gauge::default()));
         let mut tls = if program.tls { Some(Tls::new(&program.target, &program.tls_options)?) } else { None };
@@ -93,11 +93,14 @@ impl Running {
             tls.speak_http2();
         }
         let unready = |error| format!("the engine cannot wait for the network: {error}");
-        let way = program.way.clone().begin_with(worker, unbound)?;
+        let way = program.way.clone().begin_with(worker, host.unbound)?;
         let mut conns = Connections::new(clock, way, tls, program.max_body).map_err(unready)?;
         conns.set_most_served(program.most_served);
         conns.set_most_open((program.most_open / program.workers as usize).max(1));
         conns.speak_http2(program.streams, program.pooled);
+        if let Some(stamps) = host.stamps {
+            conns.read_stamps(stamps);
+        }
         let (ear, controls) = channel();
         self.ears.push((ear, conns.waker().map_err(unready)?));
         self.gauges.push(gauge.clone());

@@ -13,11 +13,8 @@ use std::sync::Arc;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::host::Unbound;
 use crate::outcome::Kind;
-
-/// Sees a socket before it is bound to a source address, for an option that not every system knows: to have its port
-/// chosen when it connects (`IP_BIND_ADDRESS_NO_PORT`), so that ports are counted per pair of addresses.
-pub type Unbound = fn(&OwnedFd);
 
 /// Other pairs that are tried where one has no port left.
 const OTHER_PAIRS: usize = 4;

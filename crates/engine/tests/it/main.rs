@@ -8,6 +8,7 @@ mod http2;
 mod reading;
 mod scenarios;
 mod server;
+mod stamps;
 mod talks;
 mod tls;
 mod ways;
