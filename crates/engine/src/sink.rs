@@ -134,7 +134,11 @@ impl Sink {
                     batch.count_failures(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner));
                     frames.push((Frame::Rows, batch.encode()));
                     batch.clear();
-                    self.lock().spare.push(batch);
+                    // One for each worker to go on with: what a backlog took beyond that is given back.
+                    let mut state = self.lock();
+                    if state.spare.len() < state.workers {
+                        state.spare.push(batch);
+                    }
                 }
             }
         }
@@ -174,6 +178,17 @@ mod tests {
         let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
         assert_eq!(frames.len(), MOST_WAITING + 1);
         assert!(sink.put_rows(&mut batch(), batch).is_ok());
+    }
+
+    /// When the reader has caught up, the memory of a backlog is given back.
+    #[test]
+    fn a_backlog_leaves_one_batch_for_each_worker() {
+        let sink = Sink::new(2);
+        for _ in 0..10 {
+            assert!(sink.put_rows(&mut batch(), batch).is_ok());
+        }
+        let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
+        assert_eq!((frames.len(), sink.lock().spare.len()), (10, 2));
     }
 
     /// A fault is told, but only after everything that was measured.
