@@ -68,9 +68,12 @@ fn answers_come_when_the_kernel_has_them() {
         written.rows.iter().map(|row| row["end_ns"].int() - row["start_ns"].int()).collect()
     };
     let late = run_with(read_late);
-    assert!(service(&late).iter().all(|ns| (3 * MS..LATE as i64 * MS).contains(ns)), "{:?}", service(&late));
+    // One of them at least met no delay of the machine's own.
+    assert!(service(&late).iter().all(|ns| *ns >= 3 * MS), "{:?}", service(&late));
+    assert!(service(&late).iter().any(|ns| *ns < LATE as i64 * MS), "{:?}", service(&late));
     let early = run_with(read_early);
-    assert!(service(&early).iter().all(|ns| (0..3 * MS).contains(ns)), "{:?}", service(&early));
+    let connecting: Vec<i64> = early.column("connect_ns").iter().map(|ns| *ns.max(&0)).collect();
+    assert_eq!(service(&early), connecting, "no answer comes before its request began or its connection was there");
     let unstamped = run_with(read_unstamped);
     assert!(service(&unstamped).iter().all(|ns| *ns >= LATE as i64 * MS), "{:?}", service(&unstamped));
 }
