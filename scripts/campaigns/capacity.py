@@ -281,8 +281,9 @@ def page(rows: Sequence[Row], each: int, short: Sequence[Row]) -> str:
     lines = [
         "# Error rates: capacity",
         "",
-        f"Made by `python scripts/campaigns/capacity.py`: {each} searches of each pretended server, four minutes at",
-        "most, through the scripted engine. *Truth* is the long-run arrival rate at which the objectives just hold.",
+        f"Made by `python scripts/campaigns/capacity.py --each {each} --each-short {len(short[0].found)}`:",
+        f"{each} searches of each pretended server, four minutes at most, through the scripted engine.",
+        "*Truth* is the long-run arrival rate at which the objectives just hold.",
         "*Bias* is of the mean estimate; *covered* is the share of 95 % intervals that hold the truth; *steps* and",
         "*time* are what nine of ten searches do not exceed.",
         "",
