@@ -198,6 +198,17 @@ def test_whoever_still_writes_is_known(tmp_path: Path) -> None:
     assert len(_held(tmp_path)) == 2
 
 
+def test_a_closed_segment_is_not_open_for_a_copy_of_its_descriptor(tmp_path: Path) -> None:
+    """A process that was forked while it was written holds one as long as it lives; nobody waits for that."""
+    with Segment(tmp_path, "here") as segment:
+        segment.append(Frame.EVENT, b"{}")
+        copy = os.dup(segment._fd)
+    try:
+        assert open_segments(tmp_path) == []
+    finally:
+        os.close(copy)
+
+
 # --- Tail ------------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, DiskFull, Foreign, Misused, NoSuchRun, NotPermitted, StoreError
 from surgeline.store.meta import is_run_id, slug
-from surgeline.store.rundir import Run, RunDirectory
+from surgeline.store.rundir import Run, RunDirectory, is_running
 
 
 def test_a_run_is_described_before_its_first_request(tmp_path: Path) -> None:
@@ -188,6 +188,28 @@ def test_two_processes_do_not_hold_one_run(tmp_path: Path) -> None:
 
 
 # --- Derived files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_let_go_of_is_free_at_once(tmp_path: Path) -> None:
+    """Though a copy of the descriptor is still open: a forked process has one, and gevent closes files only later."""
+    with RunDirectory.create(tmp_path, "x", {}) as directory:
+        copy = os.dup(directory._lock_fd)
+    try:
+        assert not is_running(directory.path)
+        RunDirectory.hold(directory.path).release()
+    finally:
+        os.close(copy)
+
+
+def test_a_forked_copy_does_not_let_go_of_its_parents_run(tmp_path: Path) -> None:
+    """What a copy releases is its own descriptor; the run stays the parent's."""
+    with RunDirectory.create(tmp_path, "x", {}) as directory:
+        copy = os.fork()
+        if copy == 0:
+            directory.release()
+            os._exit(0)
+        assert os.waitpid(copy, 0)[1] == 0
+        assert is_running(directory.path)
 
 
 def test_a_derived_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -34,7 +34,18 @@ def alone(directory: Path) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        unlock(fd)
         os.close(fd)
+
+
+def unlock(fd: int) -> None:
+    """Gives up the lock of a file that is about to be closed.
+
+    Closing alone does not: a forked copy of the process may hold the same file open, and in a process that gevent has
+    patched the file stays open until its loop next comes round, which may be after another process was started.
+    """
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def temporary(path: Path) -> Path:

@@ -32,6 +32,7 @@ from surgeline.samples import (
     frame_head,
 )
 from surgeline.store.errors import Misused, StoreError, from_os
+from surgeline.store.files import unlock
 
 SUFFIX = ".seg"
 FLUSH_AFTER_S = 1.0
@@ -141,6 +142,7 @@ class Segment:
                     self._write()
             finally:
                 if self._fd >= 0:
+                    unlock(self._fd)
                     os.close(self._fd)
                 self._fd, self._state = -1, "closed"
 
@@ -228,6 +230,7 @@ def open_segments(directory: Path) -> list[str]:
         except OSError:
             pass
         finally:
+            unlock(fd)
             os.close(fd)
     return held
 

@@ -350,10 +350,13 @@ class RunDirectory(Run):
         self.update(stored=stored, ended=ended)
 
     def release(self) -> None:
-        """Lets go of the directory without ending the run; twice is fine."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        """Lets go of the directory without ending the run; twice is fine. In a forked copy the other one keeps it."""
+        if self._lock_fd < 0:
+            return
+        if self._pid == os.getpid():
+            files.unlock(self._lock_fd)
+        os.close(self._lock_fd)
+        self._lock_fd = -1
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -376,6 +379,7 @@ def is_running(path: Path | str) -> bool:
         return True
     except OSError:
         return False
+    files.unlock(fd)
     os.close(fd)
     return False
 
