@@ -25,7 +25,7 @@ from surgeline.analysis.marks import (
     SameData,
     Tail,
 )
-from surgeline.analysis.model import ErrorGroup, ServerHealth
+from surgeline.analysis.model import ErrorGroup, Raised, ServerHealth
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import EndpointTraits, Gap, Modes, Scaling, SizeCost, Traits
 from surgeline.engines import scripted
@@ -204,7 +204,7 @@ def _of_marks(calm: Any) -> Iterator[Finding]:
     (only,) = calm.endpoints
     many = tuple(replace(only, name=f"/books/{number}") for number in range(1, 61))
     late = replace(calm.health, lag_p99_ns=48.0 * MS, cpu_ratio_max=0.31)
-    yield from judge(replace(calm, errors=(cut,), endpoints=many, exceptions=(("KeyError: 'token'", 41),)))
+    yield from judge(replace(calm, errors=(cut,), endpoints=many, exceptions=(Raised("'token'", 41, "KeyError"),)))
     yield from judge(
         replace(calm, run={**calm.run, "engine": "locust"}, health=late, response_is_service=True, errors=())
     )

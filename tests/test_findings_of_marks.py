@@ -10,7 +10,7 @@ import pytest
 from scripted_runs import MS, S, fast, open_plan, run_json, said, summary_from
 from surgeline.analysis import traits
 from surgeline.analysis.marks import LoginPage, Marks, Retries, SameData, entries
-from surgeline.analysis.model import ErrorGroup, PeriodicStall, ServerHealth, Summary
+from surgeline.analysis.model import ErrorGroup, PeriodicStall, Raised, ServerHealth, Summary
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import Gap, Traits
 from surgeline.engines import scripted
@@ -254,23 +254,27 @@ def test_requests_that_met_a_stall_are_no_tail(summary: Summary):
 def test_exceptions_of_the_script_are_said_with_the_most_frequent(summary: Summary):
     """Forty times KeyError and once something else; two in a whole run are not spoken of."""
     (found,) = told(
-        summary, Marks(), "script.user_code", "explore", exceptions=(("'token'\n <b>", 40), ("list index", 1))
+        summary,
+        Marks(),
+        "script.user_code",
+        "explore",
+        exceptions=(Raised("'token'\n <b>", 40, "KeyError"), Raised("list index", 1)),
     )
-    assert "41 times" in found.sentence and "'token' <b>" in found.sentence
-    assert told(summary, Marks(), "script.user_code", exceptions=(("x", 2),)) == []
+    assert "41 times" in found.sentence and "KeyError: 'token' <b>" in found.sentence
+    assert told(summary, Marks(), "script.user_code", exceptions=(Raised("x", 2),)) == []
 
 
 def test_exceptions_reach_the_summary():
-    """Events of the kind exception are counted by message; other events are not."""
+    """Events of the kind exception are added up by type, message and traceback, with first and last."""
     plan = open_plan((50,), "5s")
     recording = scripted.play(plan, fast())
     raised = (
-        {"kind": "exception", "message": "a", "count": 2},
-        {"kind": "exception", "message": "a"},
+        {"kind": "exception", "type": "E", "message": "a", "traceback": "t", "count": 2, "at_ns": 5},
+        {"kind": "exception", "type": "E", "message": "a", "traceback": "t", "at_ns": 9},
         {"kind": "note"},
     )
     measured = replace(recording.measurement(), events=raised)
-    assert summarise(run_json(plan), measured).exceptions == (("a", 3),)
+    assert summarise(run_json(plan), measured).exceptions == (Raised("a", 3, "E", 5, 9, "t"),)
 
 
 def test_a_script_that_blocks_its_loop_is_told_from_a_busy_one(summary: Summary):

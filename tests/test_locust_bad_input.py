@@ -17,7 +17,7 @@ import pytest
 from surgeline.engines import EngineError, Script, Settings, locust
 from surgeline.engines.locust import LocustEngine, LocustRunning
 from surgeline.plan.model import Plan
-from surgeline.samples import Frame
+from surgeline.samples import Frame, decode_table
 from surgeline.store.journal import Segment, read_all
 from targets.faulty import Faulty
 from told import told_by
@@ -183,6 +183,35 @@ def test_a_hub_that_is_blocked_can_still_be_stopped(tmp_path: Path, monkeypatch:
     running.stop(0.2)
     ending = running.wait(30)
     assert ending is not None and ending.reason == "stopped" and "killed" in ending.detail
+
+
+def test_a_script_that_keeps_the_loop_for_good_is_ended_when_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears neither -t nor SIGTERM: it is ended from outside, with its line, and what it had sent is in the run."""
+    monkeypatch.setattr(locust, "SILENT_S", 2.5)
+    monkeypatch.setattr(locust, "PATIENCE_S", 2.0)
+    source = """
+        from gevent import monkey
+        from locust import FastHttpUser, task
+
+        class A(FastHttpUser):
+            @task
+            def go(self):
+                self.client.get("/ok")
+                monkey.get_original("time", "sleep")(3600)
+    """
+    with Faulty() as target:
+        running = started(tmp_path, source, "-u", "1", "-t", "2s", "-H", target.url)
+        ending = running.wait(60)
+    assert ending is not None and ending.reason == "failed"
+    assert "blocks Locust's loop since" in ending.detail and "(line 9 of locustfile.py in go)" in ending.detail
+    frames = [(kind, payload) for _, kind, payload in read_all(tmp_path / "journal").frames()]
+    assert sum(decode_table(payload).rows for kind, payload in frames if kind is Frame.ROWS) == 1
+    events = [json.loads(payload) for kind, payload in frames if kind is Frame.EVENT]
+    assert [event["where"] for event in events if event["kind"] == "loop_stands_still"] == [
+        "line 9 of locustfile.py in go"
+    ]
 
 
 def test_sigterm_from_outside_ends_locust_in_order(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from surgeline import units
 from surgeline.analysis import details, traits
 from surgeline.analysis.marks import Marks, SameData
-from surgeline.analysis.model import ErrorGroup, ServerHealth, Summary
+from surgeline.analysis.model import ErrorGroup, Raised, ServerHealth, Summary
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import Traits
 from surgeline.engines import scripted
@@ -416,7 +416,7 @@ def _lagging(dice: Dice, strength: float) -> Summary:
 
 def _raised(dice: Dice, strength: float) -> Summary:
     count = int(dice.poisson(3.0 * strength))
-    return replace(_calm(), exceptions=(("KeyError", count),) if count else ())
+    return replace(_calm(), exceptions=(Raised("KeyError", count),) if count else ())
 
 
 def _blocked(dice: Dice, strength: float) -> Summary:

@@ -134,6 +134,8 @@ class Live:
         self._health: dict[tuple[str, str], dict[str, tuple[int, float]]] = defaultdict(dict)
         self._dropped = 0
         self._lost: set[str] = set()
+        self.standing_still: dict[str, tuple[int, str]] = {}
+        """Processes of Locust whose loop the script keeps to itself: since when, in ns, and where in the script."""
         self._passed: dict[int, _Passed] = {}
         self._first_second: int | None = None
 
@@ -232,6 +234,13 @@ class Live:
             self._lost.add(str(event.get("worker")))
         elif kind == "worker_back":
             self._lost.discard(str(event.get("worker")))
+        elif kind == "loop_stands_still":
+            self.standing_still[str(event.get("worker"))] = (
+                int(event.get("since_ns", at)),
+                str(event.get("where", "")),
+            )
+        elif kind == "loop_goes_on":
+            self.standing_still.pop(str(event.get("worker")), None)
         elif kind == "exception":
             self.exceptions += int(event.get("count", 1))
 
@@ -370,6 +379,8 @@ class Live:
 
         `generator ok: CPU 38 % of a core, start lag p99 0.3 ms · server CPU 0.97 cores, 81 MB`.
         """
+        if self.standing_still:
+            return self.standstill()
         health = self.health
         parts = []
         if health.cpu_ratio is not None:
@@ -386,6 +397,14 @@ class Live:
         if not parts:
             return f"generator: no reading yet{server}"
         return f"generator {'at its limit now' if self._late() else 'ok'}: {', '.join(parts)}{server}"
+
+    def standstill(self) -> str:
+        """`the locustfile blocks Locust's loop since 1.4 s (line 9 of shop.py in go)`; "" where none stands still."""
+        if not self.standing_still:
+            return ""
+        since_ns, where = min(self.standing_still.values())
+        since = units.format_duration(max(since_ns - self._begin_ns, 0), 2)
+        return f"the locustfile blocks Locust's loop since {since} ({where})"
 
     def word(self) -> Word:
         """The state of the run in one word; thin, for a glance: the page after the run judges carefully."""

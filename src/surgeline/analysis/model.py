@@ -74,6 +74,21 @@ class Tally:
         return self.ok + self.bad
 
 
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """One exception of a script's own code, told apart from others by type, message and traceback."""
+
+    message: str
+    count: int
+    type: str = ""
+    """Its class; empty in runs that did not keep it."""
+    first_ns: int | None = None
+    """Since the first stage began; both of the second in which it was told of."""
+    last_ns: int | None = None
+    traceback: str = ""
+    """The last lines of it; empty where there is none."""
+
+
 QUANTILES: tuple[float, ...] = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that are computed for everything."""
 
@@ -388,8 +403,8 @@ class Summary:
     """What an operator did to the load while it ran."""
     notes: tuple[str, ...] = ()
     """What the engine had to say about the run, as clauses."""
-    exceptions: tuple[tuple[str, int], ...] = ()
-    """What user code of a script raised outside of its requests: message and how often, the most frequent first."""
+    exceptions: tuple["Raised", ...] = ()
+    """What user code of a script raised outside of its requests, the most frequent first."""
     shares_machine: bool = False
     """Whether generator and server ran on one machine."""
     traits: Traits = field(default_factory=Traits)

@@ -5,7 +5,7 @@ In: the run's description (`run.json`), its measurement and, where somebody look
 is the findings' business. Its cost grows with seconds and endpoints, not with requests.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from surgeline.analysis.model import (
     ErrorGroup,
     GeneratorHealth,
     PeriodicStall,
+    Raised,
     Saturation,
     Second,
     ServerHealth,
@@ -50,7 +51,7 @@ def summarise(
     parts = details.parts if details is not None else {}
     stages = [_stage(book, together, limits, parts) for limits in book.stages]
     workers = workers_of(measurement.events, book)
-    judged = validity.judge(run, stages, book, details, workers)
+    judged = validity.judge(run, stages, book, details, workers, validity.standstills(measurement.events))
     warm = {stage.index: steady_state.warm_up_s(book, stage) for stage in stages}
     steady = {stage.index: steady_state.steady(book, stage) for stage in stages}
     stages = [
@@ -98,7 +99,7 @@ def summarise(
         or _regular_gaps(traits, whole, end - begin, total.tally.due),
         acts=book.acts,
         notes=tuple(str(event.get("reason", "")) for event in measurement.events if event.get("kind") == "note"),
-        exceptions=_exceptions(measurement),
+        exceptions=_exceptions(measurement, begin),
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),
         server=server,
@@ -348,13 +349,25 @@ def _regular_gaps(
     )  # fmt: skip
 
 
-def _exceptions(measurement: Measurement) -> tuple[tuple[str, int], ...]:
-    """What user code raised, by message; at most a hundred different ones."""
-    counts: Counter[str] = Counter()
+MOST_TRACEBACK = 4_000
+"""Characters of a traceback that are kept, from its end."""
+
+
+def _exceptions(measurement: Measurement, begin_ns: int) -> tuple[Raised, ...]:
+    """What user code raised; at most a hundred different ones, those raised most often."""
+    found: dict[tuple[str, str, str], list[int]] = {}
     for event in measurement.events:
-        if event.get("kind") == "exception":
-            counts[str(event.get("message") or "an exception without a message")[:300]] += int(event.get("count") or 1)
-    return tuple(counts.most_common(100))
+        if event.get("kind") != "exception":
+            continue
+        message = str(event.get("message") or "an exception without a message")[:300]
+        key = (str(event.get("type") or "")[:100], message, str(event.get("traceback") or "")[-MOST_TRACEBACK:])
+        at, count = event.get("at_ns"), int(event.get("count") or 1)
+        moment = max(at - begin_ns, 0) if isinstance(at, int) else 0
+        held = found.setdefault(key, [0, moment, moment])
+        held[0] += count
+        held[1], held[2] = min(held[1], moment), max(held[2], moment)
+    raised = (Raised(message, n, kind, first, last, tb) for (kind, message, tb), (n, first, last) in found.items())
+    return tuple(sorted(raised, key=lambda one: (-one.count, one.type, one.message))[:100])
 
 
 def _server_health(run: Mapping[str, Any], book: Book, stages: Sequence[StageFigures]) -> ServerHealth | None:

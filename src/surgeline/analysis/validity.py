@@ -64,12 +64,45 @@ class Judgement:
         self.reasons = (*self.reasons, reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """A time in which a script kept Locust's loop to itself: nobody's request was sent, nobody's answer read."""
+
+    began_ns: int
+    ended_ns: int | None
+    """None where it lasted to the end."""
+    where: str
+    """In the script, as the one who was asked said it."""
+
+    def told(self, begin_ns: int) -> str:
+        """As a clause; times count from `begin_ns`."""
+        since = units.format_duration(max(self.began_ns - begin_ns, 0), 2)
+        lasted = "" if self.ended_ns is None else f" for {units.format_duration(self.ended_ns - self.began_ns, 2)}"
+        return f"the script blocked Locust's loop from {since} on{lasted} ({self.where})"
+
+
+def standstills(events: Sequence[Mapping[str, Any]]) -> tuple[Standstill, ...]:
+    """What a run's events tell of them, in order of time; at most a hundred."""
+    found: list[Standstill] = []
+    open_: dict[str, tuple[int, str]] = {}
+    for event in events:
+        worker, at = str(event.get("worker")), event.get("at_ns")
+        if event.get("kind") == "loop_stands_still" and isinstance(event.get("since_ns"), int):
+            open_[worker] = (event["since_ns"], str(event.get("where") or "its own code")[:300])
+        elif event.get("kind") == "loop_goes_on" and worker in open_ and isinstance(at, int):
+            since, where = open_.pop(worker)
+            found.append(Standstill(since, max(at, since), where))
+    found += [Standstill(since, None, where) for since, where in open_.values()]
+    return tuple(sorted(found, key=lambda still: still.began_ns)[:100])
+
+
 def judge(
     run: Mapping[str, Any],
     stages: Sequence[StageFigures],
     book: Book,
     details: Details | None,
     workers: Workers | None = None,
+    standstills: Sequence["Standstill"] = (),
 ) -> dict[int, Judgement]:
     """The judgement of each stage, by its index."""
     found = {}
@@ -81,6 +114,9 @@ def judge(
             _lateness(judgement, stage, book)
         else:
             _lag(judgement, run, stage, book)
+        for still in standstills:
+            if still.began_ns <= stage.end_ns and (still.ended_ns is None or still.ended_ns >= stage.begin_ns):
+                judgement.add("invalid" if still.ended_ns is None else "degraded", still.told(book.begin_ns))
         _sent(judgement, run, stage, book, details)
         _planned(judgement, run, stage, gaps)
         _little(judgement, stage, book)

@@ -51,16 +51,21 @@ class Gap:
     why: str
     late: bool
     load: Load | None
+    zero_ns: int = 0
+    """When the first stage began: from there on what is told counts, as everything on a page does."""
 
     @property
     def told(self) -> str:
         """What happened, as a clause."""
         if self.late:
             load = "" if self.load is not None and self.load.kept else self._load("until then")
-            return f"{self.worker} joined {units.format_duration(self.end_ns or 0)} into the run{load}"
-        back = "" if self.end_ns is None else f" and back at {units.format_duration(self.end_ns)}"
-        when = units.format_duration(self.begin_ns)
+            return f"{self.worker} joined {self._at(self.end_ns or 0)} into the run{load}"
+        back = "" if self.end_ns is None else f" and back at {self._at(self.end_ns)}"
+        when = self._at(self.begin_ns)
         return f"{self.worker} was lost {when} into the run{back} ({self.why}){self._load('meanwhile')}"
+
+    def _at(self, moment_ns: int) -> str:
+        return units.format_duration(max(moment_ns - self.zero_ns, 0))
 
     def _load(self, when: str) -> str:
         if self.load is None:
@@ -151,13 +156,15 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
                 names[worker] = None
                 strangers.pop(worker, None)
                 if event.get("late"):
-                    gaps.append(Gap(worker, book.begin_ns, at, "", True, load_between(book, book.begin_ns, at)))
+                    gaps.append(
+                        Gap(worker, book.begin_ns, at, "", True, load_between(book, book.begin_ns, at), book.begin_ns)
+                    )
             case "worker_lost":
                 names[worker] = None
                 lost.setdefault(worker, (at, str(event.get("why", ""))))
             case "worker_back" if worker in lost:
                 begin, why = lost.pop(worker)
-                gaps.append(Gap(worker, begin, at, why, False, load_between(book, begin, at)))
+                gaps.append(Gap(worker, begin, at, why, False, load_between(book, begin, at), book.begin_ns))
             case "worker_clock":
                 skews[worker] = _skew(worker, event)
             case "worker_refused" | "worker_unknown" if event.get("sent", True):
@@ -168,7 +175,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
                 if _whole(event.get("frames_missing")) > 0:
                     cut[worker] = None
     for worker, (begin, why) in lost.items():
-        gaps.append(Gap(worker, begin, None, why, False, load_between(book, begin, book.end_ns)))
+        gaps.append(Gap(worker, begin, None, why, False, load_between(book, begin, book.end_ns), book.begin_ns))
     if not (names or strangers):
         return None
     gaps.sort(key=lambda gap: gap.end_ns or 0 if gap.late else gap.begin_ns)

@@ -142,7 +142,7 @@ def status_line(live: Live) -> str:
     parts.append(f"errors {units.format_ratio(live.bad / live.judged if live.judged else None)}")
     if live.in_flight is not None:
         parts.append(f"{live.in_flight} in flight")
-    return " · ".join([*parts, live.word()])
+    return " · ".join([*parts, live.word(), *([live.standstill()] if live.standing_still else [])])
 
 
 def _shown(times: LiveTimes) -> list[tuple[str, int | None]]:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from surgeline import runner
-from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_USAGE, Refused, live, style, ways
+from surgeline.cli import EXIT_INVALID, EXIT_MISSED, EXIT_UNREACHABLE, EXIT_USAGE, Refused, live, style, ways
 from surgeline.cli.order import DEFAULT_DURATION, Wanted, order_from, serving
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
@@ -135,7 +135,10 @@ def carry_out(order: runner.Order, ui: str, as_json: bool, ascii_only: bool, ask
         finished = runner.carry_out(order, observer, stop, keys)
     index(order.root).record(finished.run)
     show(finished.run.path, finished.document, as_json, ascii_only)
-    return exit_code(finished.document) if asked else 0
+    said = exit_code(finished.document) if asked else 0
+    nothing = finished.document["verdict"]["basis"] in ("nothing measured", "nothing answered")
+    broke = finished.run.meta.state == "failed"
+    return EXIT_UNREACHABLE if said == 0 and (nothing or broke) else said
 
 
 def show(path: Path, document: Mapping[str, Any], as_json: bool, ascii_only: bool) -> None:

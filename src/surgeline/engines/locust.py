@@ -53,6 +53,8 @@ START_S = 120.0
 """How long a locustfile may take to be imported before it counts as hanging: some fetch test data first."""
 PATIENCE_S = 5.0
 """How long Locust is waited for after it was asked to end, beyond the grace it was given."""
+SILENT_S = 3.0
+"""After so long without a word in the journal, which gets one each second, Locust is asked who stands still."""
 WITHOUT_TARGET = "sent no request: it names no target; add --target http://127.0.0.1:PORT, or `host` to its user class"
 LOG_FILE = "locust.log"
 LOG_BYTES = 1 << 20
@@ -253,9 +255,17 @@ class LocustRunning(Running):
         self._plan = orders["plan"] is not None
         self._lock = threading.Lock()
         self._stop_asked = False
+        self._stop_by_s = self._begun_s = 0.0
         self._over = threading.Event()
         self._begun = threading.Event()
         self._ending = Ending("failed", "Locust has not ended")
+        self._journal = Path(orders["journal"])
+        self._began_ns = int(orders["monotonic_ns"])
+        self._heard: dict[str, tuple[int, float]] = {}
+        """By segment: its size, and when that was last seen to change."""
+        self._still: dict[str, dict[str, Any]] = {}
+        """What each process told that stands still now, by worker."""
+        self._given_up = ""
         self._reports: dict[str, dict[str, Any]] = {}
         self._log = _Log(place / LOG_FILE)
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # both processes keep it open until the end
@@ -292,6 +302,8 @@ class LocustRunning(Running):
         for thread in self._threads:
             thread.start()
         threading.Thread(target=self._await_end, name="surgeline-locust-end", daemon=True).start()
+        if not self._plan:
+            threading.Thread(target=self._guard, name="surgeline-locust-guard", daemon=True).start()
         try:
             self._await_start()
         except BaseException:
@@ -316,6 +328,7 @@ class LocustRunning(Running):
         with self._lock:
             if self._stop_asked or self._over.is_set():
                 return
+            self._stop_by_s = time.monotonic() + grace_s
             self._stop_asked = True
         self._order({"do": "stop", "grace_s": grace_s})
         threading.Thread(target=self._insist, args=(grace_s,), name="surgeline-locust-stop", daemon=True).start()
@@ -391,6 +404,8 @@ class LocustRunning(Running):
                 self._ending = Ending("failed", f"{self._subject()} sent no request: {complaint}", exit_code)
             else:
                 self._ending = Ending("stopped" if self._stop_asked else "finished", "", exit_code)
+        elif self._given_up:
+            self._ending = Ending("failed", self._given_up, exit_code)
         elif self._stop_asked:
             self._ending = Ending("stopped", "Locust was killed: it did not end when it was asked to", exit_code)
         else:
@@ -407,8 +422,64 @@ class LocustRunning(Running):
                 with contextlib.suppress(ValueError, KeyError):
                     told = json.loads(line)
                     self._reports[told["state"]] = told
-                    if told["state"] == "started":
-                        self._begun.set()
+                    match told["state"]:
+                        case "started":
+                            self._begun_s = time.monotonic()
+                            self._begun.set()
+                        case "stands_still":
+                            self._still[str(told["worker"])] = told
+                        case "goes_on":
+                            self._still.pop(str(told["worker"]), None)
+
+    def _guard(self) -> None:
+        """Sees to it that a locustfile which keeps Locust's loop to itself ends when it should.
+
+        Such a process hears nothing: neither the end of its time nor SIGTERM, which Locust handles in its loop.
+        """
+        self._begun.wait()
+        while not self._over.wait(min(PATIENCE_S, 0.5)):
+            silent_s = self._silent_s()
+            if silent_s < SILENT_S and not self._still:
+                continue
+            self._tug(b"U")
+            if not self._should_have_ended():
+                continue
+            self._over.wait(0.5)  # what was asked comes back, and what was measured is written
+            leads = next((told for worker, told in self._still.items() if worker in ("main", "master")), None)
+            if leads is not None:
+                self._given_up = self._stood_still(int(leads["since_ns"]), str(leads["where"]))
+            elif silent_s >= SILENT_S + PATIENCE_S:
+                self._given_up = self._stood_still(time.monotonic_ns() - self._began_ns - round(silent_s * 1e9), "")
+            if self._given_up:
+                self._tug(b"K")
+                return
+
+    def _silent_s(self) -> float:
+        """For how long no process of this run has written anything."""
+        now = time.monotonic()
+        with contextlib.suppress(OSError):
+            for path in self._journal.glob("locust-*.seg"):
+                size = path.stat().st_size
+                if self._heard.get(path.name, (-1, 0.0))[0] != size:
+                    self._heard[path.name] = (size, now)
+        return now - max((at for _, at in self._heard.values()), default=self._begun_s)
+
+    def _should_have_ended(self) -> bool:
+        """Whether its time is over, or it was asked to stop, and what Locust is given to see to that is over too."""
+        lasts = self._reports["started"].get("run_time_s")
+        now = time.monotonic()
+        in_time = isinstance(lasts, int | float) and now >= self._begun_s + lasts + PATIENCE_S
+        return in_time or (self._stop_asked and now >= self._stop_by_s)
+
+    def _stood_still(self, since_ns: int, where: str) -> str:
+        """The sentence for a moment in ns since the run's time zero; it counts from when Locust's test began."""
+        since_ns += self._began_ns - round(self._begun_s * units.NS_PER_S)
+        since = units.format_duration(max(since_ns, 0), 2)
+        place = f" ({where})" if where else ""
+        return (
+            f"{self._subject()} blocks Locust's loop since {since} into the run{place}: nothing was sent or read from "
+            "then on, so Locust was ended"
+        )
 
     def _keep_log(self) -> None:
         pipe: IO[bytes] | None = self._process.stdout

@@ -3,9 +3,10 @@
     python warden.py LEASH PATIENCE_S command …
 
 It starts the command in a process group of its own and holds one end of a pipe, the leash. `T` on the leash asks the
-group to end, `K` kills it; when the leash breaks because its owner is gone, however that came about, the group is asked
-and then killed. When the command ends by itself, what it left behind is ended too. The exit code is the command's, or
-128 and the number of the signal that ended it. Runs as a script, with the standard library alone.
+group to end, `K` kills it, `U` asks who in it stands still (by SIGURG, which whoever is not asked ignores); when the
+leash breaks because its owner is gone, however that came about, the group is asked and then killed. When the command
+ends by itself, what it left behind is ended too. The exit code is the command's, or 128 and the number of the signal
+that ended it. Runs as a script, with the standard library alone.
 """
 
 import ctypes
@@ -66,6 +67,8 @@ def _watch(child: "subprocess.Popen[bytes]", leash: int, wake: int, patience_s: 
             words = os.read(leash, 4096)
             if not words:
                 held.remove(leash)
+            if b"U" in words:
+                _signal(child.pid, signal.SIGURG)
             if b"K" in words:
                 _signal(child.pid, signal.SIGKILL)
             elif (b"T" in words or not words) and deadline is None:

@@ -51,7 +51,8 @@ def _finding(summary: Summary, groups: list[ErrorGroup]) -> Finding:
     groups = sorted(groups, key=lambda group: (-group.count, group.endpoint))
     bad, judged = _counts(summary, groups)
     stages = [stage for stage in usable(summary) if any(group.by_stage.get(stage.index) for group in groups)]
-    first = min(group.first_ns for group in groups)
+    zero = summary.stages[0].begin_ns if summary.stages else 0
+    first = max(min(group.first_ns for group in groups) - zero, 0)
     names = list(dict.fromkeys(group.endpoint for group in groups))
     return Finding(
         id=RULE.id,

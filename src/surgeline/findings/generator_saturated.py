@@ -6,6 +6,12 @@ from surgeline.analysis.model import StageFigures, Summary
 from surgeline.analysis.validity import times_are_apart
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
+from surgeline.findings.script_hub_delay import held_up
+
+LOST = (
+    "Look on that worker's machine for what ended it or cut it off (memory, network, somebody who stopped it), and "
+    "repeat those stages."
+)
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -14,8 +20,12 @@ def judge(summary: Summary) -> list[Finding]:
         return []
     limited = [stage for stage in by_load(summary.stages) if stage.validity == "invalid"]
     near = [stage for stage in by_load(summary.stages) if stage.validity == "degraded"]
+    if (limited or near) and held_up(summary) is not None:
+        return []  # the script is what was slow, which script.hub_delay says
     if limited:
         return [_finding(summary, limited, "was the limit", "those stages say nothing about the server", "high")]
+    if near and _gone(summary, near):
+        return [_finding(summary, near, "was not whole", "fewer requests were sent than planned", "medium", LOST)]
     if near:
         if all(times_are_apart(summary.run, stage) for stage in near):
             return [_finding(summary, near, "was at its limit", "response times hold, throughput is its own", "high")]
@@ -38,7 +48,7 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
-def _finding(summary: Summary, stages: list[StageFigures], was: str, so: str, sure: str) -> Finding:
+def _finding(summary: Summary, stages: list[StageFigures], was: str, so: str, sure: str, then: str = "") -> Finding:
     reason = stages[0].validity_reasons[0] if stages[0].validity_reasons else "it could not keep up"
     return Finding(
         id=RULE.id,
@@ -51,9 +61,15 @@ def _finding(summary: Summary, stages: list[StageFigures], was: str, so: str, su
             {"stage": stage.index, "validity": stage.validity, "reasons": list(stage.validity_reasons)}
             for stage in stages
         ),
-        next_step=RULE.next_step,
+        next_step=then or RULE.next_step,
         impact_s=0.0,
     )
+
+
+def _gone(summary: Summary, stages: list[StageFigures]) -> bool:
+    """Whether all there is against these stages is that a worker was not there."""
+    told = {gap.told for gap in summary.workers.gaps} if summary.workers is not None else set()
+    return all(reason in told for stage in stages for reason in stage.validity_reasons)
 
 
 def _facts(summary: Summary) -> list[str]:
@@ -96,7 +112,7 @@ RULE = Rule(
         "a delay that is a small part of what was measured does not count, nor one that is not in the times (the "
         "native client of a script: full CPU then degrades), nor a busy moment of a stage; what a "
         "full server "
-        "keeps from being sent is the server's doing"
+        "keeps from being sent is the server's doing; where a script blocks its loop, script.hub_delay speaks"
     ),
     why="Numbers from a generator that cannot keep up describe the generator.",
     next_step="Give the generator more workers or a machine of its own, or a lighter script, and repeat those stages.",

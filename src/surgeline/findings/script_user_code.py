@@ -6,15 +6,17 @@ from surgeline.findings.model import Finding, Rule
 
 FEWEST = 3
 MOST_TEXT = 120
+MOST_LINES = 40
+"""Of a traceback, the last ones: where it was raised."""
 
 
 def judge(summary: Summary) -> list[Finding]:
     """One finding for all exceptions together."""
-    count = sum(times for _, times in summary.exceptions)
+    count = sum(raised.count for raised in summary.exceptions)
     if count < FEWEST:
         return []
-    message, times = summary.exceptions[0]
-    line = " ".join(message.split())
+    most = summary.exceptions[0]
+    line = " ".join(f"{most.type}: {most.message}".removeprefix(": ").split())
     shown = line if len(line) <= MOST_TEXT else line[: MOST_TEXT - 1] + "…"
     kinds = len(summary.exceptions)
     return [
@@ -23,13 +25,22 @@ def judge(summary: Summary) -> list[Finding]:
             kind="explore",
             sentence=(
                 f"The script's own code raised {wording.plural(count, 'time')}"
-                + (f" ({kinds} different messages, most often {times:,} times)" if kinds > 1 else "")
+                + (f" ({kinds} different ones, most often {most.count:,} times)" if kinds > 1 else "")
                 + f": {shown}. What such a task would have asked next was never asked."
             ),
             confidence="high",
             endpoint=None,
             n=count,
-            evidence=tuple({"message": message, "count": times} for message, times in summary.exceptions[:20]),
+            evidence=tuple(
+                {
+                    "exception": f"{raised.type}: {raised.message}".removeprefix(": "),
+                    "count": raised.count,
+                    "first_seen_ns": raised.first_ns,
+                    "last_seen_ns": raised.last_ns,
+                    "traceback": raised.traceback.splitlines()[-MOST_LINES:],
+                }
+                for raised in summary.exceptions[:20]
+            ),
             next_step=RULE.next_step,
             impact_s=0.0,
         )
@@ -40,12 +51,10 @@ RULE = Rule(
     id="script.user_code",
     title="The script itself raises",
     question="Do tasks of the script end in exceptions of their own code?",
-    statistic="exceptions that left a task, by message",
+    statistic="exceptions that left a task, by type, message and traceback",
     threshold="3 or more",
     guard="exceptions of requests are counted as failed requests, not here",
     why="A task that raises half way sends less load, of another kind, than the one that was meant.",
-    next_step=(
-        "Read the exception with its traceback in Locust's list of exceptions, mend the script, and repeat the run."
-    ),
+    next_step=("Read the tracebacks, which the report has under this finding, mend the script, and repeat the run."),
     judge=judge,
 )

@@ -32,13 +32,14 @@ def judge(summary: Summary) -> list[Finding]:
         return []
     longest = max(gaps, key=lambda gap: gap.end_ns - gap.begin_ns)
     length = longest.end_ns - longest.begin_ns
+    zero = summary.stages[0].begin_ns if summary.stages else 0
     times = "once" if len(gaps) == 1 else f"{len(gaps)} times"
     return [
         Finding(
             id=RULE.id,
             kind="explore",
             sentence=(
-                f"Everything stood still {times}: at {units.format_duration(longest.begin_ns, 3)} into "
+                f"Everything stood still {times}: at {units.format_duration(longest.begin_ns - zero, 3)} into "
                 "the run no request "
                 f"was answered for {wording.time(float(length))} while {longest.in_flight} waited."
             ),
@@ -46,7 +47,7 @@ def judge(summary: Summary) -> list[Finding]:
             endpoint=None,
             n=sum(gap.in_flight for gap in gaps),
             evidence=tuple(
-                {"at_ns": gap.begin_ns, "lasted_ns": gap.end_ns - gap.begin_ns, "in_flight": gap.in_flight}
+                {"at_ns": gap.begin_ns - zero, "lasted_ns": gap.end_ns - gap.begin_ns, "in_flight": gap.in_flight}
                 for gap in sorted(gaps, key=lambda gap: gap.begin_ns - gap.end_ns)
             ),
             next_step=RULE.next_step,

@@ -15,8 +15,10 @@ import hashlib
 import logging
 import os
 import resource
+import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -64,6 +66,8 @@ MOST_EXCEPTIONS = 200
 TRACEBACK_LENGTH = 8_000
 MADE_S = 10.0
 """How long the beginning of a test waits for that of the process."""
+STILL_NS = 2 * NS_PER_S
+"""A loop that has not come round for so long stands still; `engines/locust.py` asks after three seconds of silence."""
 HAND_OVER_S = 120.0
 """How long the end of Locust waits for a run directory that is being closed."""
 
@@ -109,10 +113,15 @@ class Plugin:
         self._run_id = orders.run_id if orders else ""
         self._directory: RunDirectory | None = None
         self._handing_over: gevent.Greenlet | None = None
-        self._errors: dict[tuple[str, str], int] = {}
+        self._errors: dict[tuple[str, str, str], int] = {}
         self._lags: list[int] = []
         self._cpu_s = 0.0
         self._cpu_at = 0.0
+        self._round_ns = 0
+        """When the hub came round last, on CLOCK_MONOTONIC."""
+        self._stands_still = False
+        """The other side was told so, and not yet that it goes on."""
+        self._flushing = False
         self._complained = False
         self._stopped = False
         self._forks = 0
@@ -176,6 +185,9 @@ class Plugin:
             self._open(self._segment(self.orders.journal), self.orders.monotonic_ns)
             if self.orders.plan is None:  # else the lane obeys
                 gevent.spawn(self._obey, self.orders)
+                # Python calls it between two steps of the user's code, and inside of calls that wait for the system.
+                # Of all signals this one does no harm to processes that a locustfile started.
+                signal.signal(signal.SIGURG, self._asked_where)
             if isinstance(runner, WorkerRunner):
                 greet(runner, self.flush)
         if isinstance(runner, MasterRunner):
@@ -206,7 +218,9 @@ class Plugin:
             if self.hosting is None:
                 self._say_what_is_unknown(environment)
         if self.orders is not None:
-            self.orders.report("started")
+            lasts = getattr(environment.parsed_options, "run_time", None)
+            lasts = None if environment.shape_class is not None else lasts
+            self.orders.report("started", run_time_s=lasts if isinstance(lasts, int | float) else None)
 
     def on_test_stopping(self, environment: Environment, **_: Any) -> None:
         """Nothing new is begun from here on; what is in flight may still end."""
@@ -500,11 +514,11 @@ class Plugin:
         """A task raised. Message and traceback are those of Locust's own list of exceptions."""
         try:
             formatted = "".join(traceback.format_tb(tb))[-TRACEBACK_LENGTH:]
-            key = (str(exception)[:500], formatted)
+            key = (type(exception).__name__, str(exception)[:500], formatted)
         except Exception:
-            key = (type(exception).__name__, "")
+            key = (type(exception).__name__, "", "")
         if key not in self._errors and len(self._errors) >= MOST_EXCEPTIONS:
-            key = ("more exceptions than are told apart in one second", "")
+            key = ("", "more exceptions than are told apart in one second", "")
         self._errors[key] = self._errors.get(key, 0) + 1
 
     def _welcome(self, user: User) -> None:
@@ -533,25 +547,58 @@ class Plugin:
     def _meter(self) -> None:
         """How late the hub wakes a greenlet that asked to be: whatever a user measures is too long by as much."""
         while self.measures_users:
-            asked = time.monotonic_ns()
+            self._round_ns = asked = time.monotonic_ns()
             gevent.sleep(METER_S)
             self._lags.append(max(time.monotonic_ns() - asked - int(METER_S * 1e9), 0))
+            if self._stands_still:
+                self._stands_still = False
+                if self.orders is not None:
+                    self.orders.report("goes_on", worker=self.worker)
+                if self.recorder is not None:
+                    self.recorder.event(self.now_ns(), "loop_goes_on", worker=self.worker)
+
+    def _asked_where(self, _number: int, frame: FrameType | None) -> None:
+        """Whoever started this process has heard nothing for a while: says where the hub is kept, writes what there is.
+
+        A signal's handler, in the thread of the hub. It may come while all is well, and while this process merely got
+        no CPU: only code that is neither Locust's nor the system's keeps the hub.
+        """
+        late_ns = time.monotonic_ns() - self._round_ns
+        if late_ns < STILL_NS or not self._round_ns or self.recorder is None or self.orders is None or self._flushing:
+            return
+        where = _kept_by(frame, self.environment)
+        if where is None:
+            return
+        since_ns = self.since_ns(self._round_ns)
+        self.orders.report("stands_still", since_ns=since_ns, where=where, worker=self.worker)
+        if not self._stands_still:
+            self._stands_still = True
+            self.recorder.event(self.now_ns(), "loop_stands_still", since_ns=since_ns, where=where, worker=self.worker)
+        self._lags.append(late_ns)
+        self.flush()
 
     def flush(self) -> None:
         """Appends what has gathered, and how this process fares."""
-        if self.recorder is None:
+        if self.recorder is None or self._flushing:
             return
+        self._flushing = True
+        try:
+            self._flush(self.recorder)
+        finally:
+            self._flushing = False
+
+    def _flush(self, recorder: Recorder) -> None:
         now = self.now_ns()
         if self._forks > 0:
             self._forks = -1
             reason = "the locustfile forked a process while the test ran: what that process sends is not counted"
-            self.recorder.event(now, "note", reason=reason)
+            recorder.event(now, "note", reason=reason)
         errors, self._errors = self._errors, {}
-        for (message, formatted), count in errors.items():
-            self.recorder.event(now, "exception", message=message, traceback=formatted, count=count)
-        self.recorder.flush(now, self._health())
+        for (kind, message, formatted), count in errors.items():
+            recorder.event(now, "exception", type=kind, message=message, traceback=formatted, count=count)
+        recorder.flush(now, self._health())
         if self._samples is not None and len(self._samples):
-            self.recorder.frames(len(self._samples), self._samples.take)
+            recorder.frames(len(self._samples), self._samples.take)
 
     def _health(self) -> dict[str, float]:
         """This process since the last reading; nothing when that was a moment ago, as it is at the end."""
@@ -654,6 +701,38 @@ class Plugin:
 def _plan_of(orders: Orders) -> dict[str, Any]:
     """What a worker of another machine needs to send its share of a plan."""
     return {name: getattr(orders, name) for name in ("plan", "compiled", "workers", "native")}
+
+
+def _kept_by(frame: FrameType | None, environment: Environment | None) -> str | None:
+    """`line 9 of shop.py in checkout`: the step of the user's own code that runs now; None where none does.
+
+    The innermost in a locustfile where one is on the stack, else the innermost that is nobody's library.
+    """
+    parsed = (environment.parsed_locustfiles if environment is not None else None) or ()
+    files = {os.path.realpath(str(path)) for path in parsed}
+    found: FrameType | None = None
+    while frame is not None:
+        path = os.path.realpath(frame.f_code.co_filename)
+        if path in files:
+            found = frame
+            break
+        if found is None and not path.startswith(_LIBRARIES) and os.path.isfile(path):
+            found = frame
+        frame = frame.f_back
+    if found is None:
+        return None
+    name = Path(found.f_code.co_filename).name
+    return f"line {found.f_lineno} of {name[:100]} in {found.f_code.co_name[:100]}"
+
+
+_LIBRARIES = tuple(
+    os.path.realpath(path) + os.sep
+    for path in (
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        str(Path(__file__).parent.parent),
+    )
+)
+"""What is not the user's own code: Python, what is installed, Surgeline."""
 
 
 def endpoint_of(method: str, name: str) -> str:

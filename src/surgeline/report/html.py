@@ -211,8 +211,8 @@ def _small_rows(document: Document) -> Iterator[tuple[str, ...]]:
 
 
 def _columns(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of all rows, in the order in which they first occur."""
-    return list(dict.fromkeys(key for row in evidence for key in row))
+    """The keys of all rows, in the order in which they first occur; tracebacks stand below the table."""
+    return list(dict.fromkeys(key for row in evidence for key in row if key != "traceback"))
 
 
 def _values(evidence: Sequence[Mapping[str, Any]], head: Sequence[str]) -> Iterator[list[str]]:

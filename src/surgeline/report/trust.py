@@ -191,10 +191,13 @@ def _workers(summary: Summary) -> Iterator[Trust]:
         yield Trust("workers", "warning", f"{_upper(shown(clause))}.")
     tally = summary.total.tally
     ended = tally.due - tally.aborted
+    names_of_strangers = ", ".join(shown(name) for name, _ in workers.strangers[:MOST_ACTS])
     if workers.locust is not None and workers.locust[0] != ended:
         why = (
             "a worker was lost, or cut off in requests, before both had been told of the same"
             if gone or tally.aborted
+            else f"those of {names_of_strangers} are not recorded"
+            if names_of_strangers
             else "a script may have reset them"
         )
         yield Trust(

@@ -9,7 +9,7 @@ Stages are compared in order of load (their greatest planned level), not in orde
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -619,6 +619,11 @@ def _nothing_answered(summary: Summary) -> str:
 
 def _invalid(summary: Summary) -> str:
     start = "The generator, not the server, was measured"
+    ended = summary.run.get("ended")
+    broke = shown(str(ended.get("reason") or "")) if isinstance(ended, Mapping) else ""
+    if summary.run.get("state") == "failed" and broke:
+        reason = re.split("[,;:]", broke)[0].rstrip(".")
+        return _shortest_that_fits(f"{start}: {reason}; no verdict about the server.", f"{reason}.")
     reasons = [reason for stage in summary.stages if stage.validity == "invalid" for reason in stage.validity_reasons]
     if not reasons:
         return f"{start}; no verdict about the server."
