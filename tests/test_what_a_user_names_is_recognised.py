@@ -112,3 +112,29 @@ def test_a_locustfile_keeps_the_objectives_it_is_given(tmp_path: Path):
     assert order_from(str(script), Wanted(slo=("p95<300ms",), look_first=False)).slo == ("p95<300ms",)
     with pytest.raises(ObjectiveError):
         order_from(str(script), Wanted(slo=("fast",), look_first=False))
+
+
+@pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        ("data: {users: {file: none.csv}}", "plan.yaml:5:22  data.users.file: there is no file none.csv"),
+        ("tls: {ca: none.pem}", "plan.yaml:5:11  tls.ca: there is no file none.pem"),
+        (
+            "  b: {steps: [{post: /, multipart: {a: {file: no.jpg}}}]}",
+            "plan.yaml:5:40  scenarios.b.steps[0].multipart.a: there is no file no.jpg",
+        ),
+        (
+            'auth: {bearer: "{{env.NO_TOKEN}}"}',
+            "plan.yaml:5:16  auth.bearer: the environment has no NO_TOKEN",
+        ),
+    ],
+)
+def test_what_lies_outside_of_a_plan_is_missed_where_the_plan_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tail: str, said: str
+):
+    """Files and the environment are looked at after the plan was read; line and key are said all the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("plan.yaml").write_text(f"target: http://127.0.0.1:1\nscenarios:\n  a:\n    steps: [{{get: /}}]\n{tail}\n")
+    with pytest.raises(PlanError) as caught:
+        order_from("plan.yaml", Wanted(look_first=False))
+    assert str(caught.value).startswith(said)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from surgeline.plan.feed import MOST_BYTES, Feed, feed_faults, read_feed, with_hashes
 from surgeline.plan.model import Plan
-from surgeline.plan.problem import Fault, PlanError
+from surgeline.plan.problem import Fault, PlanError, path_text
 from surgeline.plan.upload import SentFile, with_sent_files
 
 MOST_PEM_BYTES = 4 << 20
@@ -76,7 +76,8 @@ def attach_sent(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapp
         if isinstance(sent, SentFile):
             found[name] = sent
         else:
-            faults.append(Fault((), sent))
+            loc = plan.place_of_file(name)
+            faults.append(Fault(loc, f"{path_text(loc)}: {sent}"))
     if faults:
         raise PlanError.of_faults(where, faults)
     return with_sent_files(plan, found), found

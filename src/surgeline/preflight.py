@@ -119,7 +119,9 @@ def resolve(target: str, ip: int | None = None) -> tuple[str, ...]:
     addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     wanted = tuple(address for address in addresses if ip is None or (":" in address) == (ip == 6))
     if not wanted:
-        raise Unreachable(f"The host {host} has no IPv{ip} address, only {', '.join(addresses[:3])}. Leave `ip` out.")
+        raise Unreachable(
+            f"The host {host} has no IPv{ip} address, only {', '.join(addresses[:3])}. Leave `ip` (-4, -6) out."
+        )
     return wanted
 
 

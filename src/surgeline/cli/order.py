@@ -107,10 +107,11 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
     found = _plan(kind, content, where, wanted)
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
     folder = Path(where).parent if kind == "plan" else None
-    plan, data = datafiles.attach(plan, folder, where)
-    plan, sent_files = datafiles.attach_sent(plan, folder, where)
-    files = datafiles.tls_files(plan, folder, where, ways.named_files(wanted))
-    secrets = _secrets(plan, wanted)
+    with _said_where_it_stands(kind, content, where):
+        plan, data = datafiles.attach(plan, folder, where)
+        plan, sent_files = datafiles.attach_sent(plan, folder, where)
+        files = datafiles.tls_files(plan, folder, where, ways.named_files(wanted))
+        secrets = _secrets(plan, where, wanted)
     agreed = ways.agree(plan.target, ways.way_of(plan, wanted, secrets, files), wanted)
     addresses, way = agreed.addresses, agreed.way
     for note in notes:
@@ -446,16 +447,33 @@ def _stages(text: str, seed: int, arrivals: str) -> workload.Workload:
     return workload_from_data({"model": model, "stages": parts, "seed": seed, "arrivals": arrivals}, "--stages").value()
 
 
-def _secrets(plan: Plan, wanted: Wanted) -> Mapping[str, str]:
+@contextmanager
+def _said_where_it_stands(kind: str, content: str, where: str) -> Iterator[None]:
+    """Problems of a plan that came out of a text are raised with their lines in it."""
+    from surgeline.plan.text import PlanError, located
+
+    try:
+        yield
+    except PlanError as error:
+        if kind != "plan" or any(problem.span is not None for problem in error.problems):
+            raise
+        raise located(error, content, where) from None
+
+
+def _secrets(plan: Plan, where: str, wanted: Wanted) -> Mapping[str, str]:
+    """What the plan's `{{env.NAME}}` are. Raises PlanError for those that the environment does not have."""
+    from surgeline.plan.problem import Fault, PlanError, path_text
+
     names = evaluate.environment_names(plan)
     known = {**os.environ, **ways.environment_of(wanted)}
     missing = sorted(name for name in names if name not in known)
     if missing:
-        raise Refused(
-            f"The plan uses {', '.join('{{env.' + name + '}}' for name in missing)}, "
-            f"which the environment does not have; set it as in {missing[0]}=… surgeline run …",
-            EXIT_USAGE,
-        )
+        faults = []
+        for name in missing:
+            loc = evaluate.place_of_environment(plan, name)
+            said = f"the environment has no {name}; set it as in {name}=… surgeline run …"
+            faults.append(Fault(loc, f"{path_text(loc)}: {said}" if loc else said))
+        raise PlanError.of_faults(where, faults)
     return {name: known[name] for name in names}
 
 

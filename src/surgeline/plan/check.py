@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
+from urllib.parse import urlsplit
 
 from surgeline.plan.evaluate import GENERATORS, LONGEST_TEXT
-from surgeline.plan.model import TEMPLATE, Expect, Plan, Scenario, Step, json_rules
+from surgeline.plan.model import JSON_RULES, TEMPLATE, Expect, Plan, Scenario, Step, json_rules
 from surgeline.plan.objective import parse_objectives
 from surgeline.plan.problem import MOST_COLLECTED, Fault, Loc, did_you_mean, path_text, printable, quoted
 
@@ -26,6 +27,7 @@ _ENV = re.compile(r"env\.[A-Za-z_][A-Za-z0-9_]*")
 _NOT_LINEAR = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|(?<!\\)(?:\\\\)*\\[1-9]")
 """Looking around and back: regular expressions that cannot be matched in one pass."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WRITTEN_BY_ENGINES = ("content-length", "transfer-encoding")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -98,6 +100,9 @@ def _data(plan: Plan) -> Iterator[Fault]:
         if name == "env":
             said = "{{env.NAME}} is the environment's; choose another name"
             yield Fault(loc, f"{path_text(loc)}: {said}", at_key=True)
+        if name in GENERATORS:
+            said = f'"{name}" already makes a value by itself; choose another name'
+            yield Fault(loc, f"{path_text(loc)}: {said}", at_key=True)
         taken = next((known for known in plan.variables if known.startswith(f"{name}.")), None)
         if taken is not None:
             said = f"the constant {quoted(taken)} looks like one of its columns"
@@ -156,8 +161,13 @@ def _flow(plan: Plan, name: str, scenario: Scenario, extracted: Mapping[str, str
             loc, f"{path_text(loc)}: pacing spaces the passes of closed users; here arrivals are spaced by rate"
         )
     scope = _Scope(set(plan.variables), extracted, name, frozenset(plan.data), later)
+    origin = urlsplit(plan.target)[:2]
     for key, index, step in _numbered(scenario):
         loc = ("scenarios", name, key, index)
+        if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:
+            part: Loc = (*loc, step.word)
+            said = f"this is another origin than the target {printable(plan.target)}; give it a plan of its own"
+            yield Fault(part, f"{path_text(part)}: {said}")
         yield from _step(step, loc)
         taken = {variable for message in step.messages or () if message.expect for variable in message.expect.extract}
         inside = replace(scope, known=scope.known | taken)
@@ -178,6 +188,8 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
     where = (*loc, step.word)
     if " " in bare or _CONTROL.search(bare):
         yield Fault(where, f"{path_text(where)}: a space or control character cannot stand in a path; write %20")
+    if "#" in bare:
+        yield Fault(where, f"{path_text(where)}: what follows # never reaches a server; leave it out, or write %23")
     yield from _headers(step.headers, (*loc, "headers"))
     typed = next((name for name in step.headers if name.lower() == "content-type"), None)
     if step.multipart is not None and typed is not None:
@@ -187,17 +199,21 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
         part = (*loc, "extract", variable)
         if (taken := _taken(variable)) is not None:
             yield Fault(part, f"{path_text(part)}: {taken}", at_key=True)
+        elif "." in variable:
+            yield Fault(part, f"{path_text(part)}: a name with a dot means a column of data; write it with _", True)
+        if extract.header is not None and not _HEADER_NAME.fullmatch(extract.header):
+            yield Fault((*part, "header"), f"{path_text(part)}: {quoted(extract.header)} is not a header's name")
+        if extract.cookie is not None and not _HEADER_NAME.fullmatch(extract.cookie):
+            yield Fault((*part, "cookie"), f"{path_text(part)}: {quoted(extract.cookie)} is not a cookie's name")
         if extract.json_ is not None and (wrong := _jsonpath_fault(extract.json_)):
             yield Fault(part, f"{path_text(part)}: {wrong}")
         if extract.regex is not None and (wrong := _regex_fault(extract.regex)):
             yield Fault((*part, "regex"), f"{path_text(part)}: {wrong}")
-    for expression, found in step.check.json_.items():
-        part = (*loc, "check", "json", expression)
-        if wrong := _jsonpath_fault(expression):
-            yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
-        for rule, wanted in json_rules(found):
-            if wrong := _rule_fault(rule, wanted):
-                yield Fault(part, f"{path_text(part)}: {wrong}")
+    yield from _json_checks(step.check.json_, (*loc, "check", "json"))
+    for name in step.check.header:
+        if not _HEADER_NAME.fullmatch(name):
+            part = (*loc, "check", "header", name)
+            yield Fault(part, f"{path_text(part)}: this is not a header's name; use letters, digits and -", at_key=True)
     for index, message in enumerate(step.messages or ()):
         if message.expect is not None:
             yield from _expect(message.expect, (*loc, "messages", index, "expect"))
@@ -208,13 +224,7 @@ def _step(step: Step, loc: Loc) -> Iterator[Fault]:
 
 
 def _expect(expect: Expect, loc: Loc) -> Iterator[Fault]:
-    for expression, found in expect.json_.items():
-        part = (*loc, "json", expression)
-        if wrong := _jsonpath_fault(expression):
-            yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
-        for rule, wanted in json_rules(found):
-            if wrong := _rule_fault(rule, wanted):
-                yield Fault(part, f"{path_text(part)}: {wrong}")
+    yield from _json_checks(expect.json_, (*loc, "json"))
     for text in expect.regex:
         if wrong := _regex_fault(text):
             yield Fault(loc, f"{path_text(loc)}: {wrong}")
@@ -225,6 +235,22 @@ def _expect(expect: Expect, loc: Loc) -> Iterator[Fault]:
         source, expression = extract.source
         if wrong := _jsonpath_fault(expression) if source == "json" else _regex_fault(expression):
             yield Fault(part, f"{path_text(part)}: {wrong}")
+
+
+def _json_checks(checks: Mapping[str, Any], loc: Loc) -> Iterator[Fault]:
+    """Faults of JSONPaths and of what is held against their values."""
+    for expression, found in checks.items():
+        part = (*loc, expression)
+        if wrong := _jsonpath_fault(expression):
+            yield Fault(part, f"{path_text(part)}: {wrong}", at_key=True)
+        for rule, wanted in json_rules(found):
+            if wrong := _rule_fault(rule, wanted):
+                yield Fault(part, f"{path_text(part)}: {wrong}")
+        if isinstance(found, Mapping) and not found.keys() <= set(JSON_RULES):
+            for key in found:
+                if meant := did_you_mean(key, JSON_RULES):
+                    said = f"{quoted(key)} is no rule{meant} An object that is meant as it stands goes behind equals"
+                    yield Fault((*part, key), f"{path_text(part)}: {said}", at_key=True)
 
 
 def _rule_fault(rule: str, wanted: Any) -> str | None:
@@ -267,6 +293,9 @@ def _headers(headers: Mapping[str, str], loc: Loc) -> Iterator[Fault]:
         part = (*loc, name)
         if not _HEADER_NAME.fullmatch(name):
             yield Fault(part, f"{path_text(part)}: this is not a header's name; use letters, digits and -", at_key=True)
+        if name.lower() in _WRITTEN_BY_ENGINES:
+            said = "the engine writes this header itself, from the body that it sends; leave it out"
+            yield Fault(part, f"{path_text(part)}: {said}", at_key=True)
         if _CONTROL.search(value.replace("\t", " ")):
             yield Fault(part, f"{path_text(part)}: a line break or control character cannot stand in a header")
 

@@ -123,6 +123,16 @@ Duration = Annotated[
 """Nanoseconds; written as `30s`, `1m30s`, `250ms`."""
 
 
+def _some_time(value_ns: int) -> int:
+    if value_ns <= 0:
+        raise ValueError("this must be longer than 0")
+    return value_ns
+
+
+Timeout = Annotated[Duration, AfterValidator(_some_time)]
+"""A duration within which nothing can happen is none."""
+
+
 Pause = Annotated[
     PauseValue,
     BeforeValidator(parse_pause),
@@ -647,7 +657,7 @@ class Expect(_Part):
     json_: dict[str, Json] = Field(
         {}, alias="json", description="JSONPath to the value it must have, or to rules such as `{above: 3}`."
     )
-    timeout: Duration | None = Field(None, description="How long it is waited for; by default as the step's answer.")
+    timeout: Timeout | None = Field(None, description="How long it is waited for; by default as the step's answer.")
     name: Name | None = Field(None, description="What its times are called, behind the endpoint's name.")
     extract: dict[Variable, Extract] = Field(
         {}, description="Variables for what comes later; JSONPaths or regular expressions."
@@ -763,7 +773,7 @@ class Step(_Part):
     extract: dict[Variable, Extract] = Field(
         {}, description="Variables for later steps of the same flow; a text is a JSONPath into the body."
     )
-    timeout: Duration | None = Field(None, description="For this request; by default the plan's.")
+    timeout: Timeout | None = Field(None, description="For this request; by default the plan's.")
     think_time: Pause | None = Field(None, description="Pause after this step; by default the scenario's.")
     retry: Retry | None = Field(None, description="Whether it is tried again, and how; without it never.")
     transaction: Name | None = Field(
@@ -1421,7 +1431,7 @@ class Plan(_Part):
     auth: Auth = Field(Auth.model_validate({}), description="How requests prove who sends them.")
     variables: dict[Variable, str | int | float] = Field({}, description="Constants for templates.")
     data: dict[FeedName, DataPart] = Field({}, description="Rows of test data for templates, from files.")
-    timeout: Duration = Field(
+    timeout: Timeout = Field(
         30 * units.NS_PER_S,
         description="Longest time from the actual start to the last byte.",
         json_schema_extra={"default": "30s"},
@@ -1476,6 +1486,19 @@ class Plan(_Part):
         for name, scenario in self.scenarios.items():
             for step in (*scenario.once, *scenario.steps):
                 yield name, step
+
+    def place_of_file(self, name: str) -> tuple[str | int, ...]:
+        """The path to the first step that sends a file."""
+        for scenario, flow in self.scenarios.items():
+            for key, steps in (("once", flow.once), ("steps", flow.steps)):
+                for index, step in enumerate(steps):
+                    loc = ("scenarios", scenario, key, index)
+                    if step.body_file is not None and step.body_file.file == name:
+                        return (*loc, "body_file")
+                    for field, parts in (step.multipart or {}).items():
+                        if any(part.file == name for part in parts):
+                            return (*loc, "multipart", field)
+        return ()
 
     @property
     def sent_files(self) -> dict[str, str | None]:

@@ -29,7 +29,7 @@ from surgeline.plan.problem import (
 from surgeline.plan.schema import keys_at, owner_of
 from surgeline.plan.tree import Tree, decode, read_tree
 
-__all__ = ["PlanError", "decode", "dump_plan", "parse_plan", "plan_from_data", "workload_from_data"]
+__all__ = ["PlanError", "decode", "dump_plan", "located", "parse_plan", "plan_from_data", "workload_from_data"]
 
 
 def parse_plan(text: str | bytes, where: str) -> Plan:
@@ -44,6 +44,15 @@ def parse_plan(text: str | bytes, where: str) -> Plan:
         message = "a plan is made of keys such as `target: http://127.0.0.1:8000`"
         raise PlanError(tree.problems([Fault((), f"{message}; found {_found(tree.value)}")]))
     return _plan_in(tree)
+
+
+def located(error: PlanError, text: str | bytes, where: str) -> PlanError:
+    """The same problems with the places in a plan's text that they are about.
+
+    For what is found out about a plan after it was read: that a file is not there, that the environment lacks a name.
+    """
+    tree = read_tree(text, where)
+    return PlanError(tree.problems([Fault(problem.loc, problem.message) for problem in error.problems]))
 
 
 def _plan_in(tree: Tree) -> Plan:
@@ -187,6 +196,10 @@ def _unknown_key(loc: Loc) -> str:
     if loc[:-1]:
         message += f" in {path_text(loc[:-1])}"
     owner = owner_of(loc[:-1], word)
+    if word in known:
+        # The keys of every form of this part are known here; this one belongs to another form than the one written.
+        form = "; a preset has stages of its own" if loc[:-1] == ("workload",) else ""
+        return f"{quoted(word)} does not go with the other keys in {path_text(loc[:-1])}{form}"
     if meant is not None:
         return f'{message} — did you mean "{meant}"?'
     if owner is not None:
@@ -219,8 +232,10 @@ def _sentence(items: list[Any], found: Any) -> str:
         return said if len(said) <= _LONGEST_SENTENCE else said[: _LONGEST_SENTENCE - 1] + "…"
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", ctx["expected"])
-        return f"expected {' or '.join(words)}, found {_found(found)}{did_you_mean(str(found), words)}"
-    if kind == "too_short":
+        meant = did_you_mean(str(found), words) if re.search("[a-z]", str(found)) else ""
+        number = " or a whole number" if any(each["type"].startswith("int") for each in items) else ""
+        return f"expected {' or '.join(words)}{number}, found {_found(found)}{meant}"
+    if kind in ("too_short", "string_too_short"):
         return "this must not be empty"
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
         word = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
