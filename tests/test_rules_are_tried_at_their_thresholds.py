@@ -139,15 +139,17 @@ def test_the_page_of_planted_faults_counts_what_is_there(planted: ModuleType) ->
         planted.Outcome(("stall", "missing_cache"), ("stall",), (right,), (wrong,)),
         planted.Outcome((), (), (), ()),
         planted.Outcome((), (), (), (wrong,)),
+        planted.Outcome((), (), (), (wrong,)),
     ]
-    text = planted.page(outcomes, [1.0, 4.5, 2.0])
-    assert "Here are 1 runs with faults and 2 clean ones" in text
+    text = planted.page(outcomes, [1.0, 1.5, 2.0, 4.5])
+    assert "Here are 1 runs with faults and 3 clean ones" in text
     assert "found | 1 of 2: 50.00 %" in text
-    assert "explains | 1 of 3: 33.33 %" in text
+    assert "explains | 1 of 4: 25.00 %" in text
     assert "accusation | 1 of 2: 50.00 %" in text
+    assert "busier | 0 of 1: 0.00 %" in text
     assert "1.0 to 4.5 per core" in text
     assert "| `missing_cache` | [endpoint.outlier](../findings/endpoint.outlier.md) | 1 | 0 |" in text
-    assert "| latency.rising | GET /x | clean runs | 1 |" in text
+    assert "| latency.rising | GET /x | clean runs | 2 |" in text
 
 
 def test_the_load_of_the_campaign_is_a_plan(planted: ModuleType) -> None:

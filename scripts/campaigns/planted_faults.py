@@ -3,6 +3,7 @@
     python -m scripts.campaigns.planted_faults DIRECTORY               makes what is missing of 60 runs and 30 clean
     python -m scripts.campaigns.planted_faults DIRECTORY --minutes 9   stops after that time; again goes on
     python -m scripts.campaigns.planted_faults DIRECTORY --page        writes the page from the runs that are there
+    python -m scripts.campaigns.planted_faults DIRECTORY --clean 20    so many clean runs besides
     python -m scripts.campaigns.planted_faults DIRECTORY --pilot 8     other draws, to try rules out; never on the page
 
 Every run has a shop of its own. Which faults are on is drawn from the run's number alone, so an interrupted campaign
@@ -85,13 +86,9 @@ CONSEQUENCES: Mapping[str, tuple[tuple[str, str], ...]] = {
 """What a fault also makes true: pairs of rule and endpoint. Whoever says it has not accused wrongly."""
 
 
-SO_WITHOUT_FAULTS = {
-    ("latency.rising", "POST /login"): (
-        "a login costs 20 ms of CPU on purpose, so logins wait for each other in the shop without faults too, and the "
-        "more so on a busy machine: what is said is so, but no fault is behind it"
-    )
-}
-"""Accusations that are true of the healthy shop. They count as wrong all the same; the page says why they are made."""
+QUIET = 2.0
+"""Load per core, the run's own included, up to which a machine counts as quiet. On a busier one a healthy shop is slow
+in truth, and is rightly accused of it: what a clean run says there is shown, and not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +237,12 @@ class _Unseen:
         del reason
 
 
-def campaign(root: Path, minutes: float, most: int, pilot: bool) -> None:
-    """Makes what is missing, in order: of every three runs two faulty ones and a clean one."""
+def campaign(root: Path, minutes: float, numbers: Sequence[int], pilot: bool) -> None:
+    """Makes what is missing of the runs with those numbers, in order."""
     until = time.monotonic() + 60 * minutes
     root.mkdir(parents=True, exist_ok=True)
     there = {made.number for made in made_in(root)}
-    for number in range(most):
+    for number in numbers:
         if number in there:
             continue
         if time.monotonic() + sum(seconds for _, seconds in STAGES) + 10 > until:
@@ -254,7 +251,7 @@ def campaign(root: Path, minutes: float, most: int, pilot: bool) -> None:
         with open(root / "made.jsonl", "a", encoding="utf-8") as file:
             held = {"number": made.number, "faults": made.faults, "path": made.path, "busy": made.busy}
             file.write(json.dumps(held) + "\n")
-        print(f"{number + 1} of {most}: {len(made.faults)} faults, load {made.busy:.1f}", file=sys.stderr, flush=True)
+        print(f"run {number}: {len(made.faults)} faults, load {made.busy:.1f}", file=sys.stderr, flush=True)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -263,7 +260,8 @@ def campaign(root: Path, minutes: float, most: int, pilot: bool) -> None:
 def page(outcomes: Sequence[Outcome], busy: Sequence[float]) -> str:
     """The page, from what became of the runs and how busy the machine was."""
     faulty = [one for one in outcomes if one.faults]
-    clean = [one for one in outcomes if not one.faults]
+    clean = [one for one, load in zip(outcomes, busy, strict=True) if not one.faults and load <= QUIET]
+    hurried = [one for one, load in zip(outcomes, busy, strict=True) if not one.faults and load > QUIET]
     right, wrong = sum(len(one.right) for one in outcomes), sum(len(one.wrong) for one in outcomes)
     rates = {
         "recall: planted faults that were found": (
@@ -272,18 +270,21 @@ def page(outcomes: Sequence[Outcome], busy: Sequence[float]) -> str:
         "precision: accusations that a planted fault explains": Rate(right, max(right + wrong, 1), 0.95, True),
         "clean runs without an accusation": Rate(sum(not o.wrong for o in clean), max(len(clean), 1), 0.95, True),
     }
+    beside = Rate(sum(not o.wrong for o in hurried), max(len(hurried), 1), 0.95, True)
     seconds = sum(length for _, length in STAGES)
     whole = f"{FAULTY} runs with faults and {CLEAN} clean ones are meant"
     lines = [
         "# Error rates: planted faults",
         "",
         "Made by `python -m scripts.campaigns.planted_faults DIRECTORY`, which goes on where it was interrupted, and",
-        f"`--page`. Here are {len(faulty)} runs with faults and {len(clean)} clean ones; {whole}. A run is {seconds} s",
+        f"`--page`. Here are {len(faulty)} runs with faults and {len(clean) + len(hurried)} clean ones; {whole}. A run "
+        f"is {seconds} s",
         f"of the demo's scenarios at twice their pace ({_load()}) against [the bookshop](../bookshop.md) with a "
         "random half of",
         f"{len(PLANTABLE)} faults, generator and shop on one machine of two cores. While they were made the machine's",
-        f"load was {min(busy, default=0):.1f} to {max(busy, default=0):.1f} per core, the run's own included: other",
-        "work was going on. A fault is found when one of its rules speaks of an endpoint that has it. An accusation is",
+        f"load was {min(busy, default=0):.1f} to {max(busy, default=0):.1f} per core, the run's own included. Clean",
+        f"runs are judged where it was {QUIET:g} at most: on a busier machine a healthy shop is slow in truth.",
+        "A fault is found when one of its rules speaks of an endpoint that has it. An accusation is",
         "every finding under *failed* and *to explore* but those that only say where time goes, how much is known, or",
         "what the generator did; it is right when a fault that was on explains it. Intervals are 95 %, Clopper and",
         "Pearson, as if findings of one run were independent, which they are not quite. *Holds* is about what was",
@@ -293,6 +294,8 @@ def page(outcomes: Sequence[Outcome], busy: Sequence[float]) -> str:
         "|---|--:|--:|---|",
         *(f"| {name} | {rate.hits} of {rate.tries}: {rate} | {100 * rate.limit:.0f} % | {_word(rate.holds)} |"
           for name, rate in rates.items()),
+        f"| clean runs without an accusation on a machine that was busier | {beside.hits} of {beside.tries}: {beside} "
+        "| – | not judged |",
         "",
         "## By fault",
         "",
@@ -344,12 +347,7 @@ def _wrong(outcomes: Sequence[Outcome]) -> list[str]:
         f"| {rule} | {endpoint} | {'runs with faults' if faulty else 'clean runs'} | {count} |"
         for (rule, endpoint, faulty), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    notes = [
-        f"{rule} of {endpoint}: {why}."
-        for (rule, endpoint), why in SO_WITHOUT_FAULTS.items()
-        if any(key[:2] == (rule, endpoint) for key in counts)
-    ]
-    return ["| rule | of | in | times |", "|---|---|---|--:|", *rows, "", *notes]
+    return ["| rule | of | in | times |", "|---|---|---|--:|", *rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -358,10 +356,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--page", action="store_true", help="only the page, of the runs that are there")
+    parser.add_argument("--clean", type=int, default=0, help="so many clean runs besides")
     parser.add_argument("--pilot", type=int, help="so many runs with draws of their own; what is said is printed")
     chosen = parser.parse_args(arguments)
     if not chosen.page:
-        campaign(chosen.directory, chosen.minutes, chosen.pilot or FAULTY + CLEAN, chosen.pilot is not None)
+        whole = chosen.pilot or FAULTY + CLEAN
+        besides = [whole + 2 + 3 * number for number in range(chosen.clean)]
+        campaign(chosen.directory, chosen.minutes, [*range(whole), *besides], chosen.pilot is not None)
     made = made_in(chosen.directory)
     outcomes = [judged(one) for one in made]
     if chosen.page and chosen.pilot is None:
