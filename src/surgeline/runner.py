@@ -437,6 +437,7 @@ def _stages(load: Workload, subject: Subject | None = None) -> list[dict[str, An
             "to": stage.end * by,
             "unit": "requests/s" if load.arrives else "users",
             "duration_ns": stage.duration_ns,
+            **({"sessions_from": stage.start, "sessions_to": stage.end} if load.model == "partly-open" else {}),
         }
         for index, stage in enumerate(load.stages)
     ]

@@ -4,6 +4,7 @@ Every question of the analysis is a sum over some stages and endpoints: how many
 windows, counts and readings where such a sum is one pass over arrays, and knows when each stage really began and ended.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from surgeline.analysis.model import EndpointFigures, Tally
 from surgeline.analysis.pooled import EMPTY, Columns
 from surgeline.analysis.steered import Act, acts
 from surgeline.samples import Count, Histogram, Measurement, Outcome, Reading
+from surgeline.workload import closed_stage, open_stage
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -38,6 +40,8 @@ class Limits:
     begin_ns: int
     end_ns: int
     completed: bool
+    own_name: str = ""
+    sessions: tuple[float, float] | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +64,8 @@ class Held:
     due_by_second: Mapping[int, Sequence[int]]
     response: Mapping[Outcome, Columns]
     service: Columns
+    own: Mapping[int, int] = field(default_factory=dict)
+    """By second, what was not sent for lack of something of the generator's own."""
 
 
 _TALLY_NAMES = {outcome: outcome.name.lower() for outcome in Outcome}
@@ -132,6 +138,24 @@ class Book:
         kept = replace(measurement, windows=windows, counts=tuple(counts), health=())
         return replace(Book.of(self.run, kept), stages=self.stages, what="transactions")
 
+    def excuse(self, own: Mapping[tuple[int, str], int]) -> None:
+        """Of what was not sent of a stage and endpoint so much was the generator's own doing, and counts neither way.
+
+        Over the seconds in which something was not sent it is spread in proportion.
+        """
+        for key, count in own.items():
+            cell = self.cells.get(key)
+            if cell is None or not cell.tally.not_sent:
+                continue
+            count, spread, seen, given = min(count, cell.tally.not_sent), {}, 0, 0
+            for second, outcomes in sorted(cell.by_second.items()):
+                seen += outcomes.get(Outcome.NOT_SENT, 0)
+                until = count * seen // cell.tally.not_sent
+                if until > given:
+                    spread[second] = until - given
+                given = until
+            cell.own, cell.tally = spread, replace(cell.tally, own=count)
+
     @cached_property
     def endpoints(self) -> list[str]:
         """Every endpoint that was due, in the order of the plan, then of the alphabet."""
@@ -176,7 +200,10 @@ class Book:
         return Columns.pool(cell.response.get(Outcome.OK, EMPTY) for cell in self.some(stage, endpoint))
 
     def by_slot(self, stage: int | None, endpoint: str | None) -> dict[int, list[int]]:
-        """Per stage and second (stage x 2³² + second): requests whose outcome is known, and those of them not ok."""
+        """Per stage and second (stage x 2³² + second): requests judged, and those of them not ok.
+
+        Neither those that the end of the run cut off are judged, nor those that the generator itself could not send.
+        """
         found: dict[int, list[int]] = {}
         for (index, name), cell in self.cells.items():
             if (stage is None or stage == index) and (endpoint is None or endpoint == name):
@@ -184,8 +211,9 @@ class Book:
                     held = found.setdefault((index << 32) + second, [0, 0])
                     for outcome, count in outcomes.items():
                         if outcome is not Outcome.ABORTED:
-                            held[0] += count
-                            held[1] += count if outcome is not Outcome.OK else 0
+                            said = count - (cell.own.get(second, 0) if outcome is Outcome.NOT_SENT else 0)
+                            held[0] += said
+                            held[1] += said if outcome is not Outcome.OK else 0
         return dict(sorted(found.items()))
 
     def bad_by_second(self, endpoint: str | None) -> dict[int, int]:
@@ -363,6 +391,23 @@ def _limits(run: Mapping[str, Any], measurement: Measurement, cells: Mapping[tup
                 begin_ns=begin,
                 end_ns=max(end, begin),
                 completed=index in ended and (duration is None or end - begin >= 0.98 * int(duration)),
+                own_name=_own_name(plan),
+                sessions=_sessions(plan),
             )
         )
     return found
+
+
+def _sessions(plan: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The sessions that arrive per second in a stage as `run.json` has it; None where requests or users do."""
+    first, last = plan.get("sessions_from"), plan.get("sessions_to")
+    return (float(first), float(last)) if isinstance(first, int | float) and isinstance(last, int | float) else None
+
+
+def _own_name(plan: Mapping[str, Any]) -> str:
+    """What a plan calls a stage; empty where the name is only its load, as of a stage that was given none."""
+    name, start, end = str(plan.get("name") or ""), float(plan.get("from", 0.0)), float(plan.get("to", 0.0))
+    if plan.get("role") or start == end == 0 or re.fullmatch(r"stage \d+|.* sessions/s", name):
+        return ""
+    made = {make(start, end, 1).name for make in (closed_stage, open_stage)}
+    return "" if name in made else name

@@ -35,11 +35,49 @@ def by_load(stages: Sequence[StageFigures]) -> list[StageFigures]:
     return sorted(stages, key=lambda stage: (load_of(stage), stage.index))
 
 
+LIKE = (0.7, 1.4)
+"""Loads that are taken for the same: one over the other lies between these."""
+
+
+def like(stage: StageFigures, other: StageFigures) -> bool:
+    """Whether two stages have about the same load."""
+    least, most = LIKE
+    return least * load_of(other) <= load_of(stage) <= most * load_of(other)
+
+
+def ladder(stages: Sequence[StageFigures]) -> list[StageFigures]:
+    """The stages that tell which load is held, in order of load.
+
+    Those are left out that tell of something else: ramps down; ramps up to a load that a stage of one load has too; and
+    what comes after a heavier load at one that was tried before it, because it carries what the heavier one left
+    behind. The stages of a search have been drained of that, and all of them count. So do all where none is left.
+    """
+    ordered = by_load(stages)
+    if any(stage.role for stage in stages):
+        return ordered
+    found = [stage for stage in ordered if not _tells_of_another(stage, stages)]
+    return found or ordered
+
+
+def _tells_of_another(stage: StageFigures, stages: Sequence[StageFigures]) -> bool:
+    if stage.start > stage.end:
+        return True
+    level = [
+        other
+        for other in stages
+        if other.start == other.end and (other.validity != "invalid" or stage.validity == "invalid")
+    ]
+    if stage.start < stage.end:
+        return any(load_of(other) >= load_of(stage) for other in level)
+    heavier = next((o.index for o in stages if o.index < stage.index and load_of(o) > LIKE[1] * load_of(stage)), None)
+    return heavier is not None and any(other.index < heavier and like(other, stage) for other in level)
+
+
 def saturation(stages: Sequence[StageFigures]) -> Saturation | None:
     """Where throughput stopped growing; None where fewer than two stages of different load say anything."""
     usable = [
         stage
-        for stage in by_load(stages)
+        for stage in ladder(stages)
         if stage.validity != "invalid" and stage.total.goodput_per_s and stage.total.tally.ok >= FEWEST_ANSWERS
     ]
     piled = [stage for stage in usable if _piles_up(stage)]

@@ -57,6 +57,8 @@ class Tally:
     hops: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    own: int = 0
+    """Of those not sent, the ones for which the generator had no descriptor, no port or no time itself."""
 
     @property
     def answered(self) -> int:
@@ -65,12 +67,19 @@ class Tally:
 
     @property
     def bad(self) -> int:
-        """Due requests whose outcome is known and not ok."""
-        return self.failure + self.error + self.timeout + self.not_sent
+        """Due requests that went wrong: known outcome, not ok. What the generator itself could not send is none."""
+        return self.failure + self.error + self.timeout + self.unsent
+
+    @property
+    def unsent(self) -> int:
+        """Due requests not sent because those before them had filled the bound on requests in flight."""
+        return self.not_sent - self.own
 
     @property
     def judged(self) -> int:
-        """Due requests whose outcome is known: all but those that the end of the run cut off."""
+        """Due requests whose outcome says something: all but those that the end of the run cut off, and those that the
+        generator itself could not send.
+        """
         return self.ok + self.bad
 
 
@@ -172,6 +181,10 @@ class StageFigures:
     """The same of everything on the server's machine."""
     transactions: tuple[EndpointFigures, ...] = ()
     """Steps timed together, of which the first was due in this stage."""
+    own_name: str = ""
+    """What its plan calls it; empty where that only repeats its load."""
+    sessions: tuple[float, float] | None = None
+    """Partly open model: sessions arriving per second at its beginning and end; `start` and `end` are the requests."""
 
     @property
     def duration_s(self) -> float:
@@ -289,7 +302,8 @@ SloVerdict = Literal["met", "missed", "no data"]
 class ObjectiveResult:
     """What became of an objective: met, missed, or no data; `observed` is the figure it was held against.
 
-    `first_missed_stage` is the stage of the lowest load that missed it. `reason` is a clause with the numbers.
+    `first_missed_stage` is the stage of the lowest load that missed it; where none of `capacity.ladder` did, the first of
+    the others that did. `reason` is a clause with the numbers.
     `by_stage` holds the verdict of each valid stage in which its requests were due. `exceeded` of `judged` requests
     were over the limit, where it is a limit on single requests.
     """
@@ -330,17 +344,20 @@ class Saturation:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How a server came back after the heaviest load.
+    """How a server came back after a load that was at least twice as heavy.
 
-    `peak`, `before` and `after` are stages: the heaviest, an earlier one under a load like that of the one after it.
-    `seconds` passed of `after` until three seconds in a row were as before; None: there were none. `late` is the share
-    of the answers due until then (all of `after` with None) that took longer than the median of their endpoint did in
-    `before`, by a quarter and 5 ms at least; `requests` how many of `after` were looked at.
+    `peak`, `before` and `after` are stages: the heavy one, an earlier one under a load like that of the first after it.
+    `within` are that one and those that follow it under such a load, `length_s` how long they lasted together. `seconds`
+    passed of them until three seconds in a row were as before; None: there were none. `late` is the share of the answers
+    due until then (all of them with None) that took longer than the median of their endpoint did in `before`, by a
+    quarter and 5 ms at least; `requests` how many were looked at.
     """
 
     peak: int
     before: int
     after: int
+    within: tuple[int, ...]
+    length_s: float
     seconds: int | None
     requests: int
     late: Estimate
@@ -411,8 +428,8 @@ class Summary:
     """What single requests and exchanges tell about each endpoint; empty where none were looked at."""
     server: ServerHealth | None = None
     """None where the served process was not seen."""
-    recovery: Recovery | None = None
-    """None where the load did not fall from its peak to one that was there before."""
+    recoveries: tuple[Recovery, ...] = ()
+    """After each heavy load, in order of time; empty where the load never fell to one that was there before."""
     capacity: Capacity | None = None
     """What a search for capacity found; None for other runs."""
     limit: Limit | None = None

@@ -15,6 +15,7 @@ import numpy as np
 
 from surgeline import units
 from surgeline.analysis.book import WITH_TIMES, Book, within
+from surgeline.analysis.capacity import ladder
 from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.intervals import ratio_estimate, spread
 from surgeline.analysis.model import Estimate, ObjectiveResult, SloVerdict, StageFigures
@@ -62,9 +63,13 @@ def _book_of(objective: Objective, book: Book, together: Book | None) -> Book:
 
 
 def holds(results: Sequence[ObjectiveResult], stages: Sequence[StageFigures]) -> int | None:
-    """The stage of the highest load, by load, up to which no objective was missed and in which at least one was met."""
+    """The stage of the highest load up to which no objective was missed and in which at least one was met; of those that
+    tell which load is held.
+    """
     best = None
-    for stage in sorted((s for s in stages if s.validity != "invalid"), key=lambda s: (max(s.start, s.end), s.index)):
+    for stage in ladder(stages):
+        if stage.validity == "invalid":
+            continue
         verdicts = [result.by_stage.get(stage.index, "no data") for result in results]
         if "missed" in verdicts:
             break
@@ -79,8 +84,9 @@ def _one(objective: Objective, book: Book, stages: Sequence[StageFigures]) -> Ob
     for stage in stages:
         if any((stage.index, name) in book.cells for name in _names(objective, book)):
             by_stage[stage.index] = _decide(objective, book, [stage]).verdict
-    by_load = sorted(stages, key=lambda stage: (max(stage.start, stage.end), stage.index))
-    missed = [stage.index for stage in by_load if by_stage.get(stage.index) == "missed"]
+    rungs = ladder(stages)
+    others = [stage for stage in stages if stage not in rungs]
+    missed = [stage.index for stage in (*rungs, *others) if by_stage.get(stage.index) == "missed"]
     return ObjectiveResult(
         objective,
         whole.verdict,

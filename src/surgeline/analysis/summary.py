@@ -30,7 +30,7 @@ from surgeline.analysis.model import (
     Summary,
 )
 from surgeline.analysis.pooled import EMPTY, Columns, quantiles_by_second
-from surgeline.analysis.recovery import recovery
+from surgeline.analysis.recovery import recoveries
 from surgeline.analysis.shape import Parts
 from surgeline.analysis.traits import Traits
 from surgeline.analysis.workers import workers_of
@@ -47,6 +47,7 @@ def summarise(
     counts.
     """
     book = Book.of(run, measurement)
+    book.excuse(validity.own_not_sent(run, book, details))
     together = book.of_transactions(measurement)
     parts = details.parts if details is not None else {}
     stages = [_stage(book, together, limits, parts) for limits in book.stages]
@@ -103,7 +104,7 @@ def summarise(
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),
         server=server,
-        recovery=recovery(book, stages),
+        recoveries=recoveries(book, stages),
         capacity=found,
         limit=limits.kind(stages, errors, server, found, saturated),
         transactions=tuple(_whole(together, name, {}) for name in together.endpoints),
@@ -193,6 +194,8 @@ def _stage(book: Book, together: Book, limits: Limits, parts: Mapping[tuple[str,
         planned_due=_planned_due(book, limits) if limits.model == "open" else None,
         in_flight=within(book.in_flight, begin, end) / seconds if seconds > 0 else None,
         users=mean_users,
+        own_name=limits.own_name,
+        sessions=limits.sessions,
         warm_up_s=None,
         validity="valid",
         validity_reasons=(),

@@ -16,7 +16,7 @@ from surgeline.analysis.book import Book
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import StageFigures, Tally
 from surgeline.analysis.workers import Gap, Workers
-from surgeline.samples import Measurement
+from surgeline.samples import Measurement, Outcome
 
 Word = Literal["valid", "degraded", "invalid"]
 
@@ -282,15 +282,41 @@ def _sent(
     if not tally.due or not tally.not_sent:
         return
     few = _few_descriptors(run)
-    if few:
-        own = tally.not_sent
-    elif details is not None:
-        own = sum(group.by_stage.get(stage.index, 0) for group in details.errors if group.kind in GENERATOR_KINDS)
+    if few or details is not None:
+        own = tally.own
     else:
         own = 0 if _was_full(run, stage, book) else tally.not_sent
+    bound = set_bound(run)
+    if bound is not None and tally.not_sent - own > (1.0 - FEWEST_SENT) * tally.due:
+        left = units.format_ratio((tally.not_sent - own) / tally.due)
+        judgement.add("degraded", f"{left} of what was due was not sent: {bound:,} in flight were {THE_BOUND}")
     if own > (1.0 - FEWEST_SENT) * tally.due:
         sent = units.format_ratio(1 - own / tally.due)
         judgement.add("invalid", f"the generator sent only {sent} of the {tally.due:,} requests that were due{few}")
+
+
+THE_BOUND = "the bound that was set"
+
+
+def set_bound(run: Mapping[str, Any]) -> int | None:
+    """The bound on requests in flight, where somebody set it lower than it is by itself; else None."""
+    cap = (run.get("settings") or {}).get("max_in_flight")
+    return cap if isinstance(cap, int) and cap < MOST_IN_FLIGHT and not _few_descriptors(run) else None
+
+
+def own_not_sent(run: Mapping[str, Any], book: Book, details: Details | None) -> dict[tuple[int, str], int]:
+    """By stage and endpoint, what was not sent for lack of descriptors, ports or time of the generator's own.
+
+    Without rows the kinds are not known, and only a limit of open files that caps what is in flight says so.
+    """
+    if _few_descriptors(run):
+        return {key: cell.tally.not_sent for key, cell in book.cells.items() if cell.tally.not_sent}
+    found: dict[tuple[int, str], int] = {}
+    for group in details.errors if details is not None else ():
+        if group.outcome is Outcome.NOT_SENT and group.kind in GENERATOR_KINDS:
+            for stage, count in group.by_stage.items():
+                found[stage, group.endpoint] = found.get((stage, group.endpoint), 0) + count
+    return found
 
 
 def _few_descriptors(run: Mapping[str, Any]) -> str:

@@ -6,11 +6,11 @@ load does not change their share; and where all stages have one load nothing can
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgeline.analysis.capacity import load_of
 from surgeline.analysis.distributions import binomial_at_least, wilson
-from surgeline.analysis.model import EndpointFigures, ErrorGroup, Estimate, StageFigures, Summary
+from surgeline.analysis.model import EndpointFigures, ErrorGroup, Estimate, StageFigures, Summary, Tally
 from surgeline.findings.growth import of, usable
 from surgeline.samples import Outcome
 
@@ -57,7 +57,7 @@ def onset(summary: Summary, endpoint: str | None) -> Onset | None:
         bad, judged = _sums(above)
         bad_below, judged_below = _sums(below)
         luck, luck_below = shared_luck([part for _, part in above]), shared_luck([part for _, part in below])
-        if bad < FEWEST_BAD or not judged_below or first.bad < min(FEWEST_BAD, bad):
+        if bad < FEWEST_BAD or not judged_below or wrong(first) < min(FEWEST_BAD, bad):
             continue
         low, _ = wilson(bad / judged, judged / luck, 0.99)
         high_below = wilson(bad_below / judged_below, judged_below / luck_below, 0.99)[1]
@@ -66,17 +66,17 @@ def onset(summary: Summary, endpoint: str | None) -> Onset | None:
         if (
             exceeds(bad, judged, LEAST_SHARE, luck, SURE_OF_LOAD)
             and apart
-            and first.bad / first.judged > 3 * share_below
+            and wrong(first) / first.judged > 3 * share_below
         ):
-            worst = max(above, key=lambda item: item[1].error_ratio.value or 0.0)
+            worst = max(above, key=lambda item: wrong(item[1].tally) / max(item[1].tally.judged, 1))
             return Onset(
                 endpoint=endpoint,
                 before=tuple(stage for stage, _ in below),
                 since=tuple(stage for stage, _ in above),
                 before_share=share_below,
-                first_share=first.bad / first.judged,
+                first_share=wrong(first) / first.judged,
                 worst=worst[0],
-                worst_share=worst[1].error_ratio,
+                worst_share=share_of(worst[1]),
                 bad=bad,
                 judged=judged,
             )
@@ -104,12 +104,44 @@ def exceeds(bad: int, judged: int, share: float, luck: float, sure: float = SURE
 
 def _sums(parts: Sequence[tuple[StageFigures, EndpointFigures]]) -> tuple[int, int]:
     """Bad and judged requests."""
-    return sum(figures.tally.bad for _, figures in parts), sum(figures.tally.judged for _, figures in parts)
+    return sum(wrong(figures.tally) for _, figures in parts), sum(figures.tally.judged for _, figures in parts)
+
+
+def wrong(tally: Tally) -> int:
+    """What was sent and went wrong; what stayed unsent is spoken of by itself (`not_sent`)."""
+    return tally.bad - tally.unsent
+
+
+def share_of(figures: EndpointFigures) -> Estimate:
+    """The share of the judged requests that were sent and went wrong, with its interval."""
+    tally = figures.tally
+    if not tally.unsent or not tally.judged:
+        return figures.error_ratio
+    value = wrong(tally) / tally.judged
+    return Estimate(value, *wilson(value, tally.judged / SHARED_LUCK, 0.95), tally.judged)
+
+
+def of_valid(summary: Summary, figures: EndpointFigures) -> EndpointFigures:
+    """The endpoint without the stages that the generator limited: what went wrong there says nothing about it."""
+    stages = [stage for stage in summary.stages if stage.validity == "invalid"]
+    parts = [part for stage in stages for part in stage.endpoints if part.name == figures.name and part.tally.judged]
+    if not parts:
+        return figures
+    names = ("due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted", "own")
+    left = {name: getattr(figures.tally, name) - sum(getattr(part.tally, name) for part in parts) for name in names}
+    tally = replace(figures.tally, **left)
+    value = tally.bad / tally.judged if tally.judged else None
+    around = wilson(value, tally.judged / SHARED_LUCK, 0.95) if value is not None else (None, None)
+    return replace(figures, tally=tally, error_ratio=Estimate(value, *around, tally.judged))
 
 
 def main_kind(errors: Sequence[ErrorGroup], endpoint: str | None) -> tuple[str, float, ErrorGroup | None]:
-    """The most frequent kind of error of an endpoint, its share of them, and its largest group."""
-    mine = [group for group in errors if endpoint is None or group.endpoint == endpoint]
+    """The most frequent kind of error of an endpoint, its share of them, and its largest group; of what was sent."""
+    mine = [
+        group
+        for group in errors
+        if (endpoint is None or group.endpoint == endpoint) and group.outcome is not Outcome.NOT_SENT
+    ]
     counts: dict[str, int] = {}
     for group in mine:
         counts[said(group)] = counts.get(said(group), 0) + group.count
@@ -152,4 +184,4 @@ def said(group: ErrorGroup) -> str:
 
 def wrong_time_s(figures: EndpointFigures) -> float:
     """What requests that went wrong cost their users, s: the time they waited, and the penalty of each."""
-    return figures.failed_response.histogram.sum_ns / 1e9 + figures.tally.bad * PENALTY_S
+    return figures.failed_response.histogram.sum_ns / 1e9 + wrong(figures.tally) * PENALTY_S

@@ -10,12 +10,16 @@ from surgeline.findings.errors_by_load import (
     LEAST_SHARE,
     exceeds,
     main_kind,
+    of_valid,
     onset,
+    share_of,
     shared_luck,
+    wrong,
     wrong_time_s,
 )
 from surgeline.findings.growth import of, usable
 from surgeline.findings.model import Finding, Rule
+from surgeline.findings.not_sent import not_sent
 
 MOST = 4
 SCRIPT_SHARE = 0.15
@@ -25,13 +29,14 @@ SCRIPT_SHARE = 0.15
 def judge(summary: Summary) -> list[Finding]:
     """One finding per endpoint whose errors do not depend on load, or whose run had one load only."""
     found = []
-    for figures in sorted(summary.endpoints, key=lambda item: -item.tally.bad):
-        tally = figures.tally
-        if tally.bad < FEWEST_BAD or not exceeds(tally.bad, tally.judged, LEAST_SHARE, shared_luck([figures])):
+    valid = [of_valid(summary, figures) for figures in summary.endpoints]
+    for figures in sorted(valid, key=lambda item: -wrong(item.tally)):
+        bad, judged = wrong(figures.tally), figures.tally.judged
+        if bad < FEWEST_BAD or not exceeds(bad, judged, LEAST_SHARE, shared_luck([figures])):
             continue
         if onset(summary, figures.name) is None:
             found.append(_finding(summary, figures))
-    return found[:MOST]
+    return [*found[:MOST], *not_sent(summary, RULE.id)]
 
 
 def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
@@ -44,9 +49,11 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
         if group is not None and group.median_ns is not None
         else ""
     )
-    share = f"{wording.share(figures.error_ratio)} of {wording.plural(figures.tally.judged, 'request')}"
-    affected = [stage for stage in stages if (part := of(stage, figures.name)) is not None and part.tally.bad]
-    spared = [(stage, part) for stage in stages if (part := of(stage, figures.name)) is not None and not part.tally.bad]
+    share = f"{wording.share(share_of(figures))} of {wording.plural(figures.tally.judged, 'request')}"
+    affected = [stage for stage in stages if (part := of(stage, figures.name)) is not None and wrong(part.tally)]
+    spared = [
+        (stage, part) for stage in stages if (part := of(stage, figures.name)) is not None and not wrong(part.tally)
+    ]
     none_of = sum(part.tally.judged for _, part in spared)
     if len(loads) > 1 and len(affected) >= 2 and not none_of:
         where = f"go wrong whatever the load ({wording.loads(stages)})"
@@ -55,7 +62,7 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
     else:
         where = f"go wrong at {wording.loads(affected or stages)}" if stages else "go wrong"
     sentence = f"{wording.name(figures.name)}: {share} {where}{of_kind}{after}."
-    wrong_request = (figures.error_ratio.value or 0.0) >= SCRIPT_SHARE and len(affected) == len(stages)
+    wrong_request = (share_of(figures).value or 0.0) >= SCRIPT_SHARE and len(affected) == len(stages)
     return Finding(
         id=RULE.id,
         kind="failed",
@@ -64,7 +71,7 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
         endpoint=figures.name,
         n=figures.tally.judged,
         evidence=tuple(
-            {"stage": stage.index, "load": load_of(stage), "judged": part.tally.judged, "bad": part.tally.bad}
+            {"stage": stage.index, "load": load_of(stage), "judged": part.tally.judged, "bad": wrong(part.tally)}
             for stage in stages
             if (part := of(stage, figures.name)) is not None
         ),
@@ -84,7 +91,10 @@ RULE = Rule(
     question="Which requests go wrong in the same share whatever the load, or at the only load there was?",
     statistic="share of judged requests of an endpoint whose outcome is not ok",
     threshold="above 0.1 % at 95 % (exact binomial), and errors.onset finds no load at which it begins",
-    guard="at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second",
+    guard=(
+        "at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second; stages "
+        "that the generator limited do not count, and what was due but not sent is spoken of by itself"
+    ),
     why="An error that one user meets as often as a thousand is a defect, or a test that asks for the wrong thing.",
     next_step="Read the server's own log of one of these requests; a single user suffices to see it again.",
     judge=judge,

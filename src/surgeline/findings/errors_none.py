@@ -1,11 +1,10 @@
 """Up to which load did nothing go wrong?"""
 
 from surgeline import units
-from surgeline.analysis.capacity import load_of
+from surgeline.analysis.capacity import by_load, load_of
 from surgeline.analysis.model import StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.growth import usable
 from surgeline.findings.model import Finding, Rule
 
 FEWEST = 100
@@ -15,7 +14,9 @@ FEWEST = 100
 def judge(summary: Summary) -> list[Finding]:
     """The stages from the lowest load on in which every judged request was ok."""
     clean: list[StageFigures] = []
-    stages = usable(summary)
+    stages = [stage for stage in by_load(summary.stages) if stage.validity != "invalid" and stage.role != "settle"]
+    # Of stages that go equally high, one of that load alone says it best.
+    stages.sort(key=lambda stage: (load_of(stage), stage.start == stage.end))
     for stage in stages:
         if stage.total.tally.bad:
             break

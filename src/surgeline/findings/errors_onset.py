@@ -5,7 +5,7 @@ from surgeline.analysis.capacity import load_of
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.errors_by_load import LEAST_SHARE, Onset, main_kind, onset, wrong_time_s
+from surgeline.findings.errors_by_load import LEAST_SHARE, Onset, main_kind, onset, wrong, wrong_time_s
 from surgeline.findings.growth import of, usable
 from surgeline.findings.model import Finding, Rule
 
@@ -50,11 +50,11 @@ def _finding(summary: Summary, found: Onset, where: str) -> Finding:
                     "stage": stage.index,
                     "load": load_of(stage),
                     "judged": part.tally.judged,
-                    "bad": part.tally.bad,
+                    "bad": wrong(part.tally),
                     "first_ns": group.first_ns if group is not None and stage is first else None,
                 }
             )
-    rising = sum(1 for stage in found.since if (part := of(stage, found.endpoint)) is not None and part.tally.bad)
+    rising = sum(1 for stage in found.since if (part := of(stage, found.endpoint)) is not None and wrong(part.tally))
     return Finding(
         id=RULE.id,
         kind="failed",

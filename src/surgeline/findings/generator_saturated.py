@@ -3,7 +3,7 @@
 from surgeline import units
 from surgeline.analysis.capacity import by_load
 from surgeline.analysis.model import StageFigures, Summary
-from surgeline.analysis.validity import times_are_apart
+from surgeline.analysis.validity import FEWEST_SENT, THE_BOUND, times_are_apart
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
 from surgeline.findings.script_hub_delay import held_up
@@ -19,7 +19,11 @@ def judge(summary: Summary) -> list[Finding]:
     if not summary.total.tally.due:
         return []
     limited = [stage for stage in by_load(summary.stages) if stage.validity == "invalid"]
-    near = [stage for stage in by_load(summary.stages) if stage.validity == "degraded"]
+    near = [
+        stage
+        for stage in by_load(summary.stages)
+        if stage.validity == "degraded" and not stage.validity_reasons[0].endswith(THE_BOUND)
+    ]
     if (limited or near) and held_up(summary) is not None:
         return []  # the script is what was slow, which script.hub_delay says
     if limited:
@@ -31,6 +35,9 @@ def judge(summary: Summary) -> list[Finding]:
             return [_finding(summary, near, "was at its limit", "response times hold, throughput is its own", "high")]
         return [_finding(summary, near, "was near its limit", "their times may be too long", "medium")]
     facts = _facts(summary)
+    if summary.total.tally.unsent > (1.0 - FEWEST_SENT) * summary.total.tally.due:
+        # The load that was planned was not offered; what was due and not sent is spoken of with the errors.
+        return []
     if not facts or not summary.total.tally.answered:
         return []
     return [

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surgeline.analysis.capacity import by_load, load_of
+from surgeline.analysis.capacity import ladder, load_of
 from surgeline.analysis.distributions import fewest_for_quantile
 from surgeline.analysis.model import EndpointFigures, StageFigures, Summary
 from surgeline.samples import Histogram
@@ -72,8 +72,13 @@ class Growth:
 
 
 def usable(summary: Summary) -> list[StageFigures]:
-    """Stages that say something about the server, by load; what a search only drains queues with does not."""
-    return [stage for stage in by_load(summary.stages) if stage.validity != "invalid" and stage.role != "settle"]
+    """Stages that tell what the server does under their load, by load.
+
+    What a search only drains queues with does not, nor what carries a heavier load's queue, nor ramps where a stage of
+    one load is as high.
+    """
+    stages = [stage for stage in summary.stages if stage.validity != "invalid" and stage.role != "settle"]
+    return ladder(stages)
 
 
 def of(stage: StageFigures, endpoint: str | None) -> EndpointFigures | None:

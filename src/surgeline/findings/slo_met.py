@@ -1,6 +1,6 @@
 """Which objectives were met?"""
 
-from surgeline.analysis.capacity import by_load
+from surgeline.analysis.capacity import ladder
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
@@ -13,7 +13,7 @@ def judge(summary: Summary) -> list[Finding]:
     for result in summary.objectives:
         if result.verdict != "met" or result.first_missed_stage is not None:
             continue
-        met = [stage for stage in by_load(summary.stages) if result.by_stage.get(stage.index) == "met"]
+        met = [stage for stage in ladder(summary.stages) if result.by_stage.get(stage.index) == "met"]
         where = f" up to {wording.load(met[-1])}" if len(met) > 1 else f" at {wording.load(met[0])}" if met else ""
         found.append(
             Finding(

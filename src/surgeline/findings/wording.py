@@ -39,7 +39,23 @@ def level(value: float, model: str) -> str:
 
 
 def load(stage: StageFigures) -> str:
-    """A stage by its load: `64 users`, `300/s`, a ramp `1–64 users`, and its name where the load is not known."""
+    """A stage by its load, after its own name where it has one: `64 users`, `spike 1 (300/s)`."""
+    return f"{name(stage.own_name)} ({plain_load(stage)})" if stage.own_name else plain_load(stage)
+
+
+def plain_load(stage: StageFigures) -> str:
+    """A stage by its load alone: `300/s`, a ramp `1–64 users`, and its name where the load is not known.
+
+    Sessions that arrive come before the requests they make: `10 sessions/s (30/s)`.
+    """
+    if stage.sessions is not None:
+        first, last = (units.format_rate(rate).removesuffix("/s") for rate in stage.sessions)
+        requests = _line(stage)
+        return f"{last if first == last else f'{first}–{last}'} sessions/s ({requests})"
+    return _line(stage)
+
+
+def _line(stage: StageFigures) -> str:
     if stage.start == stage.end == 0:
         return stage.name
     if stage.start == stage.end:
@@ -51,14 +67,16 @@ def load(stage: StageFigures) -> str:
 def loads(stages: Sequence[StageFigures]) -> str:
     """One load, or the first and the last of several: `1–4 users`."""
     first, last = stages[0], stages[-1]
-    if first is last or load(first) == load(last):
+    if first is last:
         return load(first)
+    if plain_load(first) == plain_load(last):
+        return plain_load(first)
     if any(stage.start != stage.end for stage in stages) and len({stage.model for stage in stages}) == 1:
         # A ramp among them: from the least level to the greatest, not one range behind another.
         least, most = min(min(s.start, s.end) for s in stages), max(max(s.start, s.end) for s in stages)
         low = level(least, first.model).removesuffix("/s").removesuffix(" users").removesuffix(" user")
         return f"{low}–{level(most, first.model)}"
-    low, high = load(first), load(last)
+    low, high = _line(first), _line(last)
     for unit in (" users", " user", "/s"):
         low = low.removesuffix(unit)
     return f"{low}–{high}"

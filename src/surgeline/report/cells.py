@@ -149,8 +149,17 @@ def rate(value: float | None) -> str:
 
 
 def errors(figures: Node) -> str:
-    """The share of requests that went wrong: `0 %`, `1.1 %`; an en dash where none was judged."""
-    return units.format_ratio(figures["error_ratio"]["value"])
+    """The share of requests that went wrong: `0 %`, `1.1 %`; an en dash where none was judged.
+
+    Where some of it was never sent, because so much was in flight, that is said: `80 % not sent`, `3 %, 2 % not sent`.
+    """
+    tally, share = figures["tally"], units.format_ratio(figures["error_ratio"]["value"])
+    unsent = tally["not_sent"] - tally["own"]
+    if not unsent or not tally["judged"]:
+        return share
+    if unsent == tally["bad"]:
+        return f"{share} not sent"
+    return f"{share}, {units.format_ratio(unsent / tally['judged'])} not sent"
 
 
 def near(document: Document, part: Node) -> list[str]:
@@ -165,7 +174,7 @@ def near(document: Document, part: Node) -> list[str]:
             parts.append(f"no {name}: {response[name]['why_not']}")
     if response["max_ns"] is not None:
         parts.append(f"slowest {units.format_duration(response['max_ns'])}")
-    wrong = f"{errors(part)} errors"
+    wrong = f"{errors(part)} errors" if not tally["not_sent"] else errors(part)
     around = interval(part["error_ratio"], "ratio")
     parts.append(wrong + (f" [{around}]" if tally["bad"] and around else ""))
     if part.get("share_of_time") is not None:
@@ -218,25 +227,41 @@ def mark(slo: str | None) -> str:
 
 
 def load_of(document: Document, stage: int | None) -> str:
-    """The load of a stage by its index; an en dash for None."""
-    found = [item["load"] for item in document["stages"] if item["index"] == stage]
+    """A stage by its index: its own name with its load, or its load; an en dash for None."""
+    found = [str(item["label"]) for item in document["stages"] if item["index"] == stage]
     return found[0] if found else "–"
 
 
 def holds(document: Document, endpoint: Node) -> str:
-    """How far an endpoint alone holds: `16 users`, `all loads`, `none`; an en dash where that is not known."""
+    """How far an endpoint alone holds: `16 users`, `all loads`; `none` where it misses at the lowest load already.
+
+    `not known` where it misses only above loads at which too few requests were made to tell; an en dash where nothing
+    is known.
+    """
+    stages = [stage for stage in document["stages"] if stage["validity"] != "invalid" and stage["rung"] is not None]
+    place = {stage["index"]: stage["rung"] for stage in stages}
     if endpoint["breaks_stage"] is not None:
-        return "none" if endpoint["holds_stage"] is None else load_of(document, endpoint["holds_stage"])
-    stages = [stage for stage in document["stages"] if stage["validity"] != "invalid"]
-    most = max(stages, key=lambda stage: (max(stage["start"], stage["end"]), stage["index"]), default=None)
+        if endpoint["holds_stage"] is not None:
+            return load_of(document, endpoint["holds_stage"])
+        lowest = min((place[part["stage"]] for part in endpoint["stages"] if part["stage"] in place), default=None)
+        known = lowest is None or place.get(endpoint["breaks_stage"], lowest) == lowest
+        return "none" if known else "not known"
+    most = max(stages, key=lambda stage: int(stage["rung"]), default=None)
     if most is not None and endpoint["holds_stage"] == most["index"]:
         return "all loads"
     return load_of(document, endpoint["holds_stage"])
 
 
 def stages_on_page(document: Document, most: int = MOST_STAGES) -> list[Node]:
-    """The stages a page lists: all of a few, else the first, the last, those of the verdict, and an even choice."""
+    """The stages a page lists: all of a few, else the first, the last, those of the verdict, and an even choice.
+
+    Ramps give way first.
+    """
     stages: list[Node] = [stage for stage in document["stages"] if stage["role"] != "settle"]
+    if len(stages) <= most:
+        return stages
+    level = [stage for stage in stages if stage["start"] == stage["end"]]
+    stages = level if len(level) > 1 else stages
     if len(stages) <= most:
         return stages
     verdict = document["verdict"]

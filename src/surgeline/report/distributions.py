@@ -304,7 +304,7 @@ def phases_plot(document: Document) -> Plot | None:
     """Where the time went at each load; None where no engine said so."""
     known = [stage for stage in document["stages"] if stage["phases"] is not None]
     chosen = [stage for stage in cells.stages_on_page(document, MOST_BARS) if stage["phases"] is not None]
-    bars = [(stage["load"], stage["phases"]) for stage in chosen]
+    bars = [(stage["label"], stage["phases"]) for stage in chosen]
     if not bars:
         whole = document["totals"]["phases"]
         bars = [("all", whole)] if whole is not None else []

@@ -37,6 +37,7 @@ from surgeline.analysis.model import (
 from surgeline.findings.model import Finding
 from surgeline.report import closeup
 from surgeline.report.capacity import capacity_part, limit_part, server_part
+from surgeline.report.question import question_part
 from surgeline.report.schema import SCHEMA as SCHEMA
 from surgeline.report.text import LONGEST_SENTENCE, bounded, plain_number, plural, shown
 from surgeline.report.trust import trust
@@ -49,6 +50,7 @@ from surgeline.report.verdict import (
     load_text,
     objective_text,
     objective_word,
+    stage_text,
     verdict,
 )
 from surgeline.samples import Outcome
@@ -79,6 +81,9 @@ MOST_ERRORS = 100
 MOST_EVIDENCE = 20
 """Rows of evidence of one finding."""
 
+SAME_LENGTH, LATE_S = 0.02, 0.003
+"""Stages of one planned length differ by no more than this share and time: what a worker is late at either end."""
+
 STAGE_QUANTILES = (0.5, 0.95, 0.99)
 """The quantiles of an endpoint within one stage that are in the document."""
 
@@ -102,6 +107,7 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
             "breaks_endpoint": None if judged.breaks_endpoint is None else shown(judged.breaks_endpoint),
             "broken": judged.broken,
         },
+        "question": question_part(summary, findings),
         "totals": {**totals_part(summary), **closeup.closeup_parts(summary.total)},
         "endpoints": list(islice(_detailed(summary, kept), MOST_ENDPOINTS)),
         "endpoints_left_out": max(len(summary.endpoints) - MOST_ENDPOINTS, 0),
@@ -224,21 +230,27 @@ def _sorted(value: Any) -> Any:
 def describe_load(summary: Summary) -> str:
     """The workload in a few words: `closed, 7 stages of 8 s, 1 to 64 users`."""
     stages = summary.stages
-    model = "script" if summary.model == "script" else f"{summary.model} model"
+    partly = (summary.run.get("settings") or {}).get("model") == "partly-open"
+    model = "script" if summary.model == "script" else f"{'partly open' if partly else summary.model} model"
     if summary.model == "script" and (summary.run.get("subject") or {}).get("kind") == "plan":
         model = "as Locust was told"
     if not stages:
         return model
-    lengths = {round(stage.duration_s) for stage in stages if stage.completed} or {round(stages[0].duration_s)}
-    each = units.format_duration(min(lengths) * units.NS_PER_S) if len(lengths) == 1 else ""
+    lengths = [stage.duration_s for stage in stages if stage.completed] or [stages[0].duration_s]
+    equal = max(lengths) - min(lengths) <= SAME_LENGTH * max(lengths) + LATE_S
+    each = units.format_duration(math.fsum(lengths) / len(lengths) * units.NS_PER_S, 2) if equal else ""
+    steps = next((stage.end / stage.sessions[1] for stage in stages if stage.sessions and stage.sessions[1]), None)
+    session = "" if steps is None else f", {plural(steps, 'request')} a session"
     if len(stages) == 1:
-        return f"{model}, {load_text(stages[0])}" + (f" for {each}" if each else "")
-    ordered = in_order_of_load(stages)
-    low, high = min(min(stage.start, stage.end) for stage in stages), ordered[-1]
-    if high.model == "closed":
-        span = f"{low:g} to {plural(max(high.start, high.end), 'user')}"
+        return f"{model}, {load_text(stages[0])}{session}" + (f" for {each}" if each else "")
+    low, high = min(min(s.start, s.end) for s in stages), max(max(s.start, s.end) for s in stages)
+    if stages[0].model == "closed":
+        span = f"{low:g} to {plural(high, 'user')}"
     else:
-        span = f"{units.format_rate(low).removesuffix('/s')} to {units.format_rate(max(high.start, high.end))}"
+        span = f"{units.format_rate(low).removesuffix('/s')} to {units.format_rate(high)}"
+        if steps:
+            sessions = f"{units.format_rate(low / steps).removesuffix('/s')} to {units.format_rate(high / steps)}"
+            span = f"{sessions.removesuffix('/s')} sessions/s ({span}{session})"
     return f"{model}, {len(stages)} stages" + (f" of {each}" if each else "") + f", {span}"
 
 
@@ -296,6 +308,7 @@ def _tally(tally: Tally) -> dict[str, int]:
         "timeout": tally.timeout,
         "not_sent": tally.not_sent,
         "aborted": tally.aborted,
+        "own": tally.own,
         "hops": tally.hops,
         "bytes_in": tally.bytes_in,
         "bytes_out": tally.bytes_out,
@@ -319,7 +332,8 @@ def _figures(figures: EndpointFigures) -> dict[str, Any]:
 
 def stage_parts(summary: Summary) -> list[dict[str, Any]]:
     """The stages of the document, in order of time."""
-    return [_stage(stage) for stage in summary.stages]
+    rungs = {stage.index: place for place, stage in enumerate(in_order_of_load(summary.stages))}
+    return [_stage(stage, rungs.get(stage.index)) for stage in summary.stages]
 
 
 def totals_part(summary: Summary) -> dict[str, Any]:
@@ -327,12 +341,16 @@ def totals_part(summary: Summary) -> dict[str, Any]:
     return _figures(summary.total)
 
 
-def _stage(stage: StageFigures) -> dict[str, Any]:
+def _stage(stage: StageFigures, rung: int | None) -> dict[str, Any]:
+    sessions = stage.sessions
     return {
         "index": stage.index,
         "name": shown(stage.name),
+        "label": shown(stage_text(stage)),
         "model": stage.model,
         "load": load_text(stage),
+        "rung": rung,
+        "sessions": None if sessions is None else {"start": _number(sessions[0]), "end": _number(sessions[1])},
         "start": _number(stage.start),
         "end": _number(stage.end),
         "begin_ns": stage.begin_ns,

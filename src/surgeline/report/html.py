@@ -92,7 +92,7 @@ def render(document: Document) -> str:
             "endpoint_rows": _endpoint_rows,
             "timeline_head": _TIMELINE_HEAD,
             "timeline_rows": _timeline_rows(document["timeline"]),
-            "small_head": ("endpoint", *(stage["load"] for stage in document["stages"])),
+            "small_head": ("endpoint", *(stage["label"] for stage in document["stages"])),
             "small_rows": list(_small_rows(document)),
             "silent_stages": cells.silent_intervals(document["stages"]),
             "silent_endpoints": cells.silent_intervals(ranked),

@@ -71,6 +71,9 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
     status = cells.status(document)
     yield f"# {status.mark} {escaped(document['verdict']['sentence'])}"
     yield ""
+    if document["question"] is not None:
+        yield f"**{escaped(document['question']['asked'])}** {escaped(document['question']['answer'])}"
+        yield ""
     yield " · ".join(filter(None, (f"**{status.word}**", cells.validity(document), *cells.books(document))))
     target, *facts = cells.setting(document)
     yield f"{_code(target)} · {' · '.join(map(escaped, facts))} · run {escaped(document['run']['id'])}"
@@ -146,14 +149,14 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
             note = " ✗"
         response = stage["response"]
         return (
-            escaped(stage["load"]) + note,
+            escaped(stage["label"]) + note,
             cells.rate(stage["goodput_per_s"]),
             *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
             cells.errors(stage),
         )
 
     left_out = len(document["stages"]) - len(chosen)
-    head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages left out)"
+    head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages only in endpoints.csv)"
     yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
 
 

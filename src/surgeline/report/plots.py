@@ -93,12 +93,12 @@ def stage_bands(canvas: svg.Canvas, document: Document, x: svg.Scale, labels: bo
             classes += " invalid"
         canvas.add(
             svg.rect(
-                begin, canvas.y1, end - begin, canvas.y0 - canvas.y1, classes, f"stage {number + 1}: {stage['load']}"
+                begin, canvas.y1, end - begin, canvas.y0 - canvas.y1, classes, f"stage {number + 1}: {stage['label']}"
             )
         )
         text = stage["load"]
         short = text.removesuffix(" users").removesuffix(" user")
-        for candidate in (text, short):
+        for candidate in (*((stage["label"],) if stage["label"] != text else ()), text, short):
             if labels and len(candidate) * svg.CHAR + 6 <= end - begin and begin >= reached:
                 canvas.add(svg.text((begin + end) / 2, canvas.y1 - 6, candidate, "tick", "middle"))
                 reached = end
@@ -195,7 +195,7 @@ def load_plot(document: Document) -> Plot | None:
     note = f"Each point is one stage; {_bars(loads)}. Load in {unit}{log}."
     title = "Response time against load"
     described = "; ".join(
-        f"{item.stage['load']}: p95 {cells.duration(item.stage['response']['p95'])}, "
+        f"{item.stage['label']}: p95 {cells.duration(item.stage['response']['p95'])}, "
         f"{cells.rate(item.stage['goodput_per_s'])} right answers"
         for item in loads
     )
@@ -257,7 +257,7 @@ def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: st
                     )
                 )
             around = cells.interval(estimate)
-            tip = f"{stage['load']}: {name} {cells.duration(estimate)}" + (f" [{around}]" if around else "")
+            tip = f"{stage['label']}: {name} {cells.duration(estimate)}" + (f" [{around}]" if around else "")
             canvas.add(svg.mark(at + stagger, y(estimate["value"]), name, tip, faint))
         ends_at = [place for _, place in good if place is not None]
         if ends_at:
@@ -348,7 +348,7 @@ def _answers(canvas: svg.Canvas, loads: Sequence[_Load], x: svg.Scale, lower: fl
     reached = -math.inf
     for item, at, right, bad in zip(loads, places, rates, wrong, strict=True):
         faint = " faint" if item.stage["validity"] == "invalid" else ""
-        tip = f"{item.stage['load']}: {cells.rate(right)} right answers, {cells.errors(item.stage)} went wrong"
+        tip = f"{item.stage['label']}: {cells.rate(right)} right answers, {cells.errors(item.stage)} went wrong"
         canvas.add(svg.rect(at - wide / 2, y(right), wide, floor - y(right), f"bar ok{faint}", tip))
         if bad > 0:
             canvas.add(
@@ -644,7 +644,7 @@ def _small(document: Document, endpoint: Node, loads: Sequence[_Load], low: floa
         for at, stage, estimate in points:
             place = _place(y, estimate["value"])
             if place is not None:
-                tip = f"{stage['load']}: {name} {cells.duration(estimate)}"
+                tip = f"{stage['label']}: {name} {cells.duration(estimate)}"
                 canvas.add(svg.mark(at, place, name, tip, stage["validity"] == "invalid"))
     for at, stage, part in held:
         if (part["error_ratio"]["value"] or 0) >= MANY_ERRORS_RATIO:

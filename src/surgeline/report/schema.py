@@ -72,8 +72,8 @@ _TIMES_KEYS: Part = {
     "max_ns": _NS_NULL,
 }
 _TALLY_KEYS = (
-    *("due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted", "hops", "bytes_in", "bytes_out"),
-    *("answered", "bad", "judged"),
+    *("due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted", "own", "hops"),
+    *("bytes_in", "bytes_out", "answered", "bad", "judged"),
 )
 _FIGURES: Part = {
     "tally": _ref("tally"),
@@ -236,6 +236,19 @@ SCHEMA: Part = {
                     "breaks_endpoint": _TEXT_NULL,
                     "broken": _with(_TEXT_NULL, "The objective that gave way first."),
                 }
+            ),
+            "question": _or_null(
+                _with(
+                    _object(
+                        {
+                            "name": _TEXT,
+                            "asked": _SENTENCE,
+                            "answer": _SENTENCE,
+                            "tone": {"enum": ["good", "bad", "plain", "warn"]},
+                        }
+                    ),
+                    "What a load with a name asks, and what this run answers; null for other loads.",
+                )
             ),
             "totals": _object({**_FIGURES, **_NEAR}),
             "endpoints": _list(_ref("endpoint"), "Worst first."),

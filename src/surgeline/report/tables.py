@@ -194,9 +194,9 @@ ENDPOINT_COLUMNS: tuple[str, ...] = (
     *("response_mean_ms", "response_min_ms", "response_max_ms"),
     *(f"response_{name}{side}_ms" for name in _PERCENTILES for side in ("", "_low", "_high")),
     *(f"service_{name}_ms" for name in _PERCENTILES),
-    *("failed_response_p50_ms", "share_of_time", "bytes_in", "bytes_out", "slo"),
+    *("failed_response_p50_ms", "share_of_time", "bytes_in", "bytes_out", "slo", "stage_name"),
 )
-"""The columns of `endpoints.csv`. `stage` is empty in rows about the whole run."""
+"""The columns of `endpoints.csv`. `stage` and `stage_name` are empty in rows about the whole run."""
 
 
 def endpoints_csv(summary: Summary) -> Iterator[str]:
@@ -206,14 +206,14 @@ def endpoints_csv(summary: Summary) -> Iterator[str]:
     """
     yield ",".join(ENDPOINT_COLUMNS) + "\n"
     stages = document.stage_parts(summary)
-    loads = {stage["index"]: stage["load"] for stage in stages}
+    loads = {stage["index"]: (stage["load"], stage["name"]) for stage in stages}
     yield _endpoint_row("all endpoints", document.totals_part(summary), slo=slo_word(summary.objectives))
     for stage in stages:
-        yield _endpoint_row("all endpoints", stage, stage["index"], stage["load"])
+        yield _endpoint_row("all endpoints", stage, stage["index"], loads[stage["index"]])
     for endpoint in document.endpoint_parts(summary):
         yield _endpoint_row(endpoint["name"], endpoint, share=endpoint["share_of_time"], slo=endpoint["slo"])
         for part in endpoint["stages"]:
-            yield _endpoint_row(endpoint["name"], part, part["stage"], loads.get(part["stage"], ""))
+            yield _endpoint_row(endpoint["name"], part, part["stage"], loads.get(part["stage"], ("", "")))
 
 
 TRANSACTION_COLUMNS = (
@@ -271,7 +271,7 @@ def _endpoint_row(
     name: str,
     figures: Node,
     stage: int | None = None,
-    load: str = "",
+    load: tuple[str, str] = ("", ""),
     share: float | None = None,
     slo: str | None = None,
 ) -> str:
@@ -280,7 +280,7 @@ def _endpoint_row(
     cells = [
         cell(name),
         "" if stage is None else str(stage),
-        cell(load),
+        cell(load[0]),
         *(str(tally[key]) for key in ENDPOINT_COLUMNS[3:11]),
         number(figures["throughput_per_s"]),
         number(figures["goodput_per_s"]),
@@ -293,6 +293,7 @@ def _endpoint_row(
         str(tally["bytes_in"]),
         str(tally["bytes_out"]),
         slo or "",
+        cell(load[1]),
     ]
     return ",".join(cells) + "\n"
 
@@ -306,7 +307,7 @@ def _side(times: Node, percentile: str, side: str) -> float | None:
 TIMELINE_COLUMNS: tuple[str, ...] = (
     *("second", "stage", "due", "sent", "ok", "failure", "error", "timeout", "not_sent", "aborted"),
     *("users", "in_flight", "planned_rate_per_s"),
-    *("response_p50_ms", "response_p95_ms", "response_p99_ms", "response_max_ms"),
+    *("response_p50_ms", "response_p95_ms", "response_p99_ms", "response_max_ms", "stage_name"),
 )
 """The columns of `timeline.csv`."""
 
@@ -314,6 +315,7 @@ TIMELINE_COLUMNS: tuple[str, ...] = (
 def timeline_csv(summary: Summary) -> Iterator[str]:
     """One row a second of the run, however long; requests are booked on the second in which they were due."""
     yield ",".join(TIMELINE_COLUMNS) + "\n"
+    names = {stage.index: cell(stage.name) for stage in summary.stages}
     for second in summary.seconds:
         cells = [
             str(second.second),
@@ -325,6 +327,7 @@ def timeline_csv(summary: Summary) -> Iterator[str]:
             number(second.in_flight),
             number(second.planned_rate),
             *(milliseconds(value) for value in (second.p50_ns, second.p95_ns, second.p99_ns, second.max_ns)),
+            names.get(second.stage, ""),
         ]
         yield ",".join(cells) + "\n"
 

@@ -86,6 +86,11 @@ def _run(document: Document, pen: Pen, width: int, cut: bool) -> Iterator[str]:
         ("bold", status.tone),
         ("bold",),
     )
+    question = document["question"]
+    if question is not None:
+        yield ""
+        yield from filled(shown(question["asked"], LONGEST_SENTENCE), "  ", width, pen, (), ("bold",))
+        yield from filled(shown(question["answer"], LONGEST_SENTENCE), "  → ", width, pen, (question["tone"],))
     yield ""
     for line in (cells.setting(document), [cells.validity(document), *cells.books(document)]):
         yield from filled(" · ".join(shown(part) for part in line if part), "  ", width, pen, (), ("dim",))

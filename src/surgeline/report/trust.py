@@ -6,14 +6,15 @@ Each has a level: *good* (checked, and in order), *note* (true of this run, keep
 affected). Nothing here changes a number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from surgeline import units
+from surgeline.analysis.book import endpoint_names
 from surgeline.analysis.model import StageFigures, Summary
-from surgeline.analysis.validity import times_are_apart
+from surgeline.analysis.validity import THE_BOUND, times_are_apart
 from surgeline.report.text import plural, shown
-from surgeline.report.verdict import load_text
+from surgeline.report.verdict import stage_text
 
 Level = Literal["good", "note", "warning"]
 _RANK: dict[Level, int] = {"warning": 0, "note": 1, "good": 2}
@@ -44,7 +45,7 @@ def trust(summary: Summary) -> tuple[Trust, ...]:
         *_due(summary),
         *_books(summary),
         *_unsent(summary),
-        *_question(summary),
+        *_never_asked(summary),
         *_steered(summary),
         *_ending(summary),
         *_machine(summary),
@@ -90,13 +91,31 @@ def _server(summary: Summary) -> Iterator[Trust]:
     yield Trust("server", "note", f"The served process{many} was watched: {', '.join(facts)}.")
 
 
-def _question(summary: Summary) -> Iterator[Trust]:
-    """What a load with a name asks."""
-    preset = (summary.run.get("settings") or {}).get("preset")
-    if isinstance(preset, dict) and all(isinstance(preset.get(key), str) for key in ("question", "answered_by")):
-        asked, answered = shown(preset["question"]), shown(preset["answered_by"])
+MOST_NAMES = 5
+"""As many endpoints that were never asked are named; the others are counted."""
+
+
+def never_asked(summary: Summary) -> tuple[str, ...]:
+    """The endpoints of the plan of which no request was ever due, in the plan's order; none for a script."""
+    seen = {figures.name for figures in summary.endpoints}
+    return tuple(name for name in dict.fromkeys(endpoint_names(summary.run)) if name not in seen)
+
+
+def names_text(names: Sequence[str]) -> str:
+    """`GET /a, GET /b`; of more than five, the first and how many more."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(shown(name, 80) for name in names[:MOST_NAMES]) + more
+
+
+def _never_asked(summary: Summary) -> Iterator[Trust]:
+    names = never_asked(summary)
+    if names and summary.total.tally.due:
+        of = f"{len(names)} of the plan's {plural(len(set(endpoint_names(summary.run))), 'endpoint')}"
         yield Trust(
-            "question", "note", f"The load ({shown(str(preset.get('name')))}) asks: {asked} Look at {answered}."
+            "never asked",
+            "warning",
+            f"Never asked: {names_text(names)} ({of}); nothing here says anything about "
+            f"{'it' if len(names) == 1 else 'them'}.",
         )
 
 
@@ -126,7 +145,16 @@ def _steered(summary: Summary) -> Iterator[Trust]:
 def _generator(summary: Summary) -> Iterator[Trust]:
     invalid = [stage for stage in summary.stages if stage.validity == "invalid"]
     gone = set() if summary.workers is None else {gap.told for gap in summary.workers.gaps}
-    degraded = [s for s in summary.stages if s.validity == "degraded" and not gone.issuperset(s.validity_reasons)]
+    near = [s for s in summary.stages if s.validity == "degraded" and not gone.issuperset(s.validity_reasons)]
+    bounded = [stage for stage in near if stage.validity_reasons[0].endswith(THE_BOUND)]
+    degraded = [stage for stage in near if stage not in bounded]
+    if bounded:
+        yield Trust(
+            "in flight",
+            "warning",
+            f"Less than planned was sent in {_stages(bounded, summary)}{_reason(bounded)}; what was sent is measured, "
+            "what was not is no answer of the server.",
+        )
     if invalid:
         yield Trust(
             "generator",
@@ -157,7 +185,7 @@ def _generator(summary: Summary) -> Iterator[Trust]:
             f"Locust's event loop ran {units.format_duration(lag)} late (p99): users came to their next request that "
             "much later. Response times do not contain it, they end when the kernel received the answer.",
         )
-    if not invalid and not degraded:
+    if not invalid and not near:
         if summary.validity != "valid" and any(stage.validity != "valid" for stage in summary.stages):
             pass  # a worker was missing, which is said where workers are spoken of
         elif summary.validity != "valid":
@@ -229,7 +257,7 @@ def _health_facts(summary: Summary) -> str:
 
 
 def _stages(stages: list[StageFigures], summary: Summary) -> str:
-    loads = ", ".join(load_text(stage) for stage in stages[:4]) + (" …" if len(stages) > 4 else "")
+    loads = ", ".join(stage_text(stage) for stage in stages[:4]) + (" …" if len(stages) > 4 else "")
     return f"{len(stages)} of {plural(len(summary.stages), 'stage')} ({loads})"
 
 
@@ -246,7 +274,14 @@ def _due(summary: Summary) -> Iterator[Trust]:
             "The engine knew no due moments: response time is service time here. What waited to be sent during a stall "
             "is not in it, so p95 and p99 look better than users would find them.",
         )
-    elif summary.model == "open" or (summary.run.get("settings") or {}).get("model") in ("open", "partly-open"):
+    elif _sessions(summary):
+        yield Trust(
+            "due",
+            "note",
+            "Partly open model: sessions arrive whatever is answered, and the first request of each is due then; a later "
+            "one is due a think time after the answer before it, so a slow server is asked it later.",
+        )
+    elif summary.model == "open" or (summary.run.get("settings") or {}).get("model") == "open":
         yield Trust(
             "due", "good", "Response time counts from when a request was due, so waiting for a stalled server is in it."
         )
@@ -257,6 +292,10 @@ def _due(summary: Summary) -> Iterator[Trust]:
             "Closed model: users wait for their answers, so a slow server is asked less and stalls weigh less than "
             "under arrivals at a fixed rate.",
         )
+
+
+def _sessions(summary: Summary) -> bool:
+    return (summary.run.get("settings") or {}).get("model") == "partly-open"
 
 
 def _books(summary: Summary) -> Iterator[Trust]:
@@ -275,12 +314,19 @@ def _books(summary: Summary) -> Iterator[Trust]:
 
 def _unsent(summary: Summary) -> Iterator[Trust]:
     tally = summary.total.tally
-    if tally.not_sent:
+    if tally.unsent:
         yield Trust(
             "not sent",
             "warning",
-            f"{plural(tally.not_sent, 'request')} {'was' if tally.not_sent == 1 else 'were'} due but never sent; "
-            "they count as errors and have no response time.",
+            f"{plural(tally.unsent, 'request')} {'was' if tally.unsent == 1 else 'were'} due but never sent, because "
+            "as many as may be were in flight; they count as errors and have no response time.",
+        )
+    if tally.own:
+        yield Trust(
+            "not sent",
+            "warning",
+            f"{plural(tally.own, 'request')} {'was' if tally.own == 1 else 'were'} due but never sent, for lack of "
+            "descriptors, ports or time of the generator's own; they count neither way.",
         )
     if tally.aborted:
         yield Trust(
@@ -306,7 +352,7 @@ def _ending(summary: Summary) -> Iterator[Trust]:
         yield Trust(
             "end",
             "note",
-            f"The run ended early, in stage {cut[0].index + 1} of {len(summary.stages)} ({load_text(cut[0])}){why}.",
+            f"The run ended early, in stage {cut[0].index + 1} of {len(summary.stages)} ({stage_text(cut[0])}){why}.",
         )
 
 
@@ -349,7 +395,7 @@ def _warm_up(summary: Summary) -> Iterator[Trust]:
             "warm-up",
             "note",
             f"Stages needed up to {units.format_duration(longest_s * units.NS_PER_S)} to settle "
-            f"({load_text(stage)}); that time is part of the numbers.",
+            f"({stage_text(stage)}); that time is part of the numbers.",
         )
     else:
         yield Trust("warm-up", "good", "No stage needed a noticeable warm-up.")

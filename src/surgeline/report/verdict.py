@@ -4,7 +4,8 @@ A summary comes in, one sentence of at most 25 words leaves, with the stage and 
 much was held and what gave way first: the objectives where there are some, else errors, else throughput that stopped
 growing. A stage the generator limited has no say, and a run without a valid stage gets a sentence about the generator.
 
-Stages are compared in order of load (their greatest planned level), not in order of time.
+Stages are compared in order of load (their greatest planned level), not in order of time; those that tell of something
+else than the load they have (ramps down, what comes after a heavier load) are not spoken of as loads held.
 """
 
 import math
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from surgeline import units
+from surgeline.analysis.capacity import ladder
 from surgeline.analysis.capacity_search import Capacity
 from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.model import (
@@ -105,7 +107,7 @@ def slo_word(results: Sequence[ObjectiveResult]) -> Slo | None:
 def load_text(stage: StageFigures) -> str:
     """The planned load of a stage: `64 users`, `300/s`, and for a ramp `1–64 users`, `50–300/s`.
 
-    Results made elsewhere do not say it, and neither do scripts of which no user was ever seen.
+    Sessions that arrive come before the requests they make: `10 sessions/s (30/s)`. Results made elsewhere do not say it, and neither do scripts of which no user was ever seen.
     """
     if stage.start == stage.end == 0:
         return "a load that is not known"
@@ -113,9 +115,19 @@ def load_text(stage: StageFigures) -> str:
         if stage.start == stage.end:
             return plural(stage.end, "user")
         return f"{stage.start:g}–{plural(stage.end, 'user')}"
-    if stage.start == stage.end:
-        return units.format_rate(stage.end)
-    return f"{units.format_rate(stage.start).removesuffix('/s')}–{units.format_rate(stage.end)}"
+    requests = _rates(stage.start, stage.end)
+    return requests if stage.sessions is None else f"{_rates(*stage.sessions, 'sessions/s')} ({requests})"
+
+
+def _rates(first: float, last: float, noun: str = "/s") -> str:
+    low, high = (units.format_rate(rate).removesuffix("/s") for rate in (first, last))
+    line = high if first == last else f"{low}–{high}"
+    return f"{line}{noun}" if noun == "/s" else f"{line} {noun}"
+
+
+def stage_text(stage: StageFigures) -> str:
+    """A stage by its own name with its load, `spike 1 (90/s)`; by its load alone where it was given no name."""
+    return f"{_name(stage.own_name)} ({load_text(stage)})" if stage.own_name else load_text(stage)
 
 
 def peak(stage: StageFigures) -> float:
@@ -124,8 +136,8 @@ def peak(stage: StageFigures) -> float:
 
 
 def in_order_of_load(stages: Sequence[StageFigures]) -> list[StageFigures]:
-    """The stages by their greatest planned level; equal ones as they came."""
-    return sorted(stages, key=lambda stage: (peak(stage), stage.index))
+    """The stages that tell which load is held, by their greatest planned level; equal ones as they came."""
+    return ladder(stages)
 
 
 def objective_text(objective: Objective, where: bool = True) -> str:
@@ -234,6 +246,8 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
     order = in_order_of_load(summary.stages)
     held = next((stage for stage in order if stage.index == summary.holds), None)
     missed = _first_missed(summary, order)
+    if missed is None and slo == "missed":
+        return _missed_elsewhere(summary, held, within)
     if held is None and missed is None:
         return _undecided(summary, within, slo)
     if held is None:
@@ -248,11 +262,11 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
     who = _name(worst.name) if worst is not None else ""
     rate, at = _held_rate(held)
     if who:
-        tail = f"{who} breaks {what} first at {load_text(stage)}"
-        short = f"{who} breaks first at {load_text(stage)}"
+        tail = f"{who} breaks {what} first at {stage_text(stage)}"
+        short = f"{who} breaks first at {stage_text(stage)}"
     else:
-        tail = f"{broken} is missed at {load_text(stage)}"
-        short = f"missed at {load_text(stage)}"
+        tail = f"{broken} is missed at {stage_text(stage)}"
+        short = f"missed at {stage_text(stage)}"
     sentence = _shortest_that_fits(
         f"Holds {rate}{at} within {within}; {tail}.",
         f"Holds {rate} within {within}; {tail}.",
@@ -269,9 +283,10 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
 def _held_rate(stage: StageFigures) -> tuple[str, str]:
     """How much a stage held, and under which load where that is not the same thing."""
     if stage.start != stage.end or stage.total.goodput_per_s is None:
-        return load_text(stage), ""
+        return stage_text(stage), ""
     rate = units.format_rate(stage.total.goodput_per_s)
-    return rate, f" at {load_text(stage)}" if stage.model == "closed" else ""
+    said = stage.model == "closed" or stage.own_name or stage.sessions is not None
+    return rate, f" at {stage_text(stage)}" if said else ""
 
 
 def _first_missed(summary: Summary, order: list[StageFigures]) -> tuple[ObjectiveResult, StageFigures] | None:
@@ -318,7 +333,8 @@ def _missed_at_once(
     result, stage = missed
     worst = _breaker(stage, result.objective)
     broken = objective_text(result.objective)
-    where = f"{'already ' if len(order) > 1 else ''}at {load_text(stage)}"
+    below = [one for one in order[: order.index(stage)] if one.validity != "invalid" and one.total.tally.judged]
+    where = f"{'already ' if len(order) > 1 and not below else ''}at {stage_text(stage)}"
     start = f"Misses {broken} {where}"
     if result.objective.endpoint is not None:
         start = f"{_name(result.objective.endpoint)} misses {objective_text(result.objective, False)} {where}"
@@ -327,27 +343,59 @@ def _missed_at_once(
         value = measured(worst, result.objective)
         own = result.objective.endpoint is not None
         if value is not None:
-            tails = [f": {'it' if own else _name(worst.name)} has {_reading(result.objective, value)}", ""]
+            tails = [f": {'it' if own else _name(worst.name)} has {_reading(result.objective, value, worst)}", ""]
         elif not own:
             tails = [f", most on {_name(worst.name)}", ""]
     flat = summary.saturation
     grows = f"; throughput stops growing at {units.format_rate(flat.throughput_per_s)}" if flat and flat.reached else ""
+    if below:
+        loads = "the load" if len(below) == 1 else f"the {len(below)} loads"
+        tails = [f"; {loads} below stayed within it, in too few requests for a verdict", "; below it too few requests"]
+        grows = ""
     sentence = _shortest_that_fits(*(f"{start}{tail}{more}." for tail in tails for more in (grows, "")))
     return Verdict(sentence, "objectives", slo, None, stage.index, worst.name if worst is not None else None, broken)
 
 
-def _reading(objective: Objective, value: float | None) -> str:
-    """The value held against an objective, with the metric's name: `p95 412 ms`, `6.2 % errors`."""
+def _missed_elsewhere(summary: Summary, held: StageFigures | None, within: str) -> Verdict:
+    """What no load broke that was held for a while: a ramp did, or what came after a heavier load, or all together."""
+    stages = {stage.index: stage for stage in summary.stages}
+    first = next((result for result in summary.objectives if result.first_missed_stage in stages), None)
+    if first is None:
+        return _undecided(summary, within, "missed")
+    assert first.first_missed_stage is not None  # noqa: S101 - it is one of the stages
+    stage, broken = stages[first.first_missed_stage], objective_text(first.objective)
+    why = "while the load changes" if stage.start != stage.end else "after the heavier load"
+    told = f"{broken} is missed at {stage_text(stage)}, {why}"
+    if held is None:
+        sentence = _shortest_that_fits(f"{told[0].upper()}{told[1:]}.", f"Misses {broken} at {stage_text(stage)}.")
+        return Verdict(sentence, "objectives", "missed", None, stage.index, None, broken)
+    rate, at = _held_rate(held)
+    sentence = _shortest_that_fits(
+        f"Holds {rate}{at} within {within}, but {told}.",
+        f"Holds {rate}{at}, but {told}.",
+        f"Holds {rate}; missed at {stage_text(stage)}, {why}.",
+    )
+    return Verdict(sentence, "objectives", "missed", held.index, stage.index, None, broken)
+
+
+def _reading(objective: Objective, value: float | None, figures: EndpointFigures | None = None) -> str:
+    """The value held against an objective, with the metric's name: `p95 412 ms`, `6.2 % errors`, `80 % not sent`."""
     if objective.metric == "quantile":
         shown_value = "without end" if value == math.inf else units.format_duration(value)
         return f"p{(objective.quantile or 0) * 100:g} {shown_value}"
     if objective.metric in ("mean", "max"):
         return f"{objective.metric} {units.format_duration(value)}"
     if objective.metric == "errors":
-        return f"{units.format_ratio(value)} errors"
+        unsent = figures is not None and mostly_unsent(figures)
+        return f"{units.format_ratio(value)} {'not sent' if unsent else 'errors'}"
     if objective.each is not None:
         return f"{units.format_ratio(value)} of the seconds"
     return units.format_rate(value)
+
+
+def mostly_unsent(figures: EndpointFigures) -> bool:
+    """Whether most of what went wrong was never sent, because so much was in flight already."""
+    return 2 * figures.tally.unsent > figures.tally.bad
 
 
 def _held_to_the_end(
@@ -416,10 +464,11 @@ def _undecided(summary: Summary, within: str, slo: Slo | None) -> Verdict:
         )
     first = next(result for result in summary.objectives if objective_word(result) == slo)
     if slo == "missed":
-        seen = _reading(first.objective, first.observed.value)
+        seen = _reading(first.objective, first.observed.value, summary.total)
         return Verdict(
             _shortest_that_fits(
-                f"Misses {objective_text(first.objective)} over the whole run: {seen}.", "Misses its objectives."
+                f"Misses {objective_text(first.objective)} over the whole run: {seen}.",
+                "Misses its objectives.",
             ),
             "objectives",
             slo,
@@ -509,13 +558,17 @@ def _without_objectives(summary: Summary) -> Verdict:
     facts = f"{_rate(last)}, {_p95(last.total)}, {_errors_text(last)}"
     generator = any(stage.validity == "invalid" and peak(stage) > peak(last) for stage in summary.stages)
     if generator:
-        sentence = f"No limit reached up to {load_text(last)} ({facts}); beyond that the generator was the limit."
+        sentence = f"No limit reached up to {stage_text(last)} ({facts}); beyond that the generator was the limit."
         return Verdict(sentence, "no limit", None, last.index)
+    elsewhere = next((s for s in summary.stages if s.validity != "invalid" and _errors(s) >= ERRORS_BEGIN_RATIO), None)
+    but = "" if elsewhere is None else f"; but at {stage_text(elsewhere)} {_errors_text(elsewhere)}"
+    broke = None if elsewhere is None else elsewhere.index
     if len({peak(stage) for stage in order}) == 1:
-        sentence = f"Answers {_rate(last)} at {load_text(last)}: {_p95(last.total)}, {_errors_text(last)}"
-        sentence += "; one load shows no limit."
-        return Verdict(sentence, "one load", None, last.index)
-    return Verdict(f"No limit reached up to {load_text(last)}: {facts}.", "no limit", None, last.index)
+        start = f"Answers {_rate(last)} at {stage_text(last)}: {_p95(last.total)}, {_errors_text(last)}"
+        sentence = _shortest_that_fits(f"{start}{but or '; one load shows no limit'}.", f"{start}.")
+        return Verdict(sentence, "one load", None, last.index, broke)
+    start = f"No limit reached up to {stage_text(last)}: {facts}"
+    return Verdict(_shortest_that_fits(f"{start}{but}.", f"{start}."), "no limit", None, last.index, broke)
 
 
 def _place(order: Sequence[StageFigures], index: int) -> int:
@@ -541,7 +594,8 @@ def _p95(figures: EndpointFigures) -> str:
 def _errors_text(stage: StageFigures) -> str:
     if stage.total.tally.bad == 0:
         return "no errors"
-    return f"{units.format_ratio(stage.total.error_ratio.value)} errors"
+    what = "not sent" if mostly_unsent(stage.total) else "errors"
+    return f"{units.format_ratio(stage.total.error_ratio.value)} {what}"
 
 
 def _most_errors(errors: Sequence[ErrorGroup], stage: StageFigures | None) -> ErrorGroup | None:
@@ -557,11 +611,15 @@ def _failing_from_the_start(summary: Summary, order: list[StageFigures]) -> Verd
     first = order[0]
     group = _most_errors(summary.errors, first)
     ratio = units.format_ratio(first.total.error_ratio.value)
-    start = f"{ratio} of requests fail already at {load_text(first)}"
-    if len({peak(stage) for stage in order}) == 1:
-        start = f"{ratio} of requests fail at {load_text(first)}"
+    already = " already" if len({peak(stage) for stage in order}) > 1 else ""
+    unsent = mostly_unsent(first.total)
+    start = f"{ratio} of requests {'were not sent' if unsent else 'fail'}{already} at {stage_text(first)}"
     sentence = f"{start}."
-    if group is not None:
+    bound = (summary.run.get("settings") or {}).get("max_in_flight")
+    if unsent and isinstance(bound, int):
+        start += f": {bound:,} in flight, the most allowed, were not answered in time"
+        sentence = f"{start}."
+    elif group is not None:
         sentence = _shortest_that_fits(
             f"{start}, most with {shown(group.kind, 40) or group.outcome.word} on {_name(group.endpoint)}.",
             f"{start}, most on {_name(group.endpoint)}.",
@@ -575,7 +633,9 @@ def _errors_begin(summary: Summary, order: list[StageFigures], failing: int) -> 
     group = _most_errors(summary.errors, stage)
     ratio = units.format_ratio(stage.total.error_ratio.value)
     rate, at = _held_rate(before)
-    start = f"Holds {rate}{at}; errors begin at {load_text(stage)}: {ratio} of requests"
+    begin = "requests stay unsent from" if mostly_unsent(stage.total) else "errors begin at"
+    on = " on" if mostly_unsent(stage.total) else ""
+    start = f"Holds {rate}{at}; {begin} {stage_text(stage)}{on}: {ratio} of requests"
     sentence = f"{start}."
     if group is not None:
         sentence = _shortest_that_fits(f"{start}, most on {_name(group.endpoint)}.", sentence)
@@ -589,11 +649,11 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
     if flat.interval is not None:
         low, high = units.format_rate(flat.interval[0]).removesuffix("/s"), units.format_rate(flat.interval[1])
         around = f" (95 % CI {low}–{high})"
-    start = f"Throughput stops growing at {rate}{around} from {load_text(stage)} on"
-    slower = f"at {load_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
+    start = f"Throughput stops growing at {rate}{around} from {stage_text(stage)} on"
+    slower = f"at {stage_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
     if None in (item.total.response.quantiles[0.95].value for item in (stage, last)):
-        slower = f"at {load_text(last)} {_p95(last.total)}"
-    errors = f", errors from {load_text(order[failing])}" if failing is not None else ""
+        slower = f"at {stage_text(last)} {_p95(last.total)}"
+    errors = f", errors from {stage_text(order[failing])}" if failing is not None else ""
     sentence = _shortest_that_fits(f"{start}; {slower}{errors}.", f"{start}; {slower}.", f"{start}.")
     return Verdict(sentence, "throughput", None, stage.index, stage.index)
 
@@ -601,7 +661,8 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
 def _whole_run(summary: Summary) -> Verdict:
     """For a run without stages that can be compared: what was answered over all of it."""
     total = summary.total
-    failed = "no errors" if total.tally.bad == 0 else f"{units.format_ratio(total.error_ratio.value)} errors"
+    what = "not sent" if mostly_unsent(total) else "errors"
+    failed = "no errors" if total.tally.bad == 0 else f"{units.format_ratio(total.error_ratio.value)} {what}"
     return Verdict(f"Answers {units.format_rate(total.goodput_per_s)}: {_p95(total)}, {failed}.", "one load", None)
 
 
@@ -627,7 +688,8 @@ def _invalid(summary: Summary) -> str:
     reasons = [reason for stage in summary.stages if stage.validity == "invalid" for reason in stage.validity_reasons]
     if not reasons:
         return f"{start}; no verdict about the server."
-    reason = re.split("[,;:]", shown(reasons[0]))[0].rstrip(".")
+    # A clause ends where a space follows; in 1,450 none does.
+    reason = re.split("[,;:] ", shown(reasons[0]))[0].rstrip(".")
     return _shortest_that_fits(
         f"{start}: {reason}; no verdict about the server.", f"{start}; no verdict about the server."
     )
