@@ -349,11 +349,12 @@ def from_preset(
     duration_ns: int | None = None,
     arrivals: Arrivals = "poisson",
     seed: int = DEFAULT_SEED,
+    least: float = 0.0,
 ) -> Workload:
     """The workload of a preset up to `peak` (arrivals per second or users), in `duration_ns` or the preset's own time.
 
-    Its stages fill the time to the nanosecond. Users are whole and at least one; so is the rate of `smoke`, one per
-    second, or the peak where that is less.
+    Its stages fill the time to the nanosecond. Users are whole and at least one. `smoke` has one arrival per second, or
+    what it takes for `least` arrivals in its time; the peak where that is less.
     """
     preset = PRESETS[name]
     whole = duration_ns if duration_ns is not None else preset.duration_ns
@@ -363,14 +364,27 @@ def from_preset(
     for phase in preset.phases:
         done += phase.parts
         end = round(whole * done / total)
-        levels = (_share_of(peak, phase.start, model, name), _share_of(peak, phase.end, model, name))
+        levels = (_share_of(peak, phase.start, model), _share_of(peak, phase.end, model))
+        if name == "smoke" and model != "closed":
+            rate = min(max(1.0, least * units.NS_PER_S / whole), peak)
+            levels = (rate, rate)
         stage = make(*levels, end - begin)
         stages.append(Stage(phase.name, stage.duration_ns, *levels) if phase.name else stage)
         begin = end
     return Workload(model, tuple(stages), arrivals, seed)
 
 
-def _share_of(peak: float, share: float, model: Model, name: str) -> float:
-    if model == "closed":
-        return float(max(1, round(peak * share)))
-    return min(1.0, peak) if name == "smoke" else peak * share
+def visits(scenarios: int) -> float:
+    """How many arrivals it takes for each of equally likely scenarios to be among them, but once in a million runs.
+
+    Of n arrivals one of k scenarios is missing with probability k (1 - 1/k)^n at most, which is below k e^(-n/k).
+    """
+    return 1.0 if scenarios < 2 else math.ceil(scenarios * (math.log(scenarios) + MISSED_ONCE_IN))
+
+
+MISSED_ONCE_IN = 14.0
+"""As a natural logarithm: 1.2 million."""
+
+
+def _share_of(peak: float, share: float, model: Model) -> float:
+    return float(max(1, round(peak * share))) if model == "closed" else peak * share

@@ -302,8 +302,8 @@ SloVerdict = Literal["met", "missed", "no data"]
 class ObjectiveResult:
     """What became of an objective: met, missed, or no data; `observed` is the figure it was held against.
 
-    `first_missed_stage` is the stage of the lowest load that missed it; where none of `capacity.ladder` did, the first of
-    the others that did. `reason` is a clause with the numbers.
+    `first_missed_stage` is the stage of the lowest load that missed it; where none of `capacity.ladder` did, the first
+    of the others that did. `reason` is a clause with the numbers.
     `by_stage` holds the verdict of each valid stage in which its requests were due. `exceeded` of `judged` requests
     were over the limit, where it is a limit on single requests.
     """
@@ -347,10 +347,10 @@ class Recovery:
     """How a server came back after a load that was at least twice as heavy.
 
     `peak`, `before` and `after` are stages: the heavy one, an earlier one under a load like that of the first after it.
-    `within` are that one and those that follow it under such a load, `length_s` how long they lasted together. `seconds`
-    passed of them until three seconds in a row were as before; None: there were none. `late` is the share of the answers
-    due until then (all of them with None) that took longer than the median of their endpoint did in `before`, by a
-    quarter and 5 ms at least; `requests` how many were looked at.
+    `within` are that one and those that follow it under such a load, `length_s` how long they lasted together.
+    `seconds` passed of them until three seconds in a row were as before; None: there were none. `late` is the share of
+    the answers due until then (all of them with None) that took longer than the median of their endpoint did in
+    `before`, by a quarter and 5 ms at least; `requests` how many were looked at.
     """
 
     peak: int

@@ -63,8 +63,9 @@ def _book_of(objective: Objective, book: Book, together: Book | None) -> Book:
 
 
 def holds(results: Sequence[ObjectiveResult], stages: Sequence[StageFigures]) -> int | None:
-    """The stage of the highest load up to which no objective was missed and in which at least one was met; of those that
-    tell which load is held.
+    """The stage of the highest load up to which no objective was missed and in which at least one was met.
+
+    Of the stages that tell which load is held.
     """
     best = None
     for stage in ladder(stages):

@@ -363,7 +363,7 @@ def _upload(plan: Plan, step: Step) -> dict[str, Any]:
 def _scenario(plan: Plan, name: str, scenario: Scenario, endpoints: dict[str, int]) -> dict[str, Any]:
     return {
         "name": name,
-        "weight": scenario.weight,
+        "weight": plan.weight_of(name),
         "think_time_ns": pause_data(scenario.think_time),
         "pacing_ns": pause_data(scenario.pacing) if scenario.pacing is not None else None,
         "once": [_step(plan, step, endpoints) for step in scenario.once],

@@ -487,10 +487,10 @@ class Play:
         actor.iteration = self._iterations
         self._iterations += 1
         scenarios = self._plan.scenarios
-        mark = self._draws.uniform() * sum(s.weight for s in scenarios.values())
+        mark = self._draws.uniform() * sum(map(self._plan.weight_of, scenarios))
         for name, scenario in scenarios.items():
             actor.scenario, actor.steps, actor.at = name, scenario.steps, 0
-            mark -= scenario.weight
+            mark -= self._plan.weight_of(name)
             if mark <= 0:
                 return
 

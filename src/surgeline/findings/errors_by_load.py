@@ -131,8 +131,8 @@ def of_valid(summary: Summary, figures: EndpointFigures) -> EndpointFigures:
     left = {name: getattr(figures.tally, name) - sum(getattr(part.tally, name) for part in parts) for name in names}
     tally = replace(figures.tally, **left)
     value = tally.bad / tally.judged if tally.judged else None
-    around = wilson(value, tally.judged / SHARED_LUCK, 0.95) if value is not None else (None, None)
-    return replace(figures, tally=tally, error_ratio=Estimate(value, *around, tally.judged))
+    low, high = wilson(value, tally.judged / SHARED_LUCK, 0.95) if value is not None else (None, None)
+    return replace(figures, tally=tally, error_ratio=Estimate(value, low, high, tally.judged))
 
 
 def main_kind(errors: Sequence[ErrorGroup], endpoint: str | None) -> tuple[str, float, ErrorGroup | None]:

@@ -8,6 +8,7 @@ so the JSON Schema that editors use is made from them; `surgeline schema plan` p
 import hashlib
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -45,6 +46,7 @@ from surgeline.workload import (
     from_preset,
     open_stage,
     session_stage,
+    visits,
 )
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -1107,13 +1109,23 @@ class PresetPart(_Part):
 
     @property
     def model(self) -> Model:
-        """As its peak is written."""
+        """As its peak is written; sessions for smoke, so that each arrival goes through a whole scenario."""
+        if self.preset == "smoke":
+            return "partly-open"
         if self.peak is None or self.peak[0] == "users":
             return "closed"
         return "partly-open" if self.sessions else "open"
 
-    def value(self) -> Workload:
-        """The same as the value that knows when requests are due."""
+    @property
+    def equally(self) -> bool:
+        """Whether each scenario is as likely as any other, whatever their weights."""
+        return self.preset == "smoke"
+
+    def value(self, scenarios: int = 1) -> Workload:
+        """The same as the value that knows when requests are due; smoke has time for each of so many scenarios."""
+        if self.preset == "smoke":
+            most = self.peak[1] if self.peak is not None and self.peak[0] == "rate" else math.inf
+            return from_preset("smoke", self.model, most, self.for_, "uniform", self.seed, visits(scenarios))
         peak = self.peak[1] if self.peak is not None else 1.0
         return from_preset(self.preset, self.model, peak, self.for_, self.arrivals, self.seed)
 
@@ -1529,12 +1541,19 @@ class Plan(_Part):
     @property
     def requests_per_iteration(self) -> float:
         """The mean number of requests of an arrival, scenarios picked by weight; each makes those of `once` too."""
-        parts = self.scenarios.values()
-        requests = sum(part.weight * (len(part.once) + len(part.steps)) for part in parts)
-        return requests / sum(part.weight for part in parts)
+        parts = [(self.weight_of(name), part) for name, part in self.scenarios.items()]
+        requests = sum(weight * (len(part.once) + len(part.steps)) for weight, part in parts)
+        return requests / sum(weight for weight, _ in parts)
+
+    def weight_of(self, scenario: str) -> int:
+        """How likely an arrival is to go through a scenario, against the others; under smoke all are alike."""
+        equally = isinstance(self.workload, PresetPart) and self.workload.equally
+        return 1 if equally else self.scenarios[scenario].weight
 
     def load(self) -> Workload:
         """The plan's workload, or the default one."""
+        if isinstance(self.workload, PresetPart):
+            return self.workload.value(len(self.scenarios))
         return self.workload.value() if self.workload else default_steps()
 
     def dump(self) -> dict[str, Any]:

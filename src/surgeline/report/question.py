@@ -87,7 +87,8 @@ def _figures(stage: StageFigures) -> str:
 
 def _words(summary: Summary, stage: StageFigures) -> tuple[list[str], list[str]]:
     """The objectives missed in a stage, and those that it has too little data for."""
-    missed, unknown = [], []
+    missed: list[str] = []
+    unknown: list[str] = []
     for result in summary.objectives:
         word = result.by_stage.get(stage.index, "no data")
         if word != "met":
@@ -137,7 +138,7 @@ def _smoke(summary: Summary, _: Sequence[Finding]) -> Answer:
     return Answer(f"Yes: all of {count} answered right, each {times} or more; {_p(summary.total)}.", "good")
 
 
-def _load(summary: Summary, _: Sequence[Finding]) -> Answer:
+def _load(summary: Summary, _findings: Sequence[Finding]) -> Answer:
     peaks = _named(summary, "peak") or ladder(_valid(summary.stages))[-1:]
     if not peaks:
         return Answer("Not known: its peak could not be judged.", "warn")
@@ -154,7 +155,7 @@ def _load(summary: Summary, _: Sequence[Finding]) -> Answer:
     return Answer(f"Yes: {at}, within {' and '.join(objective_text(r.objective) for r in summary.objectives)}.", "good")
 
 
-def _stress(summary: Summary, _: Sequence[Finding]) -> Answer:
+def _stress(summary: Summary, _findings: Sequence[Finding]) -> Answer:
     steps = [stage for stage in ladder(_valid(summary.stages)) if not stage.own_name.startswith("after")]
     first = next(((stage, gives) for stage in steps if (gives := _gives(summary, stage))), None)
     back = _back(summary)

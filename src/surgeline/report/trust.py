@@ -278,8 +278,8 @@ def _due(summary: Summary) -> Iterator[Trust]:
         yield Trust(
             "due",
             "note",
-            "Partly open model: sessions arrive whatever is answered, and the first request of each is due then; a later "
-            "one is due a think time after the answer before it, so a slow server is asked it later.",
+            "Partly open model: sessions arrive whatever is answered, and the first request of each is due then; a "
+            "later one is due a think time after the answer before it, so a slow server is asked it later.",
         )
     elif summary.model == "open" or (summary.run.get("settings") or {}).get("model") == "open":
         yield Trust(

@@ -107,7 +107,8 @@ def slo_word(results: Sequence[ObjectiveResult]) -> Slo | None:
 def load_text(stage: StageFigures) -> str:
     """The planned load of a stage: `64 users`, `300/s`, and for a ramp `1–64 users`, `50–300/s`.
 
-    Sessions that arrive come before the requests they make: `10 sessions/s (30/s)`. Results made elsewhere do not say it, and neither do scripts of which no user was ever seen.
+    Sessions that arrive come before the requests they make: `10 sessions/s (30/s)`. Results made elsewhere
+    do not say it, and neither do scripts of which no user was ever seen.
     """
     if stage.start == stage.end == 0:
         return "a load that is not known"
