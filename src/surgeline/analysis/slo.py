@@ -116,9 +116,14 @@ def _decide(objective: Objective, book: Book, stages: Sequence[StageFigures]) ->
         return _quantile(objective, book, stages, judged)
     if objective.metric == "errors":
         observed = ratio_estimate(judged, bad, _strata(objective, book, stages))
-        return _share(
-            objective, observed, int(bad.sum()), int(judged.sum()), objective.limit, f"{book.what} went wrong"
-        )
+        names = _names(objective, book)
+        cells = [
+            book.cells[stage.index, name] for stage in stages for name in names if (stage.index, name) in book.cells
+        ]
+        unsent = sum(cell.tally.unsent for cell in cells)
+        went = "went wrong" if not unsent else "were not sent" if unsent == bad.sum() else "went wrong or were not sent"
+        what = f"{book.what} {went}"
+        return _share(objective, observed, int(bad.sum()), int(judged.sum()), objective.limit, what)
     if objective.metric == "seconds":
         return _seconds(objective, book, stages, judged, bad)
     if objective.metric == "apdex":

@@ -73,7 +73,7 @@ def summarise(
     steps = [stage for stage in stages if stage.role != "settle"]
     objectives = slo.judge(slo.objectives_of(run), book, steps, together)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
-    saturated = _with_interval(capacity.saturation(steps), stages, book)
+    saturated = _with_interval(capacity.saturation([s for s in steps if not validity.bounded(s)]), stages, book)
     server = _server_health(run, book, steps)
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)

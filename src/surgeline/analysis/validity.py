@@ -304,6 +304,11 @@ def set_bound(run: Mapping[str, Any]) -> int | None:
     return cap if isinstance(cap, int) and cap < MOST_IN_FLIGHT and not _few_descriptors(run) else None
 
 
+def bounded(stage: StageFigures) -> bool:
+    """Whether somebody's bound on requests in flight, rather than the plan, decided how much was sent in a stage."""
+    return any(reason.endswith(THE_BOUND) for reason in stage.validity_reasons)
+
+
 def own_not_sent(run: Mapping[str, Any], book: Book, details: Details | None) -> dict[tuple[int, str], int]:
     """By stage and endpoint, what was not sent for lack of descriptors, ports or time of the generator's own.
 

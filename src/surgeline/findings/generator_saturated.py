@@ -3,7 +3,7 @@
 from surgeline import units
 from surgeline.analysis.capacity import by_load
 from surgeline.analysis.model import StageFigures, Summary
-from surgeline.analysis.validity import FEWEST_SENT, THE_BOUND, times_are_apart
+from surgeline.analysis.validity import FEWEST_SENT, bounded, times_are_apart
 from surgeline.findings import wording
 from surgeline.findings.model import Finding, Rule
 from surgeline.findings.script_hub_delay import held_up
@@ -19,11 +19,7 @@ def judge(summary: Summary) -> list[Finding]:
     if not summary.total.tally.due:
         return []
     limited = [stage for stage in by_load(summary.stages) if stage.validity == "invalid"]
-    near = [
-        stage
-        for stage in by_load(summary.stages)
-        if stage.validity == "degraded" and not stage.validity_reasons[0].endswith(THE_BOUND)
-    ]
+    near = [stage for stage in by_load(summary.stages) if stage.validity == "degraded" and not bounded(stage)]
     if (limited or near) and held_up(summary) is not None:
         return []  # the script is what was slow, which script.hub_delay says
     if limited:

@@ -90,7 +90,15 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
     if objective.metric == "errors":
         what, allowed = _what(stage, objective.endpoint), units.format_ratio(objective.limit)
         share = wording.share(figures.error_ratio)
-        return f"there {share} of {figures.tally.judged:,} {what} went wrong against {allowed}"
+        unsent = figures.tally.unsent
+        went = (
+            "went wrong"
+            if not unsent
+            else "were not sent"
+            if unsent == figures.tally.bad
+            else "went wrong or were not sent"
+        )
+        return f"there {share} of {figures.tally.judged:,} {what} {went} against {allowed}"
     return result.reason
 
 

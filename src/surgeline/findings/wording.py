@@ -51,7 +51,8 @@ def plain_load(stage: StageFigures) -> str:
     if stage.sessions is not None:
         first, last = (units.format_rate(rate).removesuffix("/s") for rate in stage.sessions)
         requests = _line(stage)
-        return f"{last if first == last else f'{first}–{last}'} sessions/s ({requests})"
+        noun = "session/s" if stage.sessions == (1.0, 1.0) else "sessions/s"
+        return f"{last if first == last else f'{first}–{last}'} {noun} ({requests})"
     return _line(stage)
 
 

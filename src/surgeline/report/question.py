@@ -5,6 +5,7 @@ from the stages that it is about. Where they cannot answer it, the sentence says
 not in the summary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from surgeline import units
 from surgeline.analysis.capacity import ladder
 from surgeline.analysis.distributions import fewest_for_quantile
 from surgeline.analysis.model import EndpointFigures, Recovery, StageFigures, Summary
+from surgeline.analysis.slo import SURE
 from surgeline.findings.model import Finding
 from surgeline.findings.recovery_time import took
 from surgeline.report.text import LONGEST_SENTENCE, plural, shown
@@ -296,7 +298,9 @@ def _breakpoint(summary: Summary, _: Sequence[Finding]) -> Answer:
 def _too_few(summary: Summary, steps: Sequence[StageFigures]) -> str:
     """That steps have too few requests for a verdict, as a clause; empty where they have enough."""
     quantiles = [r.objective.quantile for r in summary.objectives if r.objective.quantile is not None]
-    needed = fewest_for_quantile(max(quantiles, default=0.95))
+    quantile = max(quantiles, default=0.95)
+    # A verdict needs so many that one request over the limit would have shown; a percentile of its own some more.
+    needed = math.ceil(math.log(SURE) / math.log(quantile)) if quantiles else fewest_for_quantile(quantile)
     short = [stage for stage in steps if stage.total.tally.judged < needed]
     if not short:
         return ""
@@ -304,7 +308,7 @@ def _too_few(summary: Summary, steps: Sequence[StageFigures]) -> str:
     lasted = units.format_duration(short[0].duration_s * units.NS_PER_S, 2)
     return (
         f": {len(short)} of {plural(len(steps), 'step')} have too few requests ({min(counts)} to {max(counts)} in "
-        f"{lasted}, p{max(quantiles, default=0.95) * 100:g} needs {needed}); give it more time"
+        f"{lasted}, p{quantile * 100:g} needs {needed}); give it more time"
     )
 
 
@@ -320,9 +324,7 @@ def _volume(summary: Summary, _: Sequence[Finding]) -> Answer:
     said = f"{name} {units.format_duration(was.value)} before, {units.format_duration(now.value)} after"
     wrong = f", {_errors(before[0].total)} before, {_errors(after[0].total)} after"
     if not was.bounded or not now.bounded:
-        return Answer(
-            f"{said[0].upper()}{said[1:]}{wrong}; too short for intervals, so the change may be chance.", "warn"
-        )
+        return Answer(f"Not known, too short for intervals: {said}{wrong}.", "warn")
     if (now.low or 0.0) > (was.high or 0.0):
         return Answer(f"No, it is slower: {said}{wrong}.", "bad")
     if (now.high or 0.0) < (was.low or 0.0):

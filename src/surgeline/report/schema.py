@@ -347,8 +347,19 @@ SCHEMA: Part = {
             {
                 "index": _COUNT,
                 "name": _TEXT,
+                "label": _with(_TEXT, "What a page calls it: its plan's name with the load, else the load."),
                 "model": {"enum": ["open", "closed"]},
                 "load": _with(_TEXT, "The planned load in words."),
+                "rung": _with(
+                    {"type": ["integer", "null"]},
+                    "Its place by load among the stages that tell which load is held; null: it tells of another.",
+                ),
+                "sessions": _or_null(
+                    _with(
+                        _object({"start": _NUMBER, "end": _NUMBER}),
+                        "Sessions that arrive per second at its beginning and end; null in other models.",
+                    )
+                ),
                 "start": _with(_NUMBER, "Planned level at its beginning: users, or requests due per second."),
                 "end": _NUMBER,
                 "begin_ns": _NS,

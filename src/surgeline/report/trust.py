@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from surgeline import units
 from surgeline.analysis.book import endpoint_names
 from surgeline.analysis.model import StageFigures, Summary
-from surgeline.analysis.validity import THE_BOUND, times_are_apart
+from surgeline.analysis.validity import bounded, times_are_apart
 from surgeline.report.text import plural, shown
 from surgeline.report.verdict import stage_text
 
@@ -146,13 +146,13 @@ def _generator(summary: Summary) -> Iterator[Trust]:
     invalid = [stage for stage in summary.stages if stage.validity == "invalid"]
     gone = set() if summary.workers is None else {gap.told for gap in summary.workers.gaps}
     near = [s for s in summary.stages if s.validity == "degraded" and not gone.issuperset(s.validity_reasons)]
-    bounded = [stage for stage in near if stage.validity_reasons[0].endswith(THE_BOUND)]
-    degraded = [stage for stage in near if stage not in bounded]
-    if bounded:
+    short = [stage for stage in near if bounded(stage)]
+    degraded = [stage for stage in near if stage not in short]
+    if short:
         yield Trust(
             "in flight",
             "warning",
-            f"Less than planned was sent in {_stages(bounded, summary)}{_reason(bounded)}; what was sent is measured, "
+            f"Less than planned was sent in {_stages(short, summary)}{_reason(short)}; what was sent is measured, "
             "what was not is no answer of the server.",
         )
     if invalid:

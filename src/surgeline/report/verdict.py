@@ -117,13 +117,17 @@ def load_text(stage: StageFigures) -> str:
             return plural(stage.end, "user")
         return f"{stage.start:g}–{plural(stage.end, 'user')}"
     requests = _rates(stage.start, stage.end)
-    return requests if stage.sessions is None else f"{_rates(*stage.sessions, 'sessions/s')} ({requests})"
+    return requests if stage.sessions is None else f"{_rates(*stage.sessions, _sessions(stage))} ({requests})"
 
 
 def _rates(first: float, last: float, noun: str = "/s") -> str:
     low, high = (units.format_rate(rate).removesuffix("/s") for rate in (first, last))
     line = high if first == last else f"{low}–{high}"
     return f"{line}{noun}" if noun == "/s" else f"{line} {noun}"
+
+
+def _sessions(stage: StageFigures) -> str:
+    return "session/s" if stage.sessions == (1.0, 1.0) else "sessions/s"
 
 
 def stage_text(stage: StageFigures) -> str:
@@ -424,7 +428,7 @@ def _held_to_the_end(
             f"Holds at least {rate}; more load was tried but not judged.",
         )
     else:
-        most = ", the highest load tried" if len(order) > 1 else ", the only load tried"
+        most = ", the highest load tried" if len(summary.stages) > 1 else ", the only load tried"
         worst = _alone(order, summary.objectives)
         if worst is not None:
             sentence = _shortest_that_fits(
