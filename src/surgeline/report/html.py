@@ -168,7 +168,10 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
     )
     rows = min(len(document["endpoints"]), cells.MOST_ROWS)
     rows += sum(1 + min(len(kind.parts), cells.MOST_TOGETHER) for kind in cells.together(document))
+    question = document["question"]
     head = 93 + 26 * lines(document["verdict"]["sentence"], 62)
+    if question is not None:
+        head += 16 + 20 * lines(f"{question['asked']} {question['answer']}", 100)
     return round(head + 254 + max(boxes) + 50 + 20.3 * rows + 35 + max(trust, 105))
 
 
