@@ -354,7 +354,7 @@ def test_phases_of_many_stages_are_chosen_and_counted():
     """Of sixty loads 24 have a bar, the first and the last among them, and the note says how many there are."""
     made = document.result_document(examples.shop(), [])
     stage = made["stages"][0]
-    many = [{**stage, "index": k, "load": f"{k} users", "start": float(k), "end": float(k)} for k in range(60)]
+    many = [{**stage, "index": k, "label": f"{k} users", "start": float(k), "end": float(k)} for k in range(60)]
     plot = distributions.phases_plot({**made, "stages": many})
     assert plot is not None and "24 of 60 stages" in plot.note
     assert ">0 users<" in plot.wide and ">59 users<" in plot.wide
