@@ -162,6 +162,7 @@ BESIDE = ("settle", "overrun")
 
 def _by_load(document: Document) -> list[_Load]:
     stages = [stage for stage in document["stages"] if stage["tally"]["due"] and stage["role"] not in BESIDE]
+    stages = [stage for stage in stages if stage["rung"] is not None]
     found = [_Load((stage["start"] + stage["end"]) / 2, stage) for stage in stages]
     return sorted(found, key=lambda item: (item.level, item.stage["index"]))
 
@@ -192,7 +193,9 @@ def load_plot(document: Document) -> Plot | None:
     closed = loads[0].stage["model"] == "closed"
     unit = "active users" if closed else "requests due per second"
     log = ", on a log scale" if _load_scale(loads, 0, 1).log else ""
-    note = f"Each point is one stage; {_bars(loads)}. Load in {unit}{log}."
+    left = sum(1 for stage in document["stages"] if stage["rung"] is None)
+    without = f", {left} that tell of ramps or recovery left out" if left else ""
+    note = f"Each point is one stage{without}; {_bars(loads)}. Load in {unit}{log}."
     title = "Response time against load"
     described = "; ".join(
         f"{item.stage['label']}: p95 {cells.duration(item.stage['response']['p95'])}, "
