@@ -92,8 +92,8 @@ RULE = Rule(
     statistic="share of judged requests of an endpoint whose outcome is not ok",
     threshold="above 0.1 % at 95 % (exact binomial), and errors.onset finds no load at which it begins",
     guard=(
-        "at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second; stages "
-        "that the generator limited do not count, and what was due but not sent is spoken of by itself"
+        "at least 5 requests that went wrong, worth the less the more they come in bursts, as measured by second; "
+        "stages that the generator limited do not count, and what was due but not sent is spoken of by itself"
     ),
     why="An error that one user meets as often as a thousand is a defect, or a test that asks for the wrong thing.",
     next_step="Read the server's own log of one of these requests; a single user suffices to see it again.",
