@@ -572,9 +572,11 @@ def _say_who_sends(remote: Remote) -> None:
 
 def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None, remote: Remote | None = None) -> Engine:
     """The engine asked for, or the first that takes the subject; says so loudly where that is the slower one."""
-    from surgeline.engines.locust import LocustEngine
+    from surgeline.engines.locust import LocustEngine, absent
     from surgeline.engines.native import NativeEngine, available
 
+    if isinstance(subject, Script) and (missing := absent()) is not None:
+        raise Refused(f"{missing}.", EXIT_USAGE)
     engines: list[Engine] = [NativeEngine(), LocustEngine()]
     if remote is not None:
         engines = engines[1:]
@@ -584,10 +586,10 @@ def _engine(subject: Subject, wanted: Wanted, load: workload.Workload | None, re
     if chosen is None:
         raise Refused(f"No engine can run this. {' '.join(refusals)}", EXIT_USAGE)
     if chosen.name == "locust" and isinstance(subject, Plan) and wanted.engine == "auto" and remote is None:
-        missing = available()
+        unbuilt = available()
         style.warn(
-            f"NO NATIVE ENGINE: {missing}. Locust sends instead: the same numbers, a fraction of the load."
-            if missing
+            f"NO NATIVE ENGINE: {unbuilt}. Locust sends instead: the same numbers, a fraction of the load."
+            if unbuilt
             else f"Locust sends this plan: {refusals[0]}"
         )
     return chosen

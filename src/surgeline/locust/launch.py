@@ -22,21 +22,26 @@ TOO_NEW = 73
 OLDEST, UNKNOWN = (2, 43), (3, 0)
 
 
+def refuse(installed: str) -> None:
+    """Ends the process, with a sentence, where the plugin does not know this version of Locust."""
+    version = tuple(int(part) for part in installed.split(".")[:2] if part.isdigit())
+    if version < OLDEST:
+        sys.stderr.write(f"surgeline: Locust {installed} is too old; 2.43 or newer is needed\n")
+        sys.exit(TOO_OLD)
+    if version >= UNKNOWN:
+        sys.stderr.write(f"surgeline: Locust {installed} is newer than what Surgeline knows, 2.43 to 2.x\n")
+        sys.exit(TOO_NEW)
+
+
 def main() -> NoReturn:
     """Runs Locust's own main function."""
     sys.argv[0] = "locust"
     try:
         import locust  # first of all: it patches the process
     except ImportError as error:
-        sys.stderr.write(f"surgeline: Locust cannot be imported: {error}\n")
+        sys.stderr.write(f"surgeline: Locust cannot be imported: {error}; `pip install locust` installs it\n")
         sys.exit(MISSING)
-    version = tuple(int(part) for part in locust.__version__.split(".")[:2] if part.isdigit())
-    if version < OLDEST:
-        sys.stderr.write(f"surgeline: Locust {locust.__version__} is too old; 2.43 or newer is needed\n")
-        sys.exit(TOO_OLD)
-    if version >= UNKNOWN:
-        sys.stderr.write(f"surgeline: Locust {locust.__version__} is newer than what Surgeline knows, 2.43 to 2.x\n")
-        sys.exit(TOO_NEW)
+    refuse(locust.__version__)
     import locust.main
 
     from surgeline.locust import distributed

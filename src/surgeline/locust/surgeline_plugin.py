@@ -1,5 +1,10 @@
 """A locustfile without users that records what the others do: `locust -f locustfile.py,<this file>`."""
 
-from surgeline.locust.plugin import install
+import locust
+
+from surgeline.locust.launch import refuse
+
+refuse(locust.__version__)
+from surgeline.locust.plugin import install  # noqa: E402  # an older Locust lacks what it imports
 
 install()
