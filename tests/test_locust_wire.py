@@ -76,7 +76,8 @@ def test_what_is_not_http_has_its_word(data: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (b"HTTP/1.1 20", "reset_before_headers"),
+        (b"", "reset_before_headers"),
+        (b"HTTP/1.1 20", "short_head"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "short_body"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", "bad_chunk"),
     ],

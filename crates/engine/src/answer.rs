@@ -12,18 +12,21 @@ use jsonpath_rust::query::js_path_process;
 use regex::bytes::Regex;
 use serde_json::Value;
 
-use crate::clock::{self, Ns, SECOND};
+use crate::clock::Ns;
 use crate::http1;
+use crate::jar;
 use crate::outcome::{Kind, Reason};
 use crate::plan::{CheckText, ExtractText, JsonRuleText, RuleName, Source, Target};
 use crate::template::{Filling, Place, Scope, Slot, Template};
 
 /// Bytes of a body that are kept for checks and extractors; what lies beyond is not seen by them.
 pub const KEPT_BODY: usize = 16 * 1024 * 1024;
+/// Bytes of all bodies that are kept at once for checks and extractors, on all threads, beside the first 16 KiB of each.
+/// Eight of the longest, or a hundred of a megabyte; more than that is no plan of requests but of downloads, whose bodies
+/// are better judged by their size. As memory it is what a run takes anyway.
+pub const KEPT_BODIES: usize = 8 * KEPT_BODY;
 /// The longest text a variable takes.
 const LONGEST_VALUE: usize = 64 * 1024;
-const MOST_COOKIES: usize = 50;
-const LONGEST_COOKIES: usize = 16 * 1024;
 
 /// An answer, as checks and extractors look at it.
 pub struct Answer<'a> {
@@ -31,10 +34,12 @@ pub struct Answer<'a> {
     pub status: u16,
     /// The whole head.
     pub head: &'a [u8],
-    /// The body without its framing, up to `KEPT_BODY`.
+    /// The body without its framing, as far as it was kept.
     pub body: &'a [u8],
     /// Length of the whole body, kept or not.
     pub length: u64,
+    /// Whether more of the body came than was kept.
+    pub cut: bool,
     /// From actual start to last byte.
     pub service: Ns,
     /// Whether the body is packed in a way that cannot be undone; what would look into it fails.
@@ -45,16 +50,25 @@ pub struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Nothing is parsed until somebody asks.
     pub fn new(status: u16, head: &'a [u8], body: &'a [u8], service: Ns) -> Self {
-        Self { status, head, body, length: body.len() as u64, service, unreadable: false, parsed: OnceCell::new() }
+        let length = body.len() as u64;
+        Self { status, head, body, length, cut: false, service, unreadable: false, parsed: OnceCell::new() }
     }
 
     /// The same, where more of the body came than was kept.
     pub fn with_length(self, length: u64) -> Self {
-        Self { length, ..self }
+        Self { length, cut: (self.body.len() as u64) < length, ..self }
     }
 
+    /// The document that the body is; None where it is none, or not all of it is there.
     fn json(&self) -> Option<&Value> {
-        self.parsed.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+        let parse = || if self.cut { None } else { serde_json::from_slice(self.body).ok() };
+        self.parsed.get_or_init(parse).as_ref()
+    }
+
+    /// Whether a match that ends there is one in the whole body too: where that goes on, the end of what was kept is no
+    /// end of a text.
+    fn is_match(&self, end: usize) -> bool {
+        !self.cut || end < self.body.len()
     }
 
     /// The first value of the header for which `pick` finds something.
@@ -197,17 +211,27 @@ impl Check {
         if answer.unreadable && self.needs_body() {
             return Reason::kind(Kind::BadEncoding);
         }
+        // What was seen of a body that was cut may be enough to know; where it is not, nothing is held against the answer.
+        let mut unseen = answer.cut && !self.json.is_empty();
         for (template, wanted, number) in &self.contains {
             scratch.clear();
             let filled = template.fill(filling, scratch).is_ok();
-            if !filled || memchr::memmem::find(answer.body, scratch).is_some() != *wanted {
+            let found = filled && memchr::memmem::find(answer.body, scratch).is_some();
+            if filled && answer.cut && !found {
+                unseen = true;
+            } else if !filled || found != *wanted {
                 return Reason::check(*number);
             }
         }
         for (regex, number) in &self.regex {
-            if !regex.is_match(answer.body) {
-                return Reason::check(*number);
+            match answer.cut {
+                false if !regex.is_match(answer.body) => return Reason::check(*number),
+                false => {}
+                true => unseen |= !regex.find(answer.body).is_some_and(|found| answer.is_match(found.end())),
             }
+        }
+        if unseen {
+            return Reason::kind(Kind::BodyNotKept);
         }
         for (path, rule, number) in &self.json {
             if !rule.holds(answer.json().and_then(|document| path.first(document))) {
@@ -264,18 +288,18 @@ impl Extract {
             },
             From::Header(name) => answer.header(name, Some).is_some_and(|value| put(slot, value)),
             From::Regex(regex) => match regex.captures(answer.body) {
-                Some(groups) => {
+                Some(groups) if groups.get(0).is_some_and(|all| answer.is_match(all.end())) => {
                     // A group that took no part in the match is missing, not the whole match.
                     let found = groups.get(usize::from(groups.len() > 1));
                     found.is_some_and(|found| put(slot, found.as_bytes()))
                 }
-                None => false,
+                _ => false,
             },
             From::Cookie(name) => {
-                let own = |line| parse_cookie(line).filter(|(own, ..)| *own == name.as_bytes());
+                let own = |line| jar::parse(line).filter(|own| own.name == name.as_bytes());
                 answer
                     .header("set-cookie", own)
-                    .is_some_and(|(_, value, expired)| !expired && !value.is_empty() && put(slot, value))
+                    .is_some_and(|own| own.lasts > 0 && !own.value.is_empty() && put(slot, own.value))
             }
         };
         slot.set
@@ -358,109 +382,6 @@ fn same_json(left: &Value, right: &Value) -> bool {
         }
         _ => left == right,
     }
-}
-
-/// The cookies of one user: names and values, whatever path they were set for.
-#[derive(Debug, Default)]
-pub struct Jar {
-    cookies: Vec<(Vec<u8>, Vec<u8>)>,
-    header: Vec<u8>,
-}
-
-impl Jar {
-    /// The value of the `Cookie` header; empty without cookies.
-    #[inline]
-    pub fn header(&self) -> &[u8] {
-        &self.header
-    }
-
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.cookies.clear();
-        self.header.clear();
-    }
-
-    /// Takes up what a head sets and lets go of what it removes. Cookies beyond the 50th are not taken.
-    pub fn update(&mut self, head: &[u8]) {
-        http1::each_header(head, |name, value| {
-            let set = Some(value).filter(|_| name.eq_ignore_ascii_case("set-cookie")).and_then(parse_cookie);
-            let Some((name, value, expired)) = set else { return };
-            self.cookies.retain(|(own, _)| own != name);
-            if !expired && self.cookies.len() < MOST_COOKIES && name.len() + value.len() <= LONGEST_COOKIES / 4 {
-                self.cookies.push((name.to_vec(), value.to_vec()));
-            }
-        });
-        self.header.clear();
-        for (name, value) in &self.cookies {
-            if self.header.len() + name.len() + value.len() > LONGEST_COOKIES {
-                break;
-            }
-            if !self.header.is_empty() {
-                self.header.extend_from_slice(b"; ");
-            }
-            self.header.extend_from_slice(name);
-            self.header.push(b'=');
-            self.header.extend_from_slice(value);
-        }
-    }
-}
-
-/// Name, value, and whether the cookie is being removed; None for what is no cookie.
-fn parse_cookie(line: &[u8]) -> Option<(&[u8], &[u8], bool)> {
-    let mut parts = line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    let (name, value) = split_once(parts.next()?, b'=')?;
-    if name.is_empty() {
-        return None;
-    }
-    let mut expires = None;
-    let mut max_age = None;
-    for attribute in parts {
-        let (key, value) = split_once(attribute, b'=').unwrap_or((attribute, b""));
-        if key.eq_ignore_ascii_case(b"max-age") {
-            max_age = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
-        } else if key.eq_ignore_ascii_case(b"expires") {
-            expires = parse_date(value);
-        }
-    }
-    // Max-Age goes before Expires (RFC 6265 section 5.3).
-    let expired = match (max_age, expires) {
-        (Some(seconds), _) => seconds <= 0,
-        (None, Some(at)) => at <= clock::wall() / SECOND,
-        (None, None) => false,
-    };
-    Some((name.trim_ascii(), value.trim_ascii(), expired))
-}
-
-fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let position = bytes.iter().position(|byte| *byte == at)?;
-    Some((&bytes[..position], &bytes[position + 1..]))
-}
-
-/// Seconds since 1970 of `Wed, 21 Oct 2015 07:28:00 GMT`, with blanks or dashes between day, month and year.
-fn parse_date(value: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(value).ok()?;
-    let mut words = text.split([' ', '-', ',', ':']).filter(|word| !word.is_empty()).skip(1);
-    let day: i64 = words.next()?.parse().ok()?;
-    let names = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-    let month = words.next()?.to_ascii_lowercase();
-    let month = names.iter().position(|name| *name == month)? as i64 + 1;
-    let year: i64 = words.next()?.parse().ok()?;
-    let year = if year < 70 {
-        year + 2000
-    } else if year < 100 {
-        year + 1900
-    } else {
-        year
-    };
-    let mut number = || words.next()?.parse::<i64>().ok();
-    let (hour, minute, second) = (number()?, number()?, number()?);
-    // Days from the civil calendar, with years that begin in March (Hinnant).
-    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era = shifted_year.div_euclid(400);
-    let year_of_era = shifted_year.rem_euclid(400);
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 /// The path that a redirect leads to, if it leads to the target's own origin; `current` is the path it came from.
@@ -650,22 +571,6 @@ mod tests {
             let error = Extract::compile(&serde_json::from_value(text).unwrap(), 0).unwrap_err();
             assert!(error.contains(expr), "{error}");
         }
-    }
-
-    /// A jar keeps the last value of a name, and lets go of what is expired.
-    #[test]
-    fn jars_keep_and_forget() {
-        let mut jar = Jar::default();
-        jar.update(HEAD);
-        assert_eq!(jar.header(), b"sid=abc; t=1");
-        jar.update(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=new; Max-Age=100; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\nSet-Cookie: t=; max-age=0\r\n\r\n");
-        assert_eq!(jar.header(), b"sid=new");
-        jar.update(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=x; expires=Wed, 21-Oct-2015 07:28:00 GMT\r\n\r\n");
-        assert_eq!(jar.header(), b"");
-        let many: String = (0..10_000).map(|i| format!("Set-Cookie: c{i}=v\r\n")).take(4000).collect();
-        jar.update(format!("HTTP/1.1 200 OK\r\n{many}\r\n").as_bytes());
-        assert_eq!(jar.cookies.len(), 50);
-        assert_eq!(parse_date(b"Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
     }
 
     /// Redirects stay in the target's origin; everything else is refused before anything is sent.

@@ -40,6 +40,7 @@ use crate::clock::{Clock, Ns, Offset};
 use crate::h2::Session;
 use crate::host::{Receive, Stamps};
 use crate::http1::{self, Chunks, Framing, Head, Heads, LONGEST_HEAD};
+use crate::kept::{Kept, Room};
 use crate::outcome::Kind;
 use crate::tls::{self, Tls};
 use crate::upload::Outgoing;
@@ -155,6 +156,8 @@ pub struct Completion {
     pub encoded: bool,
     /// Whether the connection was reset, not closed.
     pub reset: bool,
+    /// Whether more came behind the whole answer, which nobody had asked for; the connection is closed then.
+    pub surplus: bool,
     /// Bytes sent: of the request; plaintext under TLS.
     pub bytes_out: u64,
     /// Bytes received: head and body as framed; plaintext under TLS.
@@ -226,7 +229,7 @@ struct Conn {
     receiving: Receiving,
     head_bytes: Vec<u8>,
     interim: usize,
-    body_bytes: Vec<u8>,
+    body: Kept,
     body_length: u64,
     head: Option<Head>,
     /// The socket is empty until the next event.
@@ -254,6 +257,15 @@ enum Fill {
     /// The server refused the TLS session.
     Refused(Fault),
     Broken,
+}
+
+/// What has come behind a whole answer.
+enum Behind {
+    Silence,
+    /// What nobody had asked for.
+    Bytes,
+    /// The connection has ended.
+    End,
 }
 
 /// Connections to one target.
@@ -287,6 +299,9 @@ pub struct Connections {
     wall: Offset,
     offset: Option<Ns>,
     max_body: u64,
+    room: Room,
+    /// Idle connections that brought bytes.
+    surplus: u64,
     slots: Vec<Conn>,
     free: Vec<u32>,
     idle: Vec<ConnId>,
@@ -338,6 +353,8 @@ impl Connections {
             wall: Offset::default(),
             offset: None,
             max_body,
+            room: Room::default(),
+            surplus: 0,
             slots: Vec::new(),
             free: Vec::new(),
             idle: Vec::new(),
@@ -371,6 +388,11 @@ impl Connections {
     /// Has no more connections open than so many: who asks for another finds no descriptor left.
     pub fn set_most_open(&mut self, connections: usize) {
         self.most_open = connections;
+    }
+
+    /// Has bodies take no more than this room, for connections that begin later.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Why a connection, or a TLS session, did not come about for the first time, as a clause; None afterwards.
@@ -508,7 +530,9 @@ impl Connections {
 
     /// Gives a socket that has begun to connect its slot; None gets it later.
     fn begin(&mut self, mut stream: Option<TcpStream>, tls: Option<Arc<Tls>>) -> Result<ConnId, Kind> {
-        let slot = self.free.pop().unwrap_or_else(|| {
+        // What has ended and was not yet told still has its answer in the slot of a connection that is closed.
+        let free = if self.pending.is_empty() { self.free.pop() } else { None };
+        let slot = free.unwrap_or_else(|| {
             self.slots.push(Conn::new());
             self.slots.len() as u32 - 1
         });
@@ -556,7 +580,7 @@ impl Connections {
         if conn.h2.is_some() {
             return self.submit(id, payload, exchange);
         }
-        conn.begin(exchange);
+        conn.begin(exchange, &self.room);
         if exchange.deadline < conn.queued {
             conn.queued = exchange.deadline;
             self.deadlines.push(Reverse((exchange.deadline, id.slot, id.generation)));
@@ -653,7 +677,16 @@ impl Connections {
     pub fn body(&self, completion: &Completion) -> &[u8] {
         match &completion.body {
             Place::ReadBuffer(range) => &self.buffer[range.clone()],
-            Place::Connection => &self.slots[completion.conn.slot as usize].body_bytes,
+            Place::Connection => &self.slots[completion.conn.slot as usize].body.bytes(),
+        }
+    }
+
+    /// Lets go of the memory that the body has taken, where that is much; afterwards there is no body.
+    #[inline]
+    pub fn forget_body(&mut self, completion: &Completion) {
+        let body = &mut self.slots[completion.conn.slot as usize].body;
+        if body.is_large() && matches!(completion.body, Place::Connection) {
+            body.clear(&self.room);
         }
     }
 
@@ -892,9 +925,18 @@ impl Connections {
 
     /// Looks what an idle connection has to say: anything but silence (or TLS housekeeping) ends it.
     fn probe(&mut self, slot: usize) {
-        if !matches!(self.slots[slot].fill(&mut self.buffer), Fill::Drained) {
-            self.close_slot(slot);
+        match self.slots[slot].fill(&mut self.buffer) {
+            Fill::Drained => return,
+            // Servers say that they waited long enough for a request before they close.
+            Fill::Data(size) if !is_request_timeout(&self.buffer[..size]) => self.surplus += 1,
+            _ => {}
         }
+        self.close_slot(slot);
+    }
+
+    /// How often idle connections have brought bytes that nobody had asked for, since the last time this was asked.
+    pub fn take_surplus(&mut self) -> u64 {
+        std::mem::take(&mut self.surplus)
     }
 
     fn read_answer(&mut self, slot: usize) -> Option<Completion> {
@@ -907,7 +949,7 @@ impl Connections {
                         conn.exchange.deadline = self.now + conn.silence;
                     }
                     let arrived = conn.arrived(self.now, self.offset);
-                    match conn.feed(&self.buffer[..size], arrived, self.max_body, &mut self.heads) {
+                    match conn.feed(&self.buffer[..size], arrived, self.max_body, &self.room, &mut self.heads) {
                         Ok(None) if conn.exchange.piecewise && conn.head.is_some() => {
                             // What has not been read yet may come without a further event.
                             if conn.tls.is_some() || !conn.drained {
@@ -954,13 +996,19 @@ impl Connections {
         let keep_alive = conn.head.as_ref().is_some_and(|head| head.keep_alive);
         let whole = !conn.unsent && !conn.write_failed && !conn.hung_up && ending.extra == 0;
         let mut completion = conn.completion(id, end, None, ending.head, ending.body);
-        if keep_alive && whole && conn.served + 1 < self.most_served && conn.is_silent() {
-            conn.state = State::Idle;
-            conn.served += 1;
-        } else {
-            completion.open = false;
-            self.close_slot(slot);
+        completion.surplus = ending.extra > 0;
+        if keep_alive && whole && conn.served + 1 < self.most_served {
+            match conn.behind() {
+                Behind::Silence => {
+                    conn.state = State::Idle;
+                    conn.served += 1;
+                    return completion;
+                }
+                behind => completion.surplus = matches!(behind, Behind::Bytes),
+            }
         }
+        completion.open = false;
+        self.close_slot(slot);
         completion
     }
 
@@ -974,9 +1022,10 @@ impl Connections {
     fn end_of_stream(&mut self, slot: usize, clean: bool) -> Option<Completion> {
         let conn = &mut self.slots[slot];
         if conn.exchange.piecewise {
-            conn.body_bytes.clear();
+            conn.body.rewind();
         }
         match conn.receiving {
+            Receiving::Head if conn.bytes_in > 0 && conn.h2.is_none() => self.fail(slot, Kind::ShortHead),
             Receiving::Head => self.fail_broken(slot),
             Receiving::Length(_) => self.fail(slot, Kind::ShortBody),
             Receiving::Chunked(_) => self.fail(slot, Kind::BadChunk),
@@ -1087,7 +1136,7 @@ impl Conn {
             receiving: Receiving::Head,
             head_bytes: Vec::new(),
             interim: 0,
-            body_bytes: Vec::new(),
+            body: Kept::default(),
             body_length: 0,
             head: None,
             drained: false,
@@ -1102,7 +1151,7 @@ impl Conn {
         }
     }
 
-    fn begin(&mut self, exchange: Exchange) {
+    fn begin(&mut self, exchange: Exchange, room: &Room) {
         self.exchange = exchange;
         self.receiving = Receiving::Head;
         self.head = None;
@@ -1110,12 +1159,11 @@ impl Conn {
         (self.interim, self.body_length) = (0, 0);
         (self.stamp, self.silence, self.reset) = (0, 0, false);
         (self.sent, self.first, self.bytes_in, self.bytes_out) = (-1, -1, 0, 0);
-        for bytes in [&mut self.head_bytes, &mut self.body_bytes] {
-            bytes.clear();
-            if bytes.capacity() > KEPT_CAPACITY {
-                *bytes = Vec::new();
-            }
+        self.head_bytes.clear();
+        if self.head_bytes.capacity() > KEPT_CAPACITY {
+            self.head_bytes = Vec::new();
         }
+        self.body.clear(room);
     }
 
     /// When what was read last came in: by the kernel's stamp where there is one, within what is possible.
@@ -1237,15 +1285,24 @@ impl Conn {
         }
     }
 
-    /// Whether nothing more has come behind a whole answer.
-    fn is_silent(&mut self) -> bool {
+    /// What has come behind a whole answer.
+    #[inline]
+    fn behind(&mut self) -> Behind {
         if self.drained {
-            return true;
+            return Behind::Silence;
         }
         let mut byte = [0];
         match (&mut self.tls, &self.stream) {
-            (None, Some(stream)) => matches!(stream.peek(&mut byte), Err(error) if is_retry(&error)),
-            _ => matches!(self.fill(&mut byte), Fill::Drained),
+            (None, Some(stream)) => match stream.peek(&mut byte) {
+                Err(error) if is_retry(&error) => Behind::Silence,
+                Ok(1) => Behind::Bytes,
+                _ => Behind::End,
+            },
+            _ => match self.fill(&mut byte) {
+                Fill::Drained => Behind::Silence,
+                Fill::Data(_) => Behind::Bytes,
+                _ => Behind::End,
+            },
         }
     }
 
@@ -1319,7 +1376,14 @@ impl Conn {
     }
 
     /// Takes in what was read. Some when the answer is whole.
-    fn feed(&mut self, bytes: &[u8], now: Ns, max_body: u64, heads: &mut Heads) -> Result<Option<Ending>, Kind> {
+    fn feed(
+        &mut self,
+        bytes: &[u8],
+        now: Ns,
+        max_body: u64,
+        room: &Room,
+        heads: &mut Heads,
+    ) -> Result<Option<Ending>, Kind> {
         self.bytes_in += bytes.len() as u64;
         if self.first < 0 {
             self.first = now;
@@ -1350,13 +1414,12 @@ impl Conn {
         }
         let rest = &bytes[at..];
         if self.exchange.piecewise {
-            self.body_bytes.clear();
+            self.body.rewind();
         }
-        let (body, keep, length) = (&mut self.body_bytes, self.exchange.keep, &mut self.body_length);
+        let (body, keep, length) = (&mut self.body, self.exchange.keep, &mut self.body_length);
         let mut take = |part: &[u8]| {
             *length += part.len() as u64;
-            let room = keep.saturating_sub(body.len()).min(part.len());
-            body.extend_from_slice(&part[..room]);
+            body.add(part, keep, room);
         };
         let end = match &mut self.receiving {
             Receiving::Length(left) => {
@@ -1464,6 +1527,7 @@ impl Conn {
             sets_cookie,
             encoded,
             reset: self.reset,
+            surplus: false,
             bytes_out: self.bytes_out,
             bytes_in: self.bytes_in,
             body_length: self.body_length,
@@ -1644,6 +1708,11 @@ fn socket_read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, 
 
 fn has_empty_line(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
+}
+
+/// Whether this begins an answer 408, with which servers end a connection that waits (RFC 9110 section 15.5.9).
+fn is_request_timeout(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.") && bytes.get(8..12) == Some(b" 408")
 }
 
 fn is_retry(error: &io::Error) -> bool {

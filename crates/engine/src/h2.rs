@@ -29,6 +29,7 @@ use crate::clock::Ns;
 use crate::conn::{Exchange, Payload};
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::{self, LONGEST_HEAD, MOST_HEADERS};
+use crate::kept::{Kept, Room};
 use crate::outcome::Kind;
 use crate::upload::Outgoing;
 
@@ -118,7 +119,7 @@ pub struct Stream {
     /// The head as HTTP/1 text, from its status line to its empty line.
     pub head: Vec<u8>,
     /// As much of the body as is kept; empty where it came in one piece.
-    pub body: Vec<u8>,
+    pub body: Kept,
     /// The request's text; empty where it is a shared one that went out at once.
     pub request: Vec<u8>,
     /// Length of the body.
@@ -186,6 +187,8 @@ pub struct Session {
     pub pooled: bool,
     /// When something was read last.
     pub heard: Ns,
+    /// What bodies of answers may take, on this and other connections.
+    pub bodies: Room,
     most: usize,
     peer_most: usize,
     decoder: Decoder,
@@ -233,6 +236,7 @@ impl Session {
             listed: false,
             pooled: false,
             heard: 0,
+            bodies: Room::default(),
             most: most.clamp(1, usize::from(u16::MAX)),
             peer_most: usize::MAX,
             decoder: Decoder::default(),
@@ -305,7 +309,7 @@ impl Session {
             self.streams.len() as u16 - 1
         });
         let stream = &mut self.streams[usize::from(slot)];
-        stream.begin(exchange, opener, matches!(payload, Payload::Shared(_)));
+        stream.begin(exchange, opener, matches!(payload, Payload::Shared(_)), &self.bodies);
         let at_once = self.established && self.active < self.peer_most && self.waiting.is_empty();
         match payload {
             Payload::Own => std::mem::swap(own, &mut stream.request),
@@ -827,8 +831,7 @@ impl Session {
             } else if whole {
                 range = Some(place);
             } else {
-                let kept = stream.exchange.keep.saturating_sub(stream.body.len()).min(part);
-                stream.body.extend_from_slice(&bytes[place][..kept]);
+                stream.body.add(&bytes[place], stream.exchange.keep, &self.bodies);
             }
         }
         let skipped = data.padding.min(bytes.len() - *at);
@@ -841,8 +844,7 @@ impl Session {
             if let (Some(range), Some(slot)) = (range, data.slot) {
                 // Its padding comes with another read, until which these bytes do not stay.
                 let stream = &mut self.streams[usize::from(slot)];
-                let kept = stream.exchange.keep.min(range.len());
-                stream.body.extend_from_slice(&bytes[range][..kept]);
+                stream.body.add(&bytes[range], stream.exchange.keep, &self.bodies);
             }
             self.data = Some(data);
             return Ok(None);
@@ -1148,6 +1150,12 @@ fn read_head(decoder: &mut Decoder, mut block: &[u8], head: &mut Vec<u8>, told: 
     Ok(())
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.body.clear(&self.bodies));
+    }
+}
+
 impl Stream {
     fn new(exchange: Exchange) -> Self {
         Self {
@@ -1163,7 +1171,7 @@ impl Stream {
             location: None,
             server_timing: None,
             head: Vec::new(),
-            body: Vec::new(),
+            body: Kept::default(),
             request: Vec::new(),
             body_length: 0,
             upload: None,
@@ -1179,8 +1187,9 @@ impl Stream {
         }
     }
 
-    fn begin(&mut self, exchange: Exchange, opener: bool, constant: bool) {
-        for bytes in [&mut self.head, &mut self.body, &mut self.request] {
+    fn begin(&mut self, exchange: Exchange, opener: bool, constant: bool, room: &Room) {
+        self.body.clear(room);
+        for bytes in [&mut self.head, &mut self.request] {
             bytes.clear();
             if bytes.capacity() > KEPT_CAPACITY {
                 *bytes = Vec::new();
@@ -1367,7 +1376,7 @@ mod tests {
                             Ok(Some(end)) => {
                                 assert!(end.body.is_none_or(|body| body.end <= piece.len()));
                                 let stream = session.stream(end.slot);
-                                assert!(stream.body.len() <= 100 && !stream.live);
+                                assert!(stream.body.bytes().len() <= 100 && !stream.live);
                                 session.release(end.slot);
                                 ended += 1;
                             }

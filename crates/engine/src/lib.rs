@@ -6,8 +6,9 @@
 //!    of what comes back. Nothing is interpreted later.
 //! 2. `schedule` says when requests are due. It is arithmetic.
 //! 3. `worker` is one thread: it lets users begin, sends their requests over `conn`, which knows `http1` and `tls` and
-//!    which `way` to go, judges the answers, and holds the conversations of `events` and `websocket`. Bodies `decode` brings back where they are packed. `upload` holds bodies made of files.
-//!    Workers share nothing.
+//!    which `way` to go, judges the answers, keeps cookies in a `jar`, and holds the conversations of `events` and `websocket`. Bodies are `kept` as
+//!    far as somebody looks into them, `decode` brings them back where they are packed, `upload` holds those made of files.
+//!    Workers share nothing but the room for bodies.
 //! 4. `record` turns what happened into rows, windows (`histogram`), counts and health, `exchange` keeps evidence without
 //!    what is `secret`, and
 //!    `table` makes bytes of them that `sink` hands to whoever reads.
@@ -33,6 +34,8 @@ pub mod histogram;
 pub mod host;
 pub mod hpack;
 pub mod http1;
+pub mod jar;
+pub mod kept;
 pub mod outcome;
 pub mod pause;
 pub mod plan;

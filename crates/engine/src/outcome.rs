@@ -63,8 +63,10 @@ kinds! {
     WriteFailed "write_failed" Error,
     /// A connection that had served before was gone before the first byte of the answer.
     StaleConnection "stale_connection" Error,
-    /// The connection ended before the end of the answer's head.
+    /// The connection was reset before the end of the answer's head, or closed before its first byte.
     ResetBeforeHeaders "reset_before_headers" Error,
+    /// The connection was closed within the answer's head.
+    ShortHead "short_head" Error,
     /// The connection was reset within the body.
     ResetMidBody "reset_mid_body" Error,
     /// The body ended before its announced length.
@@ -111,6 +113,9 @@ kinds! {
     ExtractMissing "extract_missing" Failure,
     /// The body's content coding is unknown or broken, or what it stands for is longer than checks may look at.
     BadEncoding "bad_encoding" Failure,
+    /// A check, or an extractor, could not see the whole body, which was longer than is kept, or for which there was no
+    /// room beside others: whether the answer was right is not known. No verdict about the server.
+    BodyNotKept "body_not_kept" Error,
     /// A file of the request's body could not be read to its end while it was sent.
     BodyUnread "body_unread" Error,
     /// The answer to a WebSocket's opening is no agreement to speak it: its key, or its headers, are wrong.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::answer::{Check, Extract};
 use crate::clock::{Ns, SECOND};
 use crate::feed::{Feed, FeedText};
+use crate::jar::Site;
 use crate::pause::{Pause, Retry};
 use crate::request::{Body, Request};
 use crate::schedule::{SplitMix64, Stage};
@@ -418,6 +419,12 @@ pub struct Program {
     pub most_open: usize,
     /// Set by the worker that told why connections do not come about.
     pub told: AtomicBool,
+    /// Whose cookies users keep.
+    pub site: Site,
+    /// A bit for each loss of cookies that was told.
+    pub told_lost: AtomicU8,
+    /// Set by the worker that told of bytes that belong to no answer.
+    pub told_surplus: AtomicBool,
     /// Whether the target speaks TLS.
     pub tls: bool,
     /// `http://host:port`, to be put before a path.
@@ -609,6 +616,9 @@ impl Plan {
             most_served: self.connection.requests.unwrap_or(u32::MAX),
             most_open: self.connection.most_open.unwrap_or(usize::MAX),
             told: AtomicBool::new(false),
+            told_surplus: AtomicBool::new(false),
+            site: Site::of(&self.target),
+            told_lost: AtomicU8::new(0),
             tls,
             origin,
             seed: self.seed,

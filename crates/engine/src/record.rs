@@ -140,7 +140,8 @@ impl Batch {
         table.i64("intended_ns", rows.iter().map(|row| row.intended));
         table.i64("start_ns", rows.iter().map(|row| row.start));
         table.i64("end_ns", rows.iter().map(|row| row.end));
-        table.i64("dns_ns", rows.iter().map(|row| if row.phases.connect >= 0 { 0 } else { -1 }));
+        // Names are looked up once, before the run: no request waits for that.
+        table.i64("dns_ns", rows.iter().map(|_| -1));
         table.i64("connect_ns", rows.iter().map(|row| row.phases.connect));
         table.i64("tls_ns", rows.iter().map(|row| row.phases.tls));
         table.i64("send_ns", rows.iter().map(|row| row.phases.send));
@@ -312,6 +313,7 @@ pub struct Recorder {
     messages: ByKey<Window>,
     lag: Histogram,
     rows_dropped: u64,
+    surplus: u64,
 }
 
 impl Recorder {
@@ -329,7 +331,13 @@ impl Recorder {
             messages: ByKey::new(),
             lag: Histogram::default(),
             rows_dropped: 0,
+            surplus: 0,
         }
+    }
+
+    /// So many connections brought bytes that belong to no answer.
+    pub fn surplus(&mut self, connections: u64) {
+        self.surplus += connections;
     }
 
     /// A request is due, and if `sent`, it is on its way now.
@@ -445,7 +453,7 @@ impl Recorder {
         }
         frames.push((Frame::Health, self.encode_health(at, doing)));
         self.lag.clear();
-        self.rows_dropped = 0;
+        (self.rows_dropped, self.surplus) = (0, 0);
         self.sink.put(frames);
     }
 
@@ -511,6 +519,9 @@ impl Recorder {
         readings.push(("users", doing.users as f64));
         readings.push(("connections", doing.connections as f64));
         readings.push(("rows_dropped", self.rows_dropped as f64));
+        if self.surplus > 0 {
+            readings.push(("surplus_answers", self.surplus as f64));
+        }
         readings.extend(doing.planned_rate.map(|rate| ("planned_rate", rate)));
         let mut table = Table::new(readings.len());
         table.i64("at_ns", readings.iter().map(|_| at));

@@ -11,9 +11,11 @@ use std::time::Duration;
 use mio::Waker;
 use serde_json::json;
 
+use crate::answer::KEPT_BODIES;
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::Connections;
 use crate::host::Host;
+use crate::kept::Room;
 use crate::outcome::Reason;
 use crate::plan::{self, MOST_STAGES, Plan, Program};
 use crate::record::Recorder;
@@ -75,8 +77,9 @@ impl Running {
         };
         // Everything that can be wrong is found before the first thread runs.
         let mut ready = Vec::new();
+        let room = Room::of(KEPT_BODIES);
         for worker in 0..workers {
-            ready.push(running.prepare(worker, host)?);
+            ready.push(running.prepare(worker, host, room.clone())?);
         }
         for (number, run) in ready.into_iter().enumerate() {
             let thread = std::thread::Builder::new().name(format!("surgeline-{number}")).spawn(run);
@@ -85,7 +88,7 @@ impl Running {
         Ok(running)
     }
 
-    fn prepare(&mut self, worker: usize, host: Host) -> Result<impl FnOnce() + Send + use<>, String> {
+    fn prepare(&mut self, worker: usize, host: Host, room: Room) -> Result<impl FnOnce() + Send + use<>, String> {
         let program = self.program.clone();
         let (clock, sink, gauge) = (self.clock, self.sink.clone(), Arc::new(Gauge::default()));
         let mut tls = if program.tls { Some(Tls::new(&program.target, &program.tls_options)?) } else { None };
@@ -95,6 +98,7 @@ impl Running {
         let unready = |error| format!("the engine cannot wait for the network: {error}");
         let way = program.way.clone().begin_with(worker, host.unbound)?;
         let mut conns = Connections::new(clock, way, tls, program.max_body).map_err(unready)?;
+        conns.set_room(room);
         conns.set_most_served(program.most_served);
         conns.set_most_open((program.most_open / program.workers as usize).max(1));
         conns.speak_http2(program.streams, program.pooled);

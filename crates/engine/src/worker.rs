@@ -21,12 +21,13 @@ use std::sync::mpsc::Receiver;
 
 use serde_json::json;
 
-use crate::answer::{Answer, Jar, KEPT_BODY, redirect_path};
+use crate::answer::{Answer, KEPT_BODY, redirect_path};
 use crate::clock::{Clock, Ns, SECOND};
 use crate::conn::{Completion, ConnId, Connections, Exchange, Payload, Phases};
 use crate::decode;
 use crate::exchange::{Exchanges, SHOWN_BODY, Seen};
 use crate::feed::Turn;
+use crate::jar::{Jar, Lost};
 use crate::outcome::{Kind, Outcome, Reason};
 use crate::plan::{Model, Program, Scenario, Step};
 use crate::record::{Doing, Group, NO_PROTOCOL, Recorder, Row};
@@ -565,9 +566,7 @@ impl<'p> Worker<'p> {
         self.leave(slot);
         if let Some(name) = self.used_up {
             if self.stop.is_none() && !self.program.used_up.swap(true, Ordering::Relaxed) {
-                let reason = format!("all rows of {name} are used");
-                let event = json!({"at_ns": at, "kind": "note", "reason": reason});
-                self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+                self.note(at, &format!("all rows of {name} are used"));
             }
         }
         self.stop.get_or_insert((at.max(0), self.program.grace));
@@ -627,10 +626,13 @@ impl<'p> Worker<'p> {
     #[inline]
     fn start(&mut self, slot: u32, due: Ns, stage: u32) {
         let program = self.program;
-        let user = &mut self.users[slot as usize];
-        let step = &program.steps[user.step];
         let begin = self.clock.now();
         let seq = (self.started * self.of + self.index) as i64;
+        if self.users[slot as usize].jar.is_choosy(begin) {
+            self.pick_cookies(slot, seq, begin);
+        }
+        let user = &mut self.users[slot as usize];
+        let step = &program.steps[user.step];
         user.flight.draws = user.draws.clone();
         let constant = step.request.constant().filter(|_| user.jar.header().is_empty());
         let mut upload = None;
@@ -704,6 +706,52 @@ impl<'p> Worker<'p> {
         }
     }
 
+    /// Has the user's jar make its header for the path that its present step asks for.
+    #[cold]
+    fn pick_cookies(&mut self, slot: u32, seq: i64, now: Ns) {
+        let user = &mut self.users[slot as usize];
+        let step = &self.program.steps[user.step];
+        if let Some(path) = step.request.constant_path() {
+            return user.jar.pick(path, now);
+        }
+        let mut draws = user.draws.clone();
+        let mut filling =
+            Filling { slots: &user.slots, draws: &mut draws, seq, user: user.number, iteration: user.iteration };
+        // What is missing will be missing again, and is dealt with there.
+        let path = step.request.fill(&mut filling, b"", &mut self.scratch).unwrap_or_default();
+        user.jar.pick(&self.scratch[path], now);
+    }
+
+    /// Has the user's jar take up what an answer sets, and says once in a run what is not sent back.
+    fn keep_cookies(&mut self, completion: &Completion) {
+        let user = &mut self.users[completion.owner as usize];
+        let step = &self.program.steps[user.step];
+        let prefix = self.program.origin.len();
+        let path = path_in_flight(user.flight.hops, &user.hop_path, &user.url, step, prefix);
+        let lost = user.jar.update(self.conns.head(completion), path, &self.program.site, completion.end);
+        if lost.any() {
+            self.tell_lost(lost, completion.end, step);
+        }
+    }
+
+    #[cold]
+    fn tell_lost(&mut self, lost: Lost, at: Ns, step: &Step) {
+        let endpoint = &self.program.endpoints[step.endpoint];
+        for (place, (is, what)) in [
+            (lost.full, "sets more cookies for a user than 50 or 16 KiB, or one above 4 KiB: the oldest went"),
+            (lost.secure, "sets Secure cookies, which are not sent back to an http target"),
+            (lost.foreign, "sets cookies of another domain, which are not kept"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let bit = 1 << place;
+            if is && self.program.told_lost.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.note(at, &format!("the answer to {endpoint} {what}"));
+            }
+        }
+    }
+
     /// The request could not even be begun.
     #[cold]
     fn refuse(&mut self, slot: u32, kind: Kind) {
@@ -740,7 +788,7 @@ impl<'p> Worker<'p> {
         }
         user.add(&completion);
         if completion.sets_cookie {
-            user.jar.update(self.conns.head(&completion));
+            self.keep_cookies(&completion);
         }
         if self.program.max_redirects > 0 && is_redirect(completion.status) && completion.error.is_none() {
             if let Some(outcome) = self.follow(&completion, step) {
@@ -775,7 +823,10 @@ impl<'p> Worker<'p> {
         let (head, body) = (self.conns.head(completion), self.conns.body(completion));
         let mut answer = Answer::new(completion.status, head, body, service).with_length(completion.body_length);
         let decoded;
-        if completion.encoded && step.needs_body {
+        if completion.encoded && step.needs_body && answer.cut {
+            // Half of a packed body stands for nothing that could be looked at.
+            answer.body = b"";
+        } else if completion.encoded && step.needs_body {
             match decode::undo(head, body, KEPT_BODY) {
                 Ok(body) => {
                     decoded = body;
@@ -792,15 +843,26 @@ impl<'p> Worker<'p> {
             iteration: user.iteration,
         };
         let mut reason = step.check.judge(&answer, &mut filling, &mut self.scratch);
-        let mut missing = false;
+        let (mut missing, mut unseen) = (false, false);
         for extract in &step.extract {
-            missing |= !extract.apply(&answer, &mut user.slots);
+            let found = extract.apply(&answer, &mut user.slots);
+            missing |= !found;
+            unseen |= !found && answer.cut && extract.needs_body();
         }
         if missing && reason == Reason::NONE {
-            let kind = if answer.unreadable { Kind::BadEncoding } else { Kind::ExtractMissing };
+            let kind = match (answer.unreadable, unseen) {
+                (true, _) => Kind::BadEncoding,
+                (_, true) => Kind::BodyNotKept,
+                _ => Kind::ExtractMissing,
+            };
             reason = Reason::kind(kind);
         }
-        (reason, if reason == Reason::NONE { Outcome::Ok } else { Outcome::Failure }, missing)
+        let outcome = match reason {
+            Reason::NONE => Outcome::Ok,
+            reason if reason == Reason::kind(Kind::BodyNotKept) => Kind::BodyNotKept.outcome(),
+            _ => Outcome::Failure,
+        };
+        (reason, outcome, missing)
     }
 
     /// Writes the request down and goes on with what the user does next.
@@ -818,11 +880,14 @@ impl<'p> Worker<'p> {
         let minor = if completion.status == 0 { NO_PROTOCOL } else { completion.minor };
         let end = End { at: completion.end, outcome, reason, status: completion.status, minor };
         self.record(slot, &end, Some(completion));
+        self.conns.forget_body(completion);
         if completion.open {
             match self.program.pooled {
                 true => self.conns.release(completion.conn),
                 false => self.users[slot as usize].conn = Some(completion.conn),
             }
+        } else if completion.surplus {
+            self.tell_surplus(1, Some(step));
         }
         let unreachable = completion.error.is_some_and(is_unreachable);
         self.proceed(slot, completion.end, (outcome, completion.status), missing, unreachable);
@@ -833,10 +898,31 @@ impl<'p> Worker<'p> {
     fn tell_why(&mut self, at: Ns) {
         if let Some(reason) = self.conns.take_fault() {
             if !self.program.told.swap(true, Ordering::Relaxed) {
-                let event = json!({"at_ns": at, "kind": "note", "reason": reason});
-                self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
+                self.note(at, &reason);
             }
         }
+    }
+
+    /// Counts connections that brought bytes nobody had asked for, and says once in a run that there are such.
+    #[cold]
+    fn tell_surplus(&mut self, count: u64, step: Option<&Step>) {
+        self.recorder.surplus(count);
+        if !self.program.told_surplus.swap(true, Ordering::Relaxed) {
+            let place = match step {
+                Some(step) => format!("behind its answer to {}", self.program.endpoints[step.endpoint]),
+                None => "on an idle connection".to_owned(),
+            };
+            let reason = format!(
+                "the server sent bytes {place} that belong to no answer; the answers stand as they came, such connections \
+                 are not used again"
+            );
+            self.note(self.conns.now(), &reason);
+        }
+    }
+
+    fn note(&self, at: Ns, reason: &str) {
+        let event = json!({"at_ns": at, "kind": "note", "reason": reason});
+        self.sink.put(vec![(Frame::Event, event.to_string().into_bytes())]);
     }
 
     fn record(&mut self, slot: u32, end: &End, completion: Option<&Completion>) {
@@ -978,15 +1064,12 @@ impl<'p> Worker<'p> {
             return Some(Err(Kind::RedirectLoop));
         }
         let prefix = self.program.origin.len();
-        let current: &[u8] = if user.flight.hops > 0 {
-            &user.hop_path
-        } else {
-            step.url.as_ref().map_or(&user.url[..], |url| url.as_bytes()).get(prefix..).unwrap_or(b"/")
-        };
+        let current = path_in_flight(user.flight.hops, &user.hop_path, &user.url, step, prefix);
         let path = match redirect_path(location, current, &self.program.target) {
             Ok(path) => path,
             Err(kind) => return Some(Err(kind)),
         };
+        self.conns.forget_body(completion);
         let method = step.request.method.as_str();
         if user.flight.hops == 0 {
             user.flight.method_is_get = false;
@@ -1008,6 +1091,9 @@ impl<'p> Worker<'p> {
             user: user.number,
             iteration: user.iteration,
         };
+        if user.jar.is_choosy(completion.end) {
+            user.jar.pick(&path, completion.end);
+        }
         let jar = user.jar.header();
         let filled = step.request.fill_redirect(method, &path, !dropped, &mut filling, jar, &mut self.scratch);
         let filled = filled.and_then(|()| match dropped {
@@ -1108,6 +1194,7 @@ impl<'p> Worker<'p> {
 
     fn flush(&mut self, now: Ns) {
         let doing = self.doing(now);
+        self.count_surplus();
         self.recorder.flush(now, doing);
         if self.sink.is_faulty() && self.stop.is_none() {
             // Half a load is not the plan's load: when a worker breaks off, the others end.
@@ -1120,6 +1207,13 @@ impl<'p> Worker<'p> {
         let exchanges = self.exchanges.take(second.count_ones() == 1);
         self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
         self.next_flush = (now.div_euclid(SECOND) + 1) * SECOND;
+    }
+
+    fn count_surplus(&mut self) {
+        let surplus = self.conns.take_surplus();
+        if surplus > 0 {
+            self.tell_surplus(surplus, None);
+        }
     }
 
     fn report_stages(&mut self, now: Ns) {
@@ -1187,6 +1281,7 @@ impl<'p> Worker<'p> {
         self.active = 0;
         self.show();
         let doing = self.doing(now);
+        self.count_surplus();
         self.recorder.flush(now, doing);
         let exchanges = self.exchanges.take(true);
         self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
@@ -1221,6 +1316,14 @@ impl User {
         add(&mut flight.phases.send, completion.phases.send);
         add(&mut flight.phases.wait, completion.phases.wait);
         add(&mut flight.phases.receive, completion.phases.receive);
+    }
+}
+
+/// The path, with its query, that a user's request under way asks for.
+fn path_in_flight<'a>(hops: u32, hop_path: &'a [u8], url: &'a [u8], step: &'a Step, origin: usize) -> &'a [u8] {
+    match hops {
+        0 => step.url.as_ref().map_or(url, |url| url.as_bytes()).get(origin..).unwrap_or(b"/"),
+        _ => hop_path,
     }
 }
 

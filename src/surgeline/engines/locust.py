@@ -42,7 +42,7 @@ from surgeline.engines import (
     Unsupported,
 )
 from surgeline.engines.native import available, compile_plan, per_iteration_of
-from surgeline.plan.model import Plan
+from surgeline.plan.model import MOST_BODY_BYTES, Plan
 from surgeline.workload import Stage
 
 OLDEST = (2, 43)
@@ -147,6 +147,8 @@ def _plan_refusal(plan: Plan, native: bool) -> str | None:
         used = getattr(plan, key).model_dump(exclude_defaults=True)
         if used:
             return f"`{key}.{next(iter(used))}` is done by the native engine only, which is not built here"
+    if not native and plan.max_body > MOST_BODY_BYTES:
+        return "`max_body` above 64MiB is done by the native engine only, which is not built here"
     origin = urlsplit(plan.target)[:2]
     for _, step in plan.steps():
         if step.path.startswith(("http://", "https://")) and urlsplit(step.path)[:2] != origin:

@@ -26,9 +26,6 @@ from surgeline.plan.pause import pause_data
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
 
-MOST_BODY_BYTES = 64 * 1024 * 1024
-"""An answer longer than this counts as `body_too_large` and is not read further."""
-
 
 def available() -> str | None:
     """None when the compiled module can be loaded, else why not, as one clause."""
@@ -210,7 +207,7 @@ def compile_plan(plan: Plan, settings: Settings) -> dict[str, Any]:
         "max_redirects": plan.redirects,
         "max_in_flight": settings.max_in_flight,
         "grace_ns": settings.grace_ns,
-        "max_body_bytes": MOST_BODY_BYTES,
+        "max_body_bytes": plan.max_body,
         "clock_monotonic_ns": settings.monotonic_ns,
         "variables": _variables(plan, settings),
         "secrets": _made_from_secrets(plan, settings),

@@ -14,7 +14,7 @@ LEAST_SHARE = 0.001
 MOST = 3
 KINDS = frozenset(
     {
-        *("connect_refused", "connect_reset", "reset_before_headers", "reset_mid_body", "short_body"),
+        *("connect_refused", "connect_reset", "reset_before_headers", "short_head", "reset_mid_body", "short_body"),
         *("stale_connection", "write_failed", "tls_handshake", "connection_lost", "closed"),
     }
 )

@@ -167,12 +167,15 @@ def said(group: ErrorGroup) -> str:
         "write_failed": "connection broke while sending",
         "stale_connection": "kept connection was closed by the server",
         "reset_before_headers": "connection reset before the answer",
+        "short_head": "connection closed within the head of the answer",
         "reset_mid_body": "connection reset in the middle of the answer",
         "short_body": "answer cut short",
         "header_timeout": "no answer in time",
         "body_timeout": "answer not complete in time",
         "total_timeout": "no answer in time",
         "in_flight_limit": "not sent: too many requests in flight",
+        "body_too_large": "answer longer than the plan allows",
+        "body_not_kept": "answer too long, or too many at once, for the generator to check",
         "extract_missing": "value to extract was missing",
     }
     if group.kind in words:

@@ -188,5 +188,5 @@ def _parse_kind(text: str, passed: set[str]) -> str:
     if "chunk" in text.lower():
         return "bad_chunk"
     if "before end of the headers" in text:
-        return "reset_before_headers"
+        return "short_head"
     return "short_body" if "incomplete" in text.lower() and "_read_headers" not in passed else "invalid_http"

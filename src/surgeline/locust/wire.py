@@ -72,7 +72,7 @@ class AnswerReader:
         `clean` is False where TLS was not closed as it should be: then an end proves nothing.
         """
         if self._framing == "head":
-            raise Broken("reset_before_headers")
+            raise Broken("short_head" if self._buffer or self._interim else "reset_before_headers")
         if self._framing == "length" or (self._framing == "close" and not clean):
             raise Broken("short_body")
         if self._framing == "chunked":

@@ -294,6 +294,29 @@ class BodyCheck(_Part):
         return {key: value for key, value in dump(self).items() if value}
 
 
+MOST_BODY_BYTES = 64 * 1024 * 1024
+"""The default of `max_body`. A body that nobody looks at is thrown away as it comes, so this is no question of memory but
+of how long an answer without an end may keep its user: 64 MiB are above all but downloads, and over within a second on
+any fast way. A plan of downloads says more."""
+
+
+def _size_bytes_text(value_bytes: int) -> str:
+    """The shortest exact text that parses back to the same bytes."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("GB", 10**9), ("MB", 10**6), ("KiB", 1 << 10)):
+        if value_bytes and value_bytes % size == 0:
+            return f"{value_bytes // size}{unit}"
+    return str(value_bytes)
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(lambda value: units.parse_size_bytes(value)),
+    PlainSerializer(_size_bytes_text, return_type=str),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["64MiB", "100MB", 512]}),
+]
+"""Bytes; written as `100MB`, `64MiB` or `512`."""
+
+
 def _size_limits(value: Any) -> tuple[int, int]:
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and text.startswith("<"):
@@ -1450,6 +1473,12 @@ class Plan(_Part):
     )
     redirects: Annotated[int, Field(ge=0, le=20, strict=True)] = Field(
         5, description="Most redirects followed; 0 follows none."
+    )
+    max_body: Annotated[Size, Field(ge=1)] = Field(
+        MOST_BODY_BYTES,
+        description="Longest body of an answer that is read; a longer one is the error `body_too_large`.",
+        json_schema_extra={"default": "64MiB"},
+        exclude_if=lambda most: most == MOST_BODY_BYTES,
     )
     insecure: Switch = Field(False, description="Accept any TLS certificate.")
     connection: Connection = Field(

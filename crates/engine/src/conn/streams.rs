@@ -63,6 +63,7 @@ impl Connections {
         let conn = &mut self.slots[id.slot as usize];
         let mut session = Session::new(self.streams, conn.setup.is_some());
         session.pooled = self.pooled;
+        session.bodies = self.room.clone();
         conn.h2 = Some(Box::new(session));
         if self.pooled {
             self.idle.push(id);
@@ -283,7 +284,7 @@ impl Connections {
         let Some(session) = &mut conn.h2 else { unreachable!("only streams end so") };
         let stream = session.stream(ended.slot);
         std::mem::swap(&mut conn.head_bytes, &mut stream.head);
-        std::mem::swap(&mut conn.body_bytes, &mut stream.body);
+        std::mem::swap(&mut conn.body, &mut stream.body);
         std::mem::swap(&mut conn.out, &mut stream.request);
         let opening = stream.opener.then_some((conn.connected, conn.setup.as_ref().map(|_| conn.secured)));
         let completion = Completion {
@@ -300,6 +301,7 @@ impl Connections {
             sets_cookie: stream.sets_cookie,
             encoded: stream.encoded,
             reset: conn.reset,
+            surplus: false,
             bytes_out: stream.bytes_out,
             bytes_in: stream.bytes_in,
             body_length: stream.body_length,

@@ -219,14 +219,14 @@ impl Worker<'_> {
 
     /// The head of the answer has come: whether the conversation begins.
     fn open_talk(&mut self, completion: &Completion, step: &Step, talk: &Talk, session: &mut Session) -> Course {
+        if completion.sets_cookie {
+            self.keep_cookies(completion);
+        }
         let user = &mut self.users[completion.owner as usize];
         let head = self.conns.head(completion);
         (session.opened, session.since) = (completion.end, user.flight.intended);
         (session.status, session.minor) = (completion.status, completion.minor);
         user.add_phases(completion);
-        if completion.sets_cookie {
-            user.jar.update(head);
-        }
         let answer = Answer::new(completion.status, head, b"", completion.end - user.flight.start);
         let mut filling = Filling {
             slots: &user.slots,

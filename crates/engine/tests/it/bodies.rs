@@ -131,3 +131,93 @@ fn packed_answers_are_unpacked_where_somebody_looks() {
         written.check();
     }
 }
+
+const MIB: usize = 1 << 20;
+
+/// A body longer than is kept is no wrong answer: what was seen of it may be enough, and where it is not, that is a kind
+/// of its own. Sizes are of the whole body.
+#[test]
+fn long_bodies_are_judged_by_what_was_seen() {
+    let whole = [b"<begin>".as_slice(), &vec![b'x'; 17 * MIB], b"<end>"].concat();
+    let length = whole.len();
+    let (port, _) = serve(move |incoming| match incoming.path.as_str() {
+        "/json" => vec![answer(200, "", &format!("{{\"id\": 5, \"pad\": \"{}\"}}", "y".repeat(17 * MIB)))],
+        _ => vec![answer(200, "", std::str::from_utf8(&whole).unwrap())],
+    });
+    let from = |kind: &str, expr: &str| json!([{"var": "v", "from": kind, "expr": expr}]);
+    for (path, check, extract, kind) in [
+        ("/", json!({"body_contains": ["<begin>"], "size": [length, length]}), json!([]), ""),
+        ("/", json!({"body_contains": ["<end>"]}), json!([]), "body_not_kept"),
+        ("/", json!({"body_not": ["<end>"]}), json!([]), "body_not_kept"),
+        ("/", json!({"body_not": ["<begin>"], "body_contains": ["<end>"]}), json!([]), "check body not <begin>"),
+        ("/", json!({"body_regex": ["<b.*?>"]}), json!([]), ""),
+        ("/", json!({"body_regex": ["x$"]}), json!([]), "body_not_kept"),
+        ("/", json!({"body_contains": ["<end>"], "status": [[500, 500]]}), json!([]), "status 200"),
+        ("/", json!({}), from("regex", "<(b.*?)>"), ""),
+        ("/", json!({}), from("regex", "<(e.*?)>"), "body_not_kept"),
+        ("/", json!({}), from("header", "x-absent"), "extract_missing"),
+        ("/json", json!({"json": [["$.id", 5]]}), json!([]), "body_not_kept"),
+        ("/json", json!({"json": [["$.absent", "exists", false]]}), json!([]), "body_not_kept"),
+        ("/json", json!({}), from("json", "$.id"), "body_not_kept"),
+    ] {
+        let mut plan = plan(port, path, 0);
+        plan["workload"] = open(1, 30);
+        plan["max_body_bytes"] = json!(64 * MIB);
+        plan["timeout_ns"] = json!(20_000 * MS);
+        plan["grace_ns"] = json!(20_000 * MS);
+        plan["scenarios"][0]["steps"][0]["check"] = check.clone();
+        plan["scenarios"][0]["steps"][0]["extract"] = extract;
+        let written = run(&plan);
+        assert_eq!(written.only_error(), kind, "{path} {check}");
+        let outcome = match kind {
+            "" => 0,
+            "body_not_kept" => 2,
+            _ => 1,
+        };
+        assert_eq!(written.column("outcome"), [outcome]);
+        written.check();
+    }
+}
+
+/// Bodies that are kept share their room: of twelve that come at once and are 15 MiB long, those for which there is room
+/// are right, the others are not called wrong; and then the room is there again.
+#[test]
+fn kept_bodies_share_their_room() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(12));
+    let piece = std::sync::Arc::new(vec![b'x'; 15 * MIB]);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (barrier, piece) = (barrier.clone(), piece.clone());
+            std::thread::spawn(move || {
+                while matches!(stream.read(&mut [0; 1000]), Ok(size) if size > 0) {
+                    let head = format!("HTTP/1.1 200 x\r\nContent-Length: {}\r\n\r\n", piece.len() + 1);
+                    let _ = stream.write_all(head.as_bytes());
+                    let _ = stream.write_all(&piece);
+                    barrier.wait();
+                    let _ = stream.write_all(b"y");
+                }
+            });
+        }
+    });
+    let mut plan = plan(port, "/", 0);
+    plan["max_body_bytes"] = json!(64 * MIB);
+    plan["workload"] = open(12, 12);
+    (plan["timeout_ns"], plan["grace_ns"]) = (json!(60_000 * MS), json!(60_000 * MS));
+    plan["scenarios"][0]["steps"][0]["check"] = json!({"body_contains": ["xy"]});
+    let step = plan["scenarios"][0]["steps"][0].clone();
+    plan["endpoints"] = json!(["one", "two"]);
+    plan["scenarios"][0]["steps"] = json!([step.clone(), step]);
+    plan["scenarios"][0]["steps"][1]["endpoint"] = json!(1);
+    let written = run(&plan);
+    written.check();
+    for endpoint in ["one", "two"] {
+        let of = |kind: &str| {
+            let rows = written.rows.iter().filter(|row| row["endpoint"].text() == endpoint);
+            rows.filter(|row| row["error"].text() == kind).count()
+        };
+        let (right, unseen) = (of(""), of("body_not_kept"));
+        assert!(right + unseen == 12 && (7..=8).contains(&right), "{endpoint}: {right} right, {unseen} not seen");
+    }
+}
