@@ -119,6 +119,7 @@ _WHOLE: dict[str, Any] = {
     "data": {"users": {"file": "more/users.csv", "order": "sequential", "at_end": "stop", "sha256": "0" * 64}},
     "timeout": "10s",
     "redirects": 0,
+    "max_body": "1GiB",
     "insecure": True,
     "connection": {
         "http": "2",

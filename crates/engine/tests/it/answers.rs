@@ -105,8 +105,8 @@ fn surplus_bytes_are_noticed() {
             0 => vec![Act::Send([right, surplus].concat().into_bytes())],
             _ => vec![text(right), Act::Pause(pause), text(surplus)],
         });
-        let mut plan = plan(port, "/", 150);
-        plan["scenarios"][0]["think_time_ns"] = json!([20 * MS, 20 * MS]);
+        let mut plan = plan(port, "/", 700);
+        plan["scenarios"][0]["think_time_ns"] = json!([150 * MS, 150 * MS]);
         plan["scenarios"][0]["steps"][0]["check"] = json!({"body_contains": ["hello"]});
         let written = run(&plan);
         written.check();
@@ -482,7 +482,9 @@ fn cookies_go_where_they_belong() {
         _ => vec![ok("")],
     });
     let mut plan = plan(port, "/app/login", 0);
-    plan["workload"] = open(3, 30);
+    plan["workload"]["stages"] = json!([{"duration_ns": 30 * MS, "from": 100, "to": 100},
+                                        {"duration_ns": 1_000 * MS, "from": 0, "to": 0}]);
+    (plan["workload"]["model"], plan["workload"]["arrivals"]) = (json!("open"), json!("uniform"));
     plan["variables"] = json!({"where": "app"});
     let steps = ["/app/login", "/shop", "/app/x", "/{{int(7,7)}}/{{where}}", "/{{where}}/{{int(7,7)}}"];
     let steps = steps.map(|path| json!({"endpoint": 0, "method": "GET", "path": path}));

@@ -179,13 +179,13 @@ fn long_bodies_are_judged_by_what_was_seen() {
     }
 }
 
-/// Bodies that are kept share their room: of twelve that come at once and are 15 MiB long, those for which there is room
+/// Bodies that are kept share their room: of twenty that come at once and are 15 MiB long, those for which there is room
 /// are right, the others are not called wrong; and then the room is there again.
 #[test]
 fn kept_bodies_share_their_room() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let barrier = std::sync::Arc::new(std::sync::Barrier::new(12));
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(20));
     let piece = std::sync::Arc::new(vec![b'x'; 15 * MIB]);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -203,7 +203,7 @@ fn kept_bodies_share_their_room() {
     });
     let mut plan = plan(port, "/", 0);
     plan["max_body_bytes"] = json!(64 * MIB);
-    plan["workload"] = open(12, 12);
+    plan["workload"] = open(20, 20);
     (plan["timeout_ns"], plan["grace_ns"]) = (json!(60_000 * MS), json!(60_000 * MS));
     plan["scenarios"][0]["steps"][0]["check"] = json!({"body_contains": ["xy"]});
     let step = plan["scenarios"][0]["steps"][0].clone();
@@ -218,6 +218,6 @@ fn kept_bodies_share_their_room() {
             rows.filter(|row| row["error"].text() == kind).count()
         };
         let (right, unseen) = (of(""), of("body_not_kept"));
-        assert!(right + unseen == 12 && (7..=8).contains(&right), "{endpoint}: {right} right, {unseen} not seen");
+        assert!(right + unseen == 20 && right >= 6 && unseen > 0, "{endpoint}: {right} right, {unseen} not seen");
     }
 }
