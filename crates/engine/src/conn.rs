@@ -677,7 +677,7 @@ impl Connections {
     pub fn body(&self, completion: &Completion) -> &[u8] {
         match &completion.body {
             Place::ReadBuffer(range) => &self.buffer[range.clone()],
-            Place::Connection => &self.slots[completion.conn.slot as usize].body.bytes(),
+            Place::Connection => self.slots[completion.conn.slot as usize].body.bytes(),
         }
     }
 
