@@ -174,7 +174,7 @@ fn take(session: &mut Session, piece: &[u8], ended: &mut Vec<End>) -> Result<(),
     while let Some(end) = session.next(piece, &mut at, 1, MOST_BODY)? {
         assert!(end.body.is_none_or(|body| body.start <= body.end && body.end <= piece.len()));
         let stream = session.stream(end.slot);
-        assert!(stream.body.len() <= KEPT && stream.head.len() <= 2 * LONGEST_HEAD);
+        assert!(stream.body.bytes().len() <= KEPT && stream.head.len() <= 2 * LONGEST_HEAD);
         assert!(end.error.is_some() || (200..1000).contains(&stream.status), "{}", stream.status);
         ended.push((stream.exchange.owner, end.error, stream.status, stream.body_length));
         session.release(end.slot);
