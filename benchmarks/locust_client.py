@@ -2,11 +2,13 @@
 
     python benchmarks/locust_client.py [--rounds 5] [--seconds 5] [--json FILE]
 
-Two measurements, each round of each in turns, medians over the rounds:
+Three measurements, each round of each in turns, medians over the rounds:
 
 - *cost*: 32 users without waits ask nginx on the other core for 95 bytes of JSON; the CPU time of the whole process,
   Locust's task loop and statistics included, over the requests of its statistics; without and with a listener to
   `request`. The locustfile differs in nothing but the class.
+- *floor*: what no client can do without. Locust's own loop, 32 users with a task that does nothing, by the task; and
+  the same bytes sent and received on 32 connections by a loop of two system calls, by the request.
 - *truth*: 100 users whose code burns 100 us after each answer, so that the hub is saturated: the service time that each
   client reports. The server answers at once, so what is reported beyond a fraction of a millisecond is the generator's.
 
@@ -69,6 +71,46 @@ print(json.dumps({
 }), flush=True)
 os._exit(0)
 """
+FLOORS = {"loop": "Locust's loop, a task that does nothing", "calls": "two system calls, no client"}
+FLOOR = """
+import json, os, select, socket, sys, time, urllib.parse
+what, url, seconds, users = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+done = [0]
+if what == "loop":
+    import gevent, locust
+    from locust.env import Environment
+    class User(locust.User):
+        wait_time = locust.constant(0)
+        @locust.task
+        def nothing(self):
+            done[0] += 1
+    Environment(user_classes=[User]).create_local_runner().start(users, spawn_rate=100)
+    gevent.sleep(users / 100 + 1)
+    before, used = done[0], time.process_time()
+    gevent.sleep(seconds)
+else:
+    at = urllib.parse.urlsplit(url)
+    lines = ("GET / HTTP/1.1", f"Host: {at.netloc}", "User-Agent: bench", "Accept-Encoding: gzip", "", "")
+    request = "\\r\\n".join(lines).encode()
+    poll = select.epoll()
+    calls = {}
+    for _ in range(users):
+        one = socket.create_connection((at.hostname, at.port))
+        one.setblocking(False)
+        poll.register(one, select.EPOLLIN | select.EPOLLET)
+        calls[one.fileno()] = one.send, one.recv
+        one.send(request)
+    before, used, end = 0, time.process_time(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        for number, _ in poll.poll():
+            send, receive = calls[number]
+            receive(65536)
+            send(request)
+            done[0] += 1
+used = time.process_time() - used
+print(json.dumps({"cpu_us": used / (done[0] - before) * 1e6}), flush=True)
+os._exit(0)
+"""
 
 
 def main() -> int:
@@ -79,6 +121,9 @@ def main() -> int:
         for listen in ("no", "count"):
             for client in CLIENTS:
                 yield once(folder, url, client, wanted.seconds, 32, 0, listen) | {"case": f"cost {listen}"}
+        for what in FLOORS:
+            told = [what, url, str(min(wanted.seconds, 2)), "32"]
+            yield generate(folder, what, [sys.executable, "-c", FLOOR, *told]) | {"case": "floor"}
         for client in CLIENTS:
             yield once(folder, url, client, wanted.seconds, 100, 100, "times") | {"case": "truth"}
 
@@ -105,6 +150,11 @@ def show(told: list[Result]) -> None:
             fast, plain = cost["stock FastHttpUser"] / cpu, cost["stock HttpUser"] / cpu
             print(f"| {client} | {cpu:.1f} µs | {fast:.1f} | {plain:.1f} |")
         print()
+    print("| without a client | CPU |\n| --- | --- |")
+    for what, title in FLOORS.items():
+        mine = [result["cpu_us"] for result in told if result["client"] == what]
+        print(f"| {title} | {statistics.median(mine):.1f} µs |")
+    print()
     print("| client, 100 users, 100 µs of user code | p50 | p99 |\n| --- | --- | --- |")
     for client in CLIENTS:
         mine = [result for result in told if result["client"] == client and result["case"] == "truth"]

@@ -571,6 +571,64 @@ def hooks(user: Any) -> Any:
     return seen
 
 
+@case_of("both")
+def repeats(user: Any) -> Any:
+    client = user.client
+    told = [look(client.get("/echo?x=1")) for _ in range(3)]
+    for _ in "ab":
+        told += [look(client.get("/echo?x=1", name="named")), look(client.get(url="/echo?x=1"))]
+        with client.rename_request("renamed"):
+            client.get("/echo?x=1")
+        with client.get("/echo?x=1", catch_response=True) as caught:
+            caught.failure("marked")
+        client.get("/echo?x=1", context={"a": 1})
+        told.append(look(client.get("/chain/1", allow_redirects=False)))
+        told.append(look(client.get("/status/404")))
+    return told
+
+
+@case_of("both")
+def repeats_of_a_session_that_changes(user: Any) -> Any:
+    client = user.client
+    sent = client.headers if isinstance(user, HttpUser) else client.client.default_headers
+    told = [look(client.get("/echo")) for _ in range(3)]
+    sent["X-A"] = "1"
+    told += [look(client.get("/echo")) for _ in range(2)]
+    sent["X-A"] = "2"
+    told += [look(client.get("/echo")) for _ in range(2)]
+    client.base_url = f"{user.host}/echo"
+    told += [look(client.get("/echo")) for _ in range(2)]
+    client.base_url = user.host
+    told += [look(client.get("/echo")) for _ in range(2)]
+    seen: list[Any] = []
+    stock = client.request
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        seen.append([args, kwargs])
+        return stock(*args, **kwargs)
+
+    client.request = wrapped
+    told.append(look(client.get("/echo")))
+    del client.request
+    told.append(look(client.get("/echo")))
+    return [told, seen]
+
+
+@case_of("http")
+def repeats_after_a_hook_was_added(user: Any) -> Any:
+    seen: list[Any] = []
+    told = [look(user.client.get("/json")) for _ in range(2)]
+    user.client.hooks["response"].append(lambda r, **kw: seen.append(r.url))
+    told += [look(user.client.get("/json")) for _ in range(2)]
+    user.client.hooks["response"].clear()
+    user.client.auth = ("user", "pa:ss")
+    told += [look(user.client.get("/echo")) for _ in range(2)]
+    user.client.auth = None
+    user.client.params["key"] = "1"
+    told += [look(user.client.get("/echo")) for _ in range(2)]
+    return [told, seen]
+
+
 @case_of("http")
 def digest(user: Any) -> Any:
     from requests.auth import HTTPDigestAuth

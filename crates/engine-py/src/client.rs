@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use surgeline_engine::client::{self, Numbers, Sample};
 use surgeline_engine::clock::{Clock, Ns, monotonic};
 use surgeline_engine::conn::Phases;
@@ -17,6 +18,7 @@ use surgeline_engine::outcome::Kind;
 use surgeline_engine::tls::Tls;
 
 use crate::host;
+use crate::repeat::Shot;
 
 /// The end of an exchange. Times are CLOCK_MONOTONIC, ns.
 #[pyclass(frozen, module = "surgeline._engine")]
@@ -62,13 +64,36 @@ pub struct Answer {
     body: Py<PyBytes>,
     phases: Phases,
     ticket: u32,
+    /// The request that was repeated; None for any other.
+    #[pyo3(get)]
+    shot: Option<Py<Shot>>,
+    /// The name under which it was repeated.
+    #[pyo3(get)]
+    name: Option<Py<PyAny>>,
+}
+
+impl Answer {
+    /// The status, where a whole answer came that neither sets a cookie nor is encoded.
+    pub fn plain_status(&self) -> Option<u16> {
+        (self.error.is_none() && !self.sets_cookie && !self.encoded).then_some(self.status)
+    }
+
+    /// When its request was begun.
+    pub fn begun(&self) -> Ns {
+        self.begin
+    }
+
+    /// How long its body is.
+    pub fn length(&self, py: Python<'_>) -> usize {
+        self.body.as_bytes(py).len()
+    }
 }
 
 #[pymethods]
 impl Answer {
     /// From begin to end.
     #[getter]
-    fn milliseconds(&self) -> f64 {
+    pub fn milliseconds(&self) -> f64 {
         (self.end - self.begin) as f64 / 1e6
     }
 
@@ -117,27 +142,157 @@ fn latin(bytes: &[u8]) -> String {
     }
 }
 
+/// Who waits for an answer, and of a request that is repeated what it is, as what, and since when.
+pub struct Waiter {
+    greenlet: Py<PyAny>,
+    shot: Option<(Py<Shot>, Py<PyAny>, Ns)>,
+}
+
+type Ready = (Waiter, Py<Answer>);
+
 /// The connections of one process. Belongs to the thread that made it.
 #[pyclass(unsendable, module = "surgeline._engine")]
 pub struct Client {
-    inner: client::Client<Py<PyAny>>,
-    ready: VecDeque<(Py<PyAny>, Py<Answer>)>,
+    inner: client::Client<Waiter>,
+    ready: VecDeque<Ready>,
     wake: Py<PyAny>,
+    switch: Py<PyAny>,
+    current: Py<PyAny>,
     woken: bool,
+    /// Exchanges that have been waited for: when this has changed, the hub has had its turn.
+    #[pyo3(get)]
+    waits: u64,
     lag: Histogram,
     trust: HashMap<(String, bool, Option<String>), Arc<Tls>>,
 }
 
-#[pymethods]
+/// An exchange of `Client::exchange` that is not waited for any more.
+pub enum Exchanged<'py> {
+    Answer(Bound<'py, Answer>),
+    /// Not even a connection could be begun.
+    Unsent(i64),
+}
+
 impl Client {
-    /// `wake` is called when `ask` has found answers: it has `next` called soon, from the hub.
-    #[new]
-    fn new(wake: Py<PyAny>) -> PyResult<Self> {
-        let inner = client::Client::new(Clock::anchored(0), host::stamps()).map_err(failed)?;
-        Ok(Self { inner, ready: VecDeque::new(), wake, woken: false, lag: Histogram::default(), trust: HashMap::new() })
+    /// Sends a request and waits for its answer: switches to the hub, with nothing borrowed. `repeated` says the name
+    /// under which a `Shot` is sent.
+    #[allow(clippy::too_many_arguments)] // all of them differ from call to call
+    pub fn exchange<'py>(
+        slf: &Bound<'py, Self>,
+        pool: u32,
+        request: &[u8],
+        bodyless: bool,
+        connect_ns: Ns,
+        silence_ns: Ns,
+        repeated: Option<(&Bound<'py, Shot>, &Bound<'py, PyAny>)>,
+    ) -> PyResult<Exchanged<'py>> {
+        let py = slf.py();
+        let (ticket, switch) = {
+            let mut client = slf.borrow_mut();
+            let mut now = client.inner.now();
+            if client.inner.is_late(now) {
+                client.collect(py)?;
+                client.wake_up(py)?;
+                now = client.inner.now();
+            }
+            let greenlet = client.current.call0(py)?;
+            let shot = repeated.map(|(shot, name)| (shot.clone().unbind(), name.clone().unbind(), now));
+            let waiter = Waiter { greenlet, shot };
+            match client.inner.ask(now, pool, waiter, request, bodyless, connect_ns, silence_ns) {
+                Ok(ticket) => {
+                    client.inner.arm().map_err(failed)?;
+                    (ticket, client.switch.clone_ref(py))
+                }
+                Err(kind) => return Ok(Exchanged::Unsent(-1 - kind as i64)),
+            }
+        };
+        let answer = switch.call0(py);
+        let mut client = slf.borrow_mut();
+        client.waits += 1;
+        let answer = answer.and_then(|answer| Ok(answer.into_bound(py).cast_into::<Answer>()?));
+        match answer {
+            Ok(answer) => Ok(Exchanged::Answer(answer)),
+            Err(error) => {
+                client.cancel(py, ticket)?;
+                Err(error)
+            }
+        }
     }
 
-    /// Readable when `collect` has something to do.
+    /// Has `hand_out` called soon, where there is something for it.
+    fn wake_up(&mut self, py: Python<'_>) -> PyResult<()> {
+        if !self.ready.is_empty() && !self.woken {
+            self.woken = true;
+            self.wake.call0(py)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the exchange that this greenlet waits for: its connection is closed. Another's may have the same number
+    /// by now, where the answer has come.
+    fn cancel(&mut self, py: Python<'_>, ticket: u32) -> PyResult<()> {
+        let current = self.current.call0(py)?;
+        let mine = |(waiter, answer): &Ready| answer.get().ticket == ticket && waiter.greenlet.is(&current);
+        if let Some(place) = self.ready.iter().position(mine) {
+            self.ready.remove(place);
+        } else {
+            self.inner.cancel(ticket);
+        }
+        Ok(())
+    }
+
+    /// Reads what has come, for `hand_out`.
+    fn collect(&mut self, py: Python<'_>) -> PyResult<()> {
+        let ready = &mut self.ready;
+        let mut fault = None;
+        let read = self.inner.collect(|waiter, completion, head, body| {
+            let answer = Answer {
+                status: completion.status,
+                error: completion.error.map(Kind::word),
+                begin: completion.end - total(&completion.phases),
+                end: completion.end,
+                sets_cookie: completion.sets_cookie,
+                encoded: completion.encoded,
+                reused: completion.reused,
+                reset: completion.reset,
+                minor: completion.minor,
+                bytes_out: completion.bytes_out,
+                bytes_in: completion.bytes_in,
+                head: PyBytes::new(py, head).unbind(),
+                body: PyBytes::new(py, body).unbind(),
+                phases: completion.phases,
+                ticket: completion.owner,
+                shot: waiter.shot.as_ref().map(|(shot, ..)| shot.clone_ref(py)),
+                name: waiter.shot.as_ref().map(|(_, name, _)| name.clone_ref(py)),
+            };
+            match Py::new(py, answer) {
+                Ok(answer) => ready.push_back((waiter, answer)),
+                Err(error) => fault = Some(error),
+            }
+        });
+        read.map_err(failed)?;
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn next(&mut self) -> Option<Ready> {
+        let (waiter, answer) = self.ready.pop_front()?;
+        self.lag.record(monotonic() - answer.get().end);
+        Some((waiter, answer))
+    }
+}
+
+#[pymethods]
+impl Client {
+    /// `wake` is called when answers were found outside of the hub: it has `hand_out` called from there soon. `switch`
+    /// switches to the hub, `current` gives the current greenlet.
+    #[new]
+    fn new(wake: Py<PyAny>, switch: Py<PyAny>, current: Py<PyAny>) -> PyResult<Self> {
+        let inner = client::Client::new(Clock::anchored(0), host::stamps()).map_err(failed)?;
+        let (ready, lag, trust) = (VecDeque::new(), Histogram::default(), HashMap::new());
+        Ok(Self { inner, ready, wake, switch, current, woken: false, waits: 0, lag, trust })
+    }
+
+    /// Readable when `serve` has something to do.
     #[getter]
     fn fd(&self) -> i32 {
         self.inner.fd()
@@ -192,84 +347,58 @@ impl Client {
         self.inner.close_pool(pool);
     }
 
-    /// Sends a request; the number to cancel it by, or below zero -1 - the number of the kind that prevented it. New
-    /// connections may take `connect_ns`, then the target may be silent for `silence_ns`.
-    #[allow(clippy::too_many_arguments)] // Python's side of a border: all of them differ from call to call
-    fn ask(
-        &mut self,
-        py: Python<'_>,
+    /// Sends a request and waits, as this greenlet, for what becomes of it; below zero -1 - the number of the kind that
+    /// prevented it. New connections may take `connect_ns`, then the target may be silent for `silence_ns`.
+    #[pyo3(name = "exchange")]
+    fn exchange_bytes<'py>(
+        slf: &Bound<'py, Self>,
         pool: u32,
-        waiter: Py<PyAny>,
-        request: &Bound<'_, PyBytes>,
+        request: &Bound<'py, PyBytes>,
         bodyless: bool,
         connect_ns: i64,
         silence_ns: i64,
-    ) -> PyResult<i64> {
-        if self.inner.is_late() {
-            self.collect(py)?;
-            if !self.ready.is_empty() && !self.woken {
-                self.woken = true;
-                self.wake.call0(py)?;
-            }
-        }
-        match self.inner.ask(pool, waiter, request.as_bytes(), bodyless, connect_ns, silence_ns) {
-            Ok(ticket) => {
-                self.inner.arm().map_err(failed)?;
-                Ok(i64::from(ticket))
-            }
-            Err(kind) => Ok(-1 - kind as i64),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match Self::exchange(slf, pool, request.as_bytes(), bodyless, connect_ns, silence_ns, None)? {
+            Exchanged::Answer(answer) => Ok(answer.into_any()),
+            Exchanged::Unsent(kind) => Ok(kind.into_pyobject(slf.py())?.into_any()),
         }
     }
 
-    /// Reads what has come, for `next`.
-    fn collect(&mut self, py: Python<'_>) -> PyResult<()> {
-        let ready = &mut self.ready;
-        let mut fault = None;
-        let read = self.inner.collect(|waiter, completion, head, body| {
-            let answer = Answer {
-                status: completion.status,
-                error: completion.error.map(Kind::word),
-                begin: completion.end - total(&completion.phases),
-                end: completion.end,
-                sets_cookie: completion.sets_cookie,
-                encoded: completion.encoded,
-                reused: completion.reused,
-                reset: completion.reset,
-                minor: completion.minor,
-                bytes_out: completion.bytes_out,
-                bytes_in: completion.bytes_in,
-                head: PyBytes::new(py, head).unbind(),
-                body: PyBytes::new(py, body).unbind(),
-                phases: completion.phases,
-                ticket: completion.owner,
-            };
-            match Py::new(py, answer) {
-                Ok(answer) => ready.push_back((waiter, answer)),
-                Err(error) => fault = Some(error),
-            }
-        });
-        read.map_err(failed)?;
-        fault.map_or(Ok(()), Err)
+    /// What the hub calls when `fd` is readable.
+    fn serve(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.borrow_mut().collect(slf.py())?;
+        Self::hand_out(slf)
     }
 
-    /// Who waited, and the answer; None when there is none.
-    fn next(&mut self) -> Option<(Py<PyAny>, Py<Answer>)> {
-        let Some((waiter, answer)) = self.ready.pop_front() else {
-            self.woken = false;
-            return None;
+    /// Switches to each of those whose answers have come until now, from the hub.
+    fn hand_out(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        // Who is switched to may ask again, and find more answers doing so: those wait until the hub has had its turn.
+        let count = slf.borrow().ready.len();
+        for _ in 0..count {
+            let Some((waiter, answer)) = slf.borrow_mut().next() else { break };
+            if let Err(error) = waiter.greenlet.bind(py).call_method1(intern!(py, "switch"), (answer,)) {
+                let mut client = slf.borrow_mut();
+                client.woken = false;
+                client.wake_up(py)?;
+                return Err(error);
+            }
+        }
+        let mut client = slf.borrow_mut();
+        client.woken = false;
+        client.wake_up(py)
+    }
+
+    /// What a greenlet waits for, of those requests that are repeated: (method, name, URL, when it was begun).
+    fn asked_by<'py>(&self, py: Python<'py>, greenlet: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let ready = self.ready.iter().map(|(waiter, _)| waiter);
+        let Some(waiter) = self.inner.waiting().chain(ready).find(|waiter| waiter.greenlet.is(greenlet)) else {
+            return Ok(None);
         };
-        self.lag.record(monotonic() - answer.get().end);
-        Some((waiter, answer))
-    }
-
-    /// Gives up an exchange, its connection is closed; begin and phases so far, None where the answer had come.
-    fn cancel(&mut self, ticket: u32) -> Option<(Ns, Ns)> {
-        if let Some(place) = self.ready.iter().position(|(_, answer)| answer.get().ticket == ticket) {
-            self.ready.remove(place);
-            return None;
-        }
-        let completion = self.inner.cancel(ticket)?;
-        Some((completion.end - total(&completion.phases), completion.end))
+        let Some((shot, name, begin)) = &waiter.shot else { return Ok(None) };
+        let shot = shot.get();
+        let told = (shot.method.bind(py), name.bind(py), shot.built_url.bind(py), begin);
+        told.into_pyobject(py).map(Some)
     }
 
     /// How late answers were seen since the last call: median, p99, greatest, ns; None where there were none.
@@ -355,7 +484,11 @@ impl Samples {
 /// Requests by name that have not been added to Locust's statistics.
 #[pyclass(module = "surgeline._engine")]
 #[derive(Default)]
-pub struct Tally(client::Tally);
+pub struct Tally {
+    sums: client::Tally,
+    /// How often all numbers were given anew.
+    pub epoch: u64,
+}
 
 #[pymethods]
 impl Tally {
@@ -366,12 +499,18 @@ impl Tally {
 
     /// Whether something waits.
     fn __bool__(&self) -> bool {
-        !self.0.is_empty()
+        !self.sums.is_empty()
     }
 
     /// Adds a request. False, and nothing is done, where what waits is of another second: take that first.
-    fn add(&mut self, name: u32, ms: f64, length: i64) -> bool {
-        self.0.add(name, ms, length)
+    pub fn add(&mut self, name: u32, ms: f64, length: i64) -> bool {
+        self.sums.add(name, ms, length)
+    }
+
+    /// From now on numbers mean other names. Nothing may wait.
+    fn rename(&mut self) {
+        self.sums = client::Tally::default();
+        self.epoch += 1;
     }
 
     /// (second, time of the last, [(name, count, total, least, greatest, length, {bucket: count})]); nothing is left.
@@ -380,9 +519,9 @@ impl Tally {
         &mut self,
         py: Python<'py>,
     ) -> PyResult<(i64, f64, Vec<(u32, i64, f64, f64, f64, i64, Bound<'py, PyDict>)>)> {
-        let (second, last) = (self.0.second, self.0.last as f64 / 1e9);
+        let (second, last) = (self.sums.second, self.sums.last as f64 / 1e9);
         let mut told = Vec::new();
-        for (name, sums) in self.0.take() {
+        for (name, sums) in self.sums.take() {
             let buckets = PyDict::new(py);
             for (bucket, count) in &sums.buckets {
                 buckets.set_item(bucket, count)?;

@@ -2,6 +2,7 @@
 
 mod client;
 mod host;
+mod repeat;
 
 use std::time::Duration;
 
@@ -143,6 +144,9 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<client::Samples>()?;
     module.add_class::<client::Tally>()?;
+    module.add_class::<repeat::Ears>()?;
+    module.add_class::<repeat::Repeater>()?;
+    module.add_class::<repeat::Shot>()?;
     module.add_function(wrap_pyfunction!(client::kind_word, module)?)?;
     module.add_function(wrap_pyfunction!(client::locust_bucket, module)?)?;
     module.add_function(wrap_pyfunction!(start, module)?)?;

@@ -117,9 +117,11 @@ impl<W> Client<W> {
 
     /// Sends a request on the pool's most recent connection, or on a new one, and returns the number to cancel it by.
     /// The error is of a connection that could not even be begun. A new connection may take `connect`; then the target
-    /// may be silent for `silence`. Both in ns.
+    /// may be silent for `silence`. Both in ns. `begin` is now, as its caller has read it off `now`.
+    #[allow(clippy::too_many_arguments)] // all of them differ from call to call
     pub fn ask(
         &mut self,
+        begin: Ns,
         pool: u32,
         waiter: W,
         request: &[u8],
@@ -127,7 +129,6 @@ impl<W> Client<W> {
         connect: Ns,
         silence: Ns,
     ) -> Result<u32, Kind> {
-        let begin = self.clock.now();
         let Some(Some(Pool { address, tls, idle })) = self.pools.get_mut(pool as usize) else {
             return Err(Kind::EngineFault);
         };
@@ -155,9 +156,19 @@ impl<W> Client<W> {
         Ok(owner)
     }
 
-    /// Whether `collect` should be called although nobody said that there is something.
-    pub fn is_late(&self) -> bool {
-        self.clock.now() - self.looked > LATE
+    /// The client's clock.
+    pub fn now(&self) -> Ns {
+        self.clock.now()
+    }
+
+    /// Whether `collect` should be called at `now` although nobody said that there is something.
+    pub fn is_late(&self, now: Ns) -> bool {
+        now - self.looked > LATE
+    }
+
+    /// Who waits for an answer that has not been collected.
+    pub fn waiting(&self) -> impl Iterator<Item = &W> {
+        self.calls.iter().flatten().map(|call| &call.waiter)
     }
 
     /// Has `fd` become readable when the next deadline comes; `collect` does it as well.

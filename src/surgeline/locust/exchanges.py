@@ -139,8 +139,8 @@ def sides_of(method: str, url: str, response: Any) -> tuple[Side, Side | None]:
     held = vars(response)
     # requests keeps what it has read in `_content` (False before), geventhttpclient in `_cached_content`.
     body = held.get("_content") or getattr(response, "_cached_content", b"")
-    if not body and "_answered" in held:  # the native client's, which nobody has looked into
-        body = held["_answered"].answer.body
+    if not body and ("_answered" in held or "_native" in held):  # the native client's, which nobody has looked into
+        body = held["_answered"].answer.body if "_answered" in held else held["_native"].body
     return asked, Side(str(int(status)), _pairs(getattr(response, "headers", None)), _bytes(body))
 
 

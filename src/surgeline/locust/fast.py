@@ -22,8 +22,10 @@ from locust.contrib import fasthttp as stock
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastResponse, LocustUserAgent
 from locust.user import User
 
+from surgeline._engine import Repeater, Shot
 from surgeline.locust.native import BEFORE_SENDING, UNANSWERED, Ended, Origin, nanoseconds, transport_error
 from surgeline.locust.report import Told, reporter
+from surgeline.locust.tasks import Turns
 from surgeline.locust.watched import sends
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -206,8 +208,34 @@ class _Lazy:
     """What is worked out of an answer when somebody asks for it."""
 
     __dict__: dict[str, Any]
+    _cached_content: bytes
     _elapsed: float | None
     _history: list[Any]
+
+    @property
+    def _response(self) -> Any:
+        held = self.__dict__
+        message = held.get("_message")
+        if message is None and (answer := held.get("_native")) is not None:
+            message = held["_message"] = Message(answer, answer.begin, answer.shot.method)
+            message._left = b""
+        return message
+
+    @_response.setter
+    def _response(self, value: Any) -> None:
+        self.__dict__["_message"] = value
+
+    @property
+    def content(self) -> Any:
+        """The body."""
+        try:
+            return self._cached_content
+        except AttributeError:
+            answer = self.__dict__.get("_native")
+            if answer is None:
+                return super().content  # type: ignore[misc]  # the class beside this one has it
+            self._cached_content = answer.body
+            return self._cached_content
 
     @property
     def elapsed(self) -> timedelta | None:
@@ -215,7 +243,7 @@ class _Lazy:
         try:
             took = self._elapsed
         except AttributeError:
-            took = self.__dict__["_response"].answer.first_byte_s
+            took = self._response.answer.first_byte_s
         return None if took is None else timedelta(seconds=took)
 
     @property
@@ -230,19 +258,21 @@ class _Lazy:
     @property
     def headers(self) -> Any:
         """The answer's."""
-        return self.__dict__["_response"]._headers_index
+        return self._response._headers_index
 
     @headers.setter
     def headers(self, value: Any) -> None:
-        if value is not None and "_response" in self.__dict__:
-            self.__dict__["_response"]._headers = value
+        if value is not None and self._response is not None:
+            self._response._headers = value
 
     @property
     def request(self) -> Any:
         """What was asked."""
         request = self.__dict__.get("_made_request")
-        if request is None and (asked := self.__dict__.get("_asked")) is not None:
-            agent, method, url, headers, payload = asked
+        answer = self.__dict__.get("_native")
+        asked = self.__dict__.get("_asked") if answer is None else answer.shot.asked
+        if request is None and asked is not None:
+            agent, method, url, headers, payload, _ = asked
             sent = agent.default_headers.copy()
             sent.update(headers)
             request = agent._make_request(url, method=method, headers=sent, payload=payload)
@@ -423,32 +453,7 @@ def stock_urlopen(agent: Agent, request: CompatRequest) -> FastResponse:
     return FastResponse(response, request=request, sent_request=response._sent_request)  # type: ignore[arg-type]
 
 
-class _Ready:
-    """A request without body and headers of its own, put together, and what it depends on."""
-
-    __slots__ = (
-        *("asked", "auth", "base_url", "bodyless", "built_url", "changes", "client", "origin", "semaphore", "until"),
-        "wire",
-    )
-
-    def __init__(
-        self, session: "Session", client: HTTPClient, wire: bytes, method: str, built_url: str, headers: dict[str, str]
-    ) -> None:
-        jar = session.cookiejar
-        self.asked = (session.client, method, built_url, headers, None)
-        self.auth = session.auth_header
-        self.base_url = session.base_url
-        self.bodyless = method == "HEAD"
-        self.built_url = built_url
-        self.changes = jar.changes  # type: ignore[attr-defined]  # a Jar
-        self.client = client
-        self.origin = session.client.origin_of(client)
-        self.semaphore = client._connection_pool._semaphore
-        self.until = jar.until if jar._cookies else None  # type: ignore[attr-defined]
-        self.wire = wire
-
-
-class Session(FastHttpSession):
+class Session(Repeater, FastHttpSession):
     """`FastHttpSession` on the native engine."""
 
     client: Agent
@@ -469,7 +474,8 @@ class Session(FastHttpSession):
         self._context = user is not None and type(user).context is not User.context
         if self._reporter is not None:
             self._reporter.look()
-        self._ready: dict[tuple[str, str], _Ready] = {}
+        if self._reporter is not None and self._reporter.stock and not self._context:
+            self._repeat_with(vars(self), self._reporter.ears, Response, False)
         self._native = client_pool is None and ssl_context_factory is None and kwargs.get("proxy_host") is None
         if not self._native:
             return
@@ -484,22 +490,29 @@ class Session(FastHttpSession):
         self._home_of: str | None = None
         self._plain = False
 
-    def _is_still(self, ready: "_Ready") -> bool:
-        """Whether a request would be what it was."""
-        agent = self.client
-        jar = self.cookiejar
-        return (
-            ready.base_url == self.base_url
-            and ready.auth == self.auth_header
-            and dict.__eq__(self._heads_of, agent.default_headers)
-            and agent.cookiejar is jar
-            and ready.changes == jar.changes  # type: ignore[attr-defined]  # a Jar
-            and (ready.until is None or time.time() < ready.until)
-        )
+    def _get(self, url: str, **kwargs: Any) -> Any:
+        """What `get` does with what has not been sent before."""
+        return FastHttpSession.get(self, url, **kwargs)
+
+    def _remember(self, client: HTTPClient, wire: bytes, method: str, url: str, built_url: str, headers: Any) -> None:
+        """Keeps a request without body and headers of its own, as things stand."""
+        agent, jar = self.client, self.cookiejar
+        origin = agent.origin_of(client)
+        if not self._stands():
+            stakes = [(vars(self), name) for name in ("auth_header", "base_url", "client", "cookiejar", "request")]
+            stakes += [(vars(agent), "cookiejar"), (vars(agent), "default_headers"), (vars(jar), "changes")]
+            stakes += [(vars(origin), "pool")]
+            until = jar.until if jar._cookies else None  # type: ignore[attr-defined]  # a Jar
+            self._stand(stakes, [agent.default_headers], [], until)
+        asked = (agent, method, built_url, headers, None, client)
+        times = (origin.connect_ns, origin.silence_ns)
+        gate = client._connection_pool._semaphore
+        told = (asked, origin.lane.client, origin.pool, method == "HEAD", *times, gate)
+        self._keep(Shot(method, url, built_url, wire, *told), _MOST_KEPT)
 
     def _again(
         self,
-        ready: "_Ready",
+        shot: Shot,
         method: str,
         url: str,
         name: str | None,
@@ -507,24 +520,25 @@ class Session(FastHttpSession):
         allow_redirects: bool,
         context: dict[str, Any],
     ) -> Any:
-        """A request that has been sent before."""
+        """A request that has been sent before; None where nothing was sent."""
         if self.request_name and not name:
             name = self.request_name
-        built_url = ready.built_url
         if self._context:
             context = {**self.user.context(), **context}  # type: ignore[union-attr]
         start_time = time.time()
-        semaphore = ready.semaphore
-        origin = ready.origin
-        semaphore.acquire()
-        try:
-            answer = origin.lane.exchange(origin.pool, ready.wire, ready.bodyless, origin.connect_ns, origin.silence_ns)
-        finally:
-            semaphore.release()
+        answer = self._exchange(shot, name or url)
+        if answer is None:
+            return None
         if answer.status not in _FINE or answer.error is not None or answer.sets_cookie or answer.encoded:
-            return self._with_care(ready, answer, method, url, name, catch_response, allow_redirects, context)
+            return self._with_care(shot, answer, method, url, name, catch_response, allow_redirects, context)
         message = Message(answer, answer.begin, method)
-        return self._succeed(message, ready.asked, method, name or url, built_url, catch_response, context, start_time)
+        return self._succeed(
+            message, shot.asked, method, name or url, shot.built_url, catch_response, context, start_time
+        )
+
+    def _care(self, shot: Shot, answer: Ended, name: str | None) -> Any:
+        """What becomes of the answer of a repeated request that is not a plain success."""
+        return self._with_care(shot, answer, shot.method, shot.url, name, False, True, {})
 
     def _succeed(
         self,
@@ -541,7 +555,7 @@ class Session(FastHttpSession):
         answer: Any = message.answer
         response: Any = Response.__new__(Response)
         held = response.__dict__
-        held["_response"] = message
+        held["_message"] = message
         held["_asked"] = asked
         body = response._cached_content = answer.body
         message._left = b""
@@ -565,7 +579,7 @@ class Session(FastHttpSession):
 
     def _with_care(
         self,
-        ready: "_Ready",
+        shot: Shot,
         answer: Ended,
         method: str,
         url: str,
@@ -579,18 +593,18 @@ class Session(FastHttpSession):
         start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
         message = Message(answer, answer.begin, method)
         if answer.error in UNANSWERED and answer.bytes_in == 0 and method in _IDEMPOTENT:
-            message = agent.ask(ready.client, method, ready.wire)
+            message = agent.ask(shot.asked[5], method, shot.wire)
             message.begin = answer.begin
         agent.given = message
         if not allow_redirects:
             before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
         try:
-            response = self._send_request_safe_mode(method, ready.built_url, payload=None, headers=dict(ready.asked[3]))
+            response = self._send_request_safe_mode(method, shot.built_url, payload=None, headers=dict(shot.asked[3]))
         finally:
             if not allow_redirects:
                 agent.redirect_response_codes = before  # type: ignore[misc]
         return self._conclude(
-            method, url, ready.built_url, name, catch_response, dict(context), start_time, perf, response
+            method, url, shot.built_url, name, catch_response, dict(context), start_time, perf, response
         )
 
     def request(
@@ -610,9 +624,15 @@ class Session(FastHttpSession):
     ) -> Any:
         """As `FastHttpSession.request`."""
         if data is None and json is None and headers is None and auth is None and not (kwargs or stream):
-            ready = self._ready.get((method, url))
-            if ready is not None and self._is_still(ready):
-                return self._again(ready, method, url, name, catch_response, allow_redirects, context)
+            shot = self._kept(method, url)
+            if shot is not None:
+                response = None
+                if allow_redirects and not (catch_response or context):
+                    response = self._repeat(shot, name)
+                if response is None:
+                    response = self._again(shot, method, url, name, catch_response, allow_redirects, context)
+                if response is not None:
+                    return response
         if stream or not self._native or type(self.client) is not Agent:
             return self._as_stock(
                 method, url, name, data, catch_response, stream, headers, auth, json, allow_redirects, context, kwargs
@@ -654,7 +674,7 @@ class Session(FastHttpSession):
         if message is not None:
             answer = message.answer
             if answer.status in _FINE and not answer.sets_cookie and answer.error is None and not answer.encoded:
-                asked = (agent, method, built_url, headers, data)
+                asked = (agent, method, built_url, headers, data, None)
                 return self._succeed(
                     message, asked, method, name or url, built_url, catch_response, context, start_time
                 )
@@ -769,9 +789,7 @@ class Session(FastHttpSession):
         else:
             wire = b"%b%b%b%b%d%b%b" % (line, before, cookies, middle, len(body), after, body)
         if body is None and self._plain:
-            if len(self._ready) >= _MOST_KEPT:
-                self._ready.clear()
-            self._ready[(method, url)] = _Ready(self, home[0], wire, method, built_url, headers)
+            self._remember(home[0], wire, method, url, built_url, headers)
         return agent.ask(home[0], method, wire)
 
     def _find_home(self) -> None:
@@ -857,14 +875,14 @@ class Session(FastHttpSession):
 def _messages(response: Any) -> tuple[Message | None, Message | None, int]:
     """The first and the last answer of a chain, and how many redirects were followed in between."""
     error = getattr(response, "error", None)
-    last = response.__dict__.get("_response") if isinstance(response, FastResponse) else None
+    last = response._response if isinstance(response, FastResponse) else None
     if not isinstance(last, Message):
         last = getattr(error, "surgeline_message", None)
     try:
         history = response.history
     except AttributeError:
         history = []
-    first = history[0].__dict__.get("_response") if history else last
+    first = history[0]._response if history else last
     return (first if isinstance(first, Message) else last), last, len(history)
 
 
@@ -878,7 +896,7 @@ for _function in (Session.request, Session._again):
     sends(_function, "geventhttpclient")
 
 
-class FastHttpUser(stock.FastHttpUser):
+class FastHttpUser(Turns, stock.FastHttpUser):
     """Locust's `FastHttpUser` on the native engine's connections."""
 
     abstract = True

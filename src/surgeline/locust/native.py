@@ -48,6 +48,7 @@ class Unanswered(NamedTuple):
     head: bytes = b""
     body: bytes = b""
     phases: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
+    shot: None = None
 
     @property
     def milliseconds(self) -> float:
@@ -76,35 +77,21 @@ class Lane:
 
     def __init__(self) -> None:
         self.hub = gevent.get_hub()
-        self.switch = self.hub.switch
-        self.client = Client(self._wake)
+        self.client = Client(self._wake, self.hub.switch, getcurrent)
         self._pools_to_close: deque[int] = deque()
         self._watcher = self.hub.loop.io(self.client.fd, 1)
-        self._watcher.start(self._readable)
+        self._watcher.start(self.client.serve)
 
     def _wake(self) -> None:
-        self.hub.loop.run_callback(self._hand_out)
-
-    def _readable(self) -> None:
-        self.client.collect()
-        self._hand_out()
-
-    def _hand_out(self) -> None:
-        take = self.client.next
-        while (ready := take()) is not None:
-            ready[0].switch(ready[1])
+        self.hub.loop.run_callback(self.client.hand_out)
 
     def exchange(self, pool: int, request: bytes, bodyless: bool, connect_ns: int, silence_ns: int) -> Ended:
         """Sends a request and waits, as this greenlet, for what becomes of it."""
-        ticket = self.client.ask(pool, getcurrent(), request, bodyless, connect_ns, silence_ns)
-        if ticket < 0:
+        answer = self.client.exchange(pool, request, bodyless, connect_ns, silence_ns)
+        if type(answer) is int:
             now = time.monotonic_ns()
-            return Unanswered(kind_word(ticket), now, now)
-        try:
-            return self.switch()  # type: ignore[no-any-return]  # gevent ships no types
-        except BaseException:
-            self.client.cancel(ticket)
-            raise
+            return Unanswered(kind_word(answer), now, now)
+        return answer  # type: ignore[return-value]  # mypy does not narrow by `type`
 
     def forget(self, pool: int) -> None:
         """Has a pool closed soon: this is called by the garbage collector, anywhere."""
@@ -148,8 +135,6 @@ class Origin:
 
     The addresses of a name are looked up once for each user, and tried in their order.
     """
-
-    __slots__ = ("_addresses", "_at", "_tls", "connect_ns", "host", "lane", "pool", "port", "silence_ns")
 
     def __init__(self, host: str, port: int, tls: tuple[bool, str | None] | None) -> None:
         """`tls`: whether any certificate will do, and a file of those to trust. OSError where the name has none."""

@@ -39,6 +39,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from surgeline._engine import Repeater, Shot
 from surgeline.locust.native import (
     BEFORE_SENDING,
     NEVER_NS,
@@ -49,6 +50,7 @@ from surgeline.locust.native import (
     transport_error,
 )
 from surgeline.locust.report import Told, reporter
+from surgeline.locust.tasks import Turns
 from surgeline.locust.watched import sends
 
 _PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]+)?", re.ASCII)
@@ -59,6 +61,11 @@ _MOST_KEPT = 5_000
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _QUICK = frozenset({"allow_redirects", "headers"})
 _ABSOLUTE = stock.absolute_http_url_regexp
+_STAKES = (
+    *("adapters", "auth", "base_url", "cert", "cookies", "headers", "hooks", "params", "proxies", "request"),
+    *("stream", "trust_env", "verify"),
+)
+"""The attributes of a session that say what is sent."""
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
 
 
@@ -183,6 +190,16 @@ class Response(ResponseContextManager):
     def __getattr__(self, name: str) -> Any:
         make = _PARTS.get(name)
         held = self.__dict__
+        if "_answered" not in held and (answer := held.get("_native")) is not None:
+            shot = answer.shot
+            method, jar, session = shot.asked
+            name_given = None if answer.name is shot.url else answer.name
+            held["_answered"] = Answered(answer, shot.wire)
+            held["_asked"] = (method, shot.built_url, None, jar, name_given)
+            held["_session"] = session
+            if name == "request_meta":
+                held[name] = _meta_of(self)
+                return held[name]
         if make is None or "_answered" not in held:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         value = held[name] = make(held)
@@ -196,6 +213,22 @@ class Response(ResponseContextManager):
 
 
 Response.__name__ = Response.__qualname__ = "ResponseContextManager"  # as locustfiles and their logs know it
+
+
+def _meta_of(response: Response) -> dict[str, Any]:
+    """The fields of the event of a repeated request."""
+    answer = vars(response)["_native"]
+    return {
+        "request_type": answer.shot.method,
+        "response_time": answer.milliseconds,
+        "name": answer.name,
+        "context": {},
+        "response": response,
+        "exception": None,
+        "start_time": time.time() - (time.monotonic_ns() - answer.begin) / 1e9,
+        "url": answer.shot.built_url,
+        "response_length": len(answer.body),
+    }
 
 
 def _headers_of(held: dict[str, Any]) -> CaseInsensitiveDict[str]:
@@ -227,6 +260,7 @@ def _encoding_of(held: dict[str, Any]) -> str | None:
 
 
 _PARTS: dict[str, Any] = {
+    "status_code": lambda held: held["_answered"].answer.status,
     "_content": lambda held: held["_answered"].answer.body,
     "_content_consumed": lambda held: True,
     "_next": lambda held: None,
@@ -412,24 +446,7 @@ def _latin(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode("latin-1")
 
 
-class _Ready:
-    """A request without body and headers of its own, put together, and what it depends on."""
-
-    __slots__ = ("base_url", "bodyless", "changes", "complete_url", "method", "origin", "until", "wire")
-
-    def __init__(self, session: "Session", origin: Origin, wire: bytes, verb: bytes, complete_url: str) -> None:
-        cookies: Any = session.cookies
-        self.base_url = session.base_url
-        self.bodyless = verb == b"HEAD"
-        self.changes = cookies.changes
-        self.complete_url = complete_url
-        self.method = verb.decode()
-        self.origin = origin
-        self.until = cookies.until if cookies._cookies else None
-        self.wire = wire
-
-
-class Session(HttpSession):
+class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names what ours hands on
     """`HttpSession` on the native engine."""
 
     def __init__(
@@ -449,20 +466,26 @@ class Session(HttpSession):
         self._home_of: str | None = None
         self._home: tuple[Origin, str] | None = None
         self._auth_of: Any = None
-        self._ready: dict[tuple[str, str], _Ready] = {}
+        if self._reporter is not None and self._reporter.stock and not self._context:
+            self._repeat_with(vars(self), self._reporter.ears, Response, True)
 
-    def _is_still(self, ready: "_Ready") -> bool:
-        """Whether a request would be what it was."""
-        cookies = self.cookies
-        return (
-            ready.base_url == self.base_url
-            and self.headers._store == self._heads_of
-            and self.auth is self._auth_of
-            and type(cookies) is Cookies
-            and ready.changes == cookies.changes
-            and (ready.until is None or time.time() < ready.until)
-            and self._is_usual()
-        )
+    def _get(self, url: Any, **kwargs: Any) -> Any:
+        """What `get` does with what has not been sent before."""
+        return HttpSession.get(self, url, **kwargs)
+
+    def _remember(self, origin: Origin, wire: bytes, verb: bytes, method: str, url: str, complete_url: str) -> None:
+        """Keeps a request without body and headers of its own, as things stand."""
+        cookies: Any = self.cookies
+        mutable: list[Any] = [self.headers._store, self.params, self.proxies, self.adapters, self.hooks]
+        if not all(isinstance(held, dict) for held in mutable):
+            return
+        if not self._stands():
+            stakes = [(vars(self), name) for name in _STAKES]
+            stakes += [(vars(self.headers), "_store"), (vars(cookies), "changes"), (vars(origin), "pool")]
+            self._stand(stakes, mutable, [self.hooks["response"]], cookies.until if cookies._cookies else None)
+        asked = (verb.decode(), cookies, self)
+        told = (asked, origin.lane.client, origin.pool, verb == b"HEAD", NEVER_NS, NEVER_NS, None)
+        self._keep(Shot(method, url, complete_url, wire, *told), _MOST_KEPT)
 
     def _is_usual(self) -> bool:
         """Whether nothing is set that every request would have to heed."""
@@ -482,7 +505,7 @@ class Session(HttpSession):
 
     def _again(
         self,
-        ready: "_Ready",
+        shot: Shot,
         method: str,
         url: str,
         name: str | None,
@@ -490,39 +513,51 @@ class Session(HttpSession):
         context: dict[str, Any],
         kwargs: dict[str, Any],
     ) -> Any:
-        """A request that has been sent before."""
+        """A request that has been sent before; None where nothing was sent."""
         if self.request_name and not name:
             name = self.request_name
-        self.explicit_name = name
-        self._adapter.given = None
-        complete_url = ready.complete_url
         start_time = time.time()
-        origin = ready.origin
-        answer = origin.lane.exchange(origin.pool, ready.wire, ready.bodyless, NEVER_NS, NEVER_NS)
-        given = Answered(answer, ready.wire)
+        answer = self._exchange(shot, name or url)
+        if answer is None:
+            return None
+        return self._take(shot, answer, method, url, name, catch_response, context, kwargs, start_time)
+
+    def _care(self, shot: Shot, answer: Ended, name: str | None) -> Any:
+        """What becomes of the answer of a repeated request that is not a plain success."""
+        start_time = time.time() - (time.monotonic_ns() - answer.begin) / 1e9
+        return self._take(shot, answer, shot.method, shot.url, name, False, {}, {"allow_redirects": True}, start_time)
+
+    def _take(
+        self,
+        shot: Shot,
+        answer: Ended,
+        method: str,
+        url: str,
+        name: str | None,
+        catch_response: bool,
+        context: dict[str, Any],
+        kwargs: dict[str, Any],
+        start_time: float,
+    ) -> Any:
+        """The response to a request that has been sent before."""
+        self.explicit_name = name
+        given = Answered(answer, shot.wire)
         status = answer.status
         if answer.error is not None or answer.sets_cookie or answer.encoded or status in _REDIRECTS:
             perf = time.perf_counter()
             self._adapter.given = given
-            response = self._send_request_safe_mode(method, ready.complete_url, data=None, json=None, **kwargs)
+            response: Any = self._send_request_safe_mode(method, shot.built_url, data=None, json=None, **kwargs)
             self._adapter.given = None
             return self._conclude(
-                method, url, ready.complete_url, name, catch_response, context, start_time, perf, response, kwargs
+                method, url, shot.built_url, name, catch_response, context, start_time, perf, response, kwargs
             )
         response = Response.__new__(Response)
         held = response.__dict__
         held["status_code"] = status
         held["_answered"] = given
-        held["_asked"] = (ready.method, ready.complete_url, None, self.cookies, name)
+        held["_asked"] = (shot.asked[0], shot.built_url, None, self.cookies, name)
         held["_session"] = self
-        if not catch_response and status < 400 and self._reporter is not None and self._reporter.look():
-            if self._context:
-                self.user.context()
-            self._reporter.quietly(
-                method, name or url, answer.milliseconds, len(answer.body), ready.complete_url, response, answer
-            )
-            return response
-        return self._tell(method, url, complete_url, name, catch_response, context, start_time, given, response)
+        return self._tell(method, url, shot.built_url, name, catch_response, context, start_time, given, response)
 
     def _tell(
         self,
@@ -572,9 +607,15 @@ class Session(HttpSession):
     ) -> Any:
         """As `HttpSession.request`."""
         if data is None and json is None and (not kwargs or (len(kwargs) == 1 and "allow_redirects" in kwargs)):
-            ready = self._ready.get((method, url))
-            if ready is not None and self._is_still(ready):
-                return self._again(ready, method, url, name, catch_response, context, kwargs)
+            shot = self._kept(method, url)
+            if shot is not None:
+                response = None
+                if kwargs.get("allow_redirects", True) is True and not (catch_response or context):
+                    response = self._repeat(shot, name)
+                if response is None:
+                    response = self._again(shot, method, url, name, catch_response, context, kwargs)
+                if response is not None:
+                    return response
         if self.request_name and not name:
             name = self.request_name
         self.explicit_name = name
@@ -590,7 +631,7 @@ class Session(HttpSession):
             answer = given.answer
             status = answer.status
             if answer.error is None and not answer.sets_cookie and not answer.encoded and status not in _REDIRECTS:
-                response: Any = Response.__new__(Response)
+                response = Response.__new__(Response)
                 held = response.__dict__
                 held["status_code"] = status
                 held["_answered"] = given
@@ -672,7 +713,6 @@ class Session(HttpSession):
             return None
         if self.headers._store != self._heads_of or self.auth is not self._auth_of:
             self._heads.clear()
-            self._ready.clear()
             self._heads_of = self.headers._store.copy()
             self._auth_of = self.auth
         if not (self.auth is None or type(self.auth) is HTTPBasicAuth):
@@ -714,9 +754,7 @@ class Session(HttpSession):
         else:
             wire = line + before + cookies + after
             if not headers:
-                if len(self._ready) >= _MOST_KEPT:
-                    self._ready.clear()
-                self._ready[(method, url)] = _Ready(self, home[0], wire, verb, complete_url)
+                self._remember(home[0], wire, verb, method, url, complete_url)
         try:
             answer = home[0].exchange(wire, verb == b"HEAD", NEVER_NS, NEVER_NS)
         except (OSError, ValueError):
@@ -783,7 +821,7 @@ for _function in (Session.request, Session._again):
 Wrapped.__name__ = Wrapped.__qualname__ = "ResponseContextManager"
 
 
-class HttpUser(StockHttpUser):
+class HttpUser(Turns, StockHttpUser):
     """Locust's `HttpUser` on the native engine's connections."""
 
     abstract = True

@@ -19,7 +19,7 @@ from locust.event import EventHook
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 from locust.stats import EntriesDict, RequestStats, StatsEntry
 
-from surgeline._engine import Answer, Tally
+from surgeline._engine import Answer, Ears, Tally
 from surgeline.locust.native import Ended
 
 _STATISTICS: frozenset[CodeType] = frozenset(
@@ -43,17 +43,22 @@ class Waiting:
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: list[tuple[str, str]] = []
 
-    def add(self, method: str, name: str, ms: float, length: int) -> None:
-        """As `log_request`."""
+    def number(self, method: str, name: str) -> int:
+        """What the tally knows a name by, until its next epoch."""
         number = self._numbers.get((name, method))
         if number is None:
             if len(self._names) > 50_000:
                 self.flush()
                 self._numbers.clear()
                 self._names.clear()
-                self.tally = Tally()
+                self.tally.rename()
             number = self._numbers[(name, method)] = len(self._names)
             self._names.append((name, method))
+        return number
+
+    def add(self, method: str, name: str, ms: float, length: int) -> None:
+        """As `log_request`."""
+        number = self.number(method, name)
         if not self.tally.add(number, ms, length):
             self.flush()
             self.tally.add(number, ms, length)
@@ -149,20 +154,24 @@ class Reporter:
         self._event = event
         self._seen: list[Any] = []
         self._sorted: list[tuple[Any, Any, Any]] = []
-        self.native = type(event) is EventHook
-        """Nobody listens but those whose work is done natively."""
-        self._stock = not self.native
+        self._quiet = False
+        self.stock = type(event) is EventHook
+        """Whether the hook is one of Locust's own; all others are fired as they are."""
+        self.ears = Ears(vars(event), vars(locust.stats), self._sort, self._failed)
+        """The same listeners, for requests that are reported natively."""
+        if self.stock:
+            self._sort()
 
     def look(self) -> bool:
         """Whether nobody listens but those whose work is done natively."""
-        if self._stock:
+        if not self.stock:
             return False
-        handlers = self._event._handlers
-        if handlers != self._seen or locust.stats.bucket_response_time is not _BUCKET:
-            self._sort(handlers)
-        return self.native
+        if self._event._handlers != self._seen or locust.stats.bucket_response_time is not _BUCKET:
+            self._sort()
+        return self._quiet
 
-    def _sort(self, handlers: list[Any]) -> None:
+    def _sort(self) -> None:
+        handlers = self._event._handlers
         self._seen = handlers.copy()
         plugin_module = sys.modules.get("surgeline.locust.plugin")
         ours = plugin_module.Plugin.on_request if plugin_module is not None else None
@@ -172,26 +181,27 @@ class Reporter:
             or RequestStats.log_request is not _LOG_REQUEST
         )
         self._sorted = []
-        self.native = True
-        for handler in handlers:
+        for handler in self._seen:
             waiting = None
             if getattr(handler, "__code__", None) in _STATISTICS and not patched:
                 runner = handler.__closure__[handler.__code__.co_freevars.index("self")].cell_contents
                 waiting = _waiting(runner.stats)
             plugin = handler.__self__ if ours is not None and getattr(handler, "__func__", None) is ours else None
             self._sorted.append((handler, waiting, plugin))
-            self.native = self.native and (waiting is not None or plugin is not None)
+        self._quiet = all(waiting is not None or plugin is not None for _, waiting, plugin in self._sorted)
+        self.ears.hear(
+            [(h, waiting.tally if waiting else None, waiting, plugin) for h, waiting, plugin in self._sorted]
+        )
 
-    def quietly(
-        self,
-        method: str,
-        name: str,
-        ms: float,
-        length: int,
-        url: str,
-        response: Any,
-        answer: Answer,
-    ) -> None:
+    def _failed(self, error: BaseException) -> bool:
+        """Whether what a listener raised goes on to the user's code; logged where it does not."""
+        if isinstance(error, _PASSED_ON) or not isinstance(error, Exception):
+            return True
+        logging.error("Uncaught exception in event handler: \n%s", "".join(traceback.format_exception(error)))
+        locust.log.unhandled_greenlet_exception = True
+        return False
+
+    def quietly(self, method: str, name: str, ms: float, length: int, url: str, response: Any, answer: Answer) -> None:
         """Reports a success when `look` has said that nobody listens. `response` gives evidence where it is wanted."""
         for _, waiting, plugin in self._sorted:
             if waiting is not None:
@@ -202,7 +212,7 @@ class Reporter:
     def fire(self, told: Told) -> None:
         """Reports a request to everybody."""
         meta = told.meta
-        if self._stock:
+        if not self.stock:
             self._event.fire(**meta)  # type: ignore[no-untyped-call]
             return
         self.look()
@@ -229,11 +239,9 @@ class Reporter:
                     )
                 else:
                     handler(**meta)
-            except _PASSED_ON:
-                raise
-            except Exception:
-                logging.error("Uncaught exception in event handler: \n%s", traceback.format_exc())
-                locust.log.unhandled_greenlet_exception = True
+            except Exception as error:
+                if self._failed(error):
+                    raise
 
 
 _reporters: "WeakKeyDictionary[EventHook, Reporter]" = WeakKeyDictionary()

@@ -7,6 +7,7 @@ is called that Locust would not call, and a request costs nothing more.
 """
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
@@ -125,7 +126,13 @@ def current_user() -> WatchedUser | None:
 
 
 def request_of(greenlet: gevent.Greenlet) -> InFlight | None:
-    """The request that a greenlet waits for inside a stock client; None where there is none or it has been answered."""
+    """The request that a greenlet waits for inside a client; None where there is none or it has been answered."""
+    native = sys.modules.get("surgeline.locust.native")
+    lane = native.opened() if native is not None else None
+    asked = lane.client.asked_by(greenlet) if lane is not None else None
+    if asked is not None:
+        method, name, url, began_ns = asked
+        return InFlight(method, name, url, (time.time_ns() - time.monotonic_ns() + began_ns) / 1e9)
     for frame in _frames(getattr(greenlet, "gr_frame", None)):
         client = _SENDING.get(frame.f_code)
         if client is None:
