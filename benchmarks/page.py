@@ -4,8 +4,8 @@
     python benchmarks/page.py SCRIPT …      only these: engine, instructions, locust_client, locust_lane, …
     python benchmarks/page.py --render      measures nothing: the page of the results that are there
 
-What a script prints is kept in benchmarks/results, with every single figure of `engine.py` as JSON; the page is made of
-those files and nothing else.
+What a script prints is kept in benchmarks/results, with every single figure of `engine.py` as JSON, and of the scripts
+about Locust in the folder `locust` in it; the page is made of those files and nothing else.
 """
 
 import argparse
@@ -35,6 +35,9 @@ ORDER = ("small", "plan", "body", "tls", "http2", "connections", "idle", "lag", 
 def measure(script: str) -> int:
     """Runs a script and keeps what it prints."""
     command = [sys.executable, str(HERE / f"{script}.py")]
+    if script.startswith("locust"):
+        (RESULTS / "locust").mkdir(parents=True, exist_ok=True)
+        command += ["--json", str(RESULTS / "locust" / f"{script}.json")]
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
