@@ -142,9 +142,7 @@ class Client:
     @property
     def waits(self) -> int:
         """Exchanges that have been waited for: when this has changed, the hub has had its turn."""
-    def exchange(
-        self, pool: int, request: bytes, bodyless: bool, connect_ns: int, silence_ns: int
-    ) -> Answer | int:
+    def exchange(self, pool: int, request: bytes, bodyless: bool, connect_ns: int, silence_ns: int) -> Answer | int:
         """Sends a request and waits, as this greenlet; below zero -1 - the number of the kind that prevented it."""
     def serve(self) -> None: ...
     def hand_out(self) -> None: ...
