@@ -89,7 +89,7 @@ class Tasks(DefaultTaskSet):
                 seconds = asked() if asked else self.wait_time()  # type: ignore[no-untyped-call]
                 if seconds > 0 or lane is None or lane.client.waits == waits:
                     self._sleep(seconds)  # type: ignore[no-untyped-call]
-                if user._state == LOCUST_STATE_STOPPING:  # type: ignore[comparison-overlap]  # set by another greenlet
+                if user._state == LOCUST_STATE_STOPPING:  # set by another greenlet
                     raise StopUser()
                 user._state = LOCUST_STATE_RUNNING
             except InterruptTaskSet as interrupt:
