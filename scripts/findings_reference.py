@@ -30,6 +30,7 @@ from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import EndpointTraits, Gap, Modes, Scaling, SizeCost, Traits
 from surgeline.engines import scripted
 from surgeline.findings import RULES, judge
+from surgeline.findings.kinds import KINDS
 from surgeline.findings.model import Finding, Rule
 from surgeline.plan.model import Plan
 from surgeline.samples import Frame, Outcome
@@ -330,6 +331,39 @@ def index() -> str:
     )
 
 
+def outcomes() -> str:
+    """The page of outcomes and their kinds."""
+    whose = {"server": "the server, or what stands before it", "network": "the network", "plan": "the plan"}
+    return "\n".join(
+        [
+            "# Outcomes\n",
+            "Every request that was due ends in one of six outcomes; what did not end well says by which kind:",
+            "the column `error` of [requests.csv](csv-files.md), and *errors by kind* on the page.",
+            "`surgeline explain KIND` prints one.\n",
+            "| outcome | what it means |",
+            "|---|---|",
+            "| `ok` | the answer was right: its status (2xx and 3xx, or what `check` accepts) and every check |",
+            "| `failure` | an answer came and was wrong: `status 503`, `check body contains OK`, or a kind below |",
+            "| `error` | the transport broke |",
+            "| `timeout` | no whole answer in time; it counts as infinitely slow |",
+            "| `not_sent` | due, but not sent: for want of something of the generator's own, which counts neither way, "
+            "or because the bound of requests in flight was reached, which counts as gone wrong |",
+            "| `aborted` | in flight when the run ended: counts neither way |\n",
+            "## Kinds\n",
+            "| kind | outcome | what happened | whose doing, mostly | what to do |",
+            "|---|---|---|---|---|",
+            *(
+                f"| `{word}` | {kind.outcome} | {kind.what} | {whose.get(kind.whose, 'the ' + kind.whose)} "
+                f"| {kind.advice} |"
+                for word, kind in KINDS.items()
+            ),
+            "",
+            "A stage with too much of the generator's own doing (`client_fds`, `client_ports`) is marked invalid",
+            "and says nothing about the server. Scripts may have other texts there: those of the exceptions that they raise.\n",
+        ]
+    )
+
+
 def pages() -> dict[str, str]:
     """File name to text, for all of them."""
     return {"README.md": index()} | {f"{rule.id}.md": page(rule) for rule in RULES}
@@ -341,6 +375,7 @@ def main() -> None:
     written = pages()
     for name, text in written.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    (FOLDER.parent / "outcomes.md").write_text(outcomes(), encoding="utf-8")
     for path in FOLDER.glob("*.md"):
         if path.name not in written:
             path.unlink()

@@ -1,12 +1,15 @@
 """Every finding has a page, and the page says what the rule says and what really comes out."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from stored_series import surgeline
 from surgeline.findings import RULES
+from surgeline.findings.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference" / "findings"
@@ -39,3 +42,22 @@ def test_every_rule_stands_in_a_file_of_its_name():
     """`latency.rising` is judged in findings/latency_rising.py: one judgement per file."""
     for rule in RULES:
         assert rule.judge.__module__ == f"surgeline.findings.{rule.id.replace('.', '_')}"
+
+
+def test_the_outcomes_are_those_of_the_engine(script: ModuleType):
+    """Each kind that the engine knows, with its outcome, and `dns`, which only Locust's clients tell; the page is as
+    written."""
+    source = (ROOT / "crates" / "engine" / "src" / "outcome.rs").read_text("utf-8")
+    names = {"Failure": "failure", "Error": "error", "Timeout": "timeout", "NotSent": "not_sent"}
+    engine = {word: names[outcome] for word, outcome in re.findall(r'^    \w+ "(\w+)" (\w+),$', source, re.MULTILINE)}
+    assert len(engine) > 40
+    assert {word: kind.outcome for word, kind in KINDS.items()} == {**engine, "dns": "error"}
+    assert (FOLDER.parent / "outcomes.md").read_text("utf-8") == script.outcomes()
+
+
+def test_a_kind_is_explained(capsys: pytest.CaptureFixture[str]):
+    """By its word, as on a page."""
+    code, out, _ = surgeline(capsys, "explain", "reset_mid_body")
+    assert code == 0
+    assert "reset_mid_body: the connection was reset within the body" in out
+    assert "Next:" in out

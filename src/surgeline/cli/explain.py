@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("finding", required=False)
 def explain(finding: str | None) -> None:
-    """What FINDING (its id, as on a page) means; without one, the list of all."""
+    """What FINDING (its id, as on a page) means, or a kind of error; without one, the list of all findings."""
     from surgeline.findings import RULES
+    from surgeline.findings.kinds import KINDS
 
     if finding is None:
         for rule in RULES:
             click.echo(f"{rule.id:<26} {rule.title}")
+        return
+    if finding in KINDS:
+        kind = KINDS[finding]
+        click.echo(f"{finding}: {kind.what}\n")
+        for label, text in (("Outcome", kind.outcome), ("Whose", f"mostly the {kind.whose}'s"), ("Next", kind.advice)):
+            click.echo(click.wrap_text(f"{label + ':':<11}{text}", 100, subsequent_indent=" " * 11))
         return
     rule = rule_of(finding)
     click.echo(f"{rule.id}: {rule.title}\n")
