@@ -359,7 +359,8 @@ def outcomes() -> str:
             ),
             "",
             "A stage with too much of the generator's own doing (`client_fds`, `client_ports`) is marked invalid",
-            "and says nothing about the server. Scripts may have other texts there: those of the exceptions that they raise.\n",
+            "and says nothing about the server. Scripts may have other texts there: those of the exceptions that they",
+            "raise.\n",
         ]
     )
 
