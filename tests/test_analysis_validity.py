@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from scripted_runs import MS, S, closed_plan, fast, open_plan, run_json, summary_from, summary_of
+from surgeline.analysis.book import second_of
 from surgeline.analysis.details import look
 from surgeline.analysis.model import Summary
 from surgeline.analysis.summary import summarise
+from surgeline.analysis.validity import starved
 from surgeline.engines import scripted
 from surgeline.report.trust import trust
 from surgeline.samples import Frame, Reading
@@ -238,3 +240,51 @@ def test_new_connections_wait_for_the_loop(every: int, word: str):
     stage = _script(fresh_every=every).stages[0]
     assert stage.validity == word
     assert ("of the times contain that" in " ".join(stage.validity_reasons)) == (word == "degraded")
+
+
+@pytest.mark.parametrize(
+    ("ran", "waited", "lag_ms", "word"),
+    [
+        (0.05, 0.93, 30, "invalid"),  # a hog, or a quota, holds its core
+        (0.50, 0.47, 30, "invalid"),  # an equal shares it
+        (0.05, 0.93, 4, "valid"),  # each wait is short, and it keeps up
+        (0.05, 0.40, 30, "valid"),  # it has time to rest: late now and then, not behind
+    ],
+)
+def test_a_sender_that_never_rests_and_is_late_has_fallen_behind(ran: float, waited: float, lag_ms: int, word: str):
+    """However small a part of the response time the start lag is: what was sent also queued before it was read."""
+    held_back = scripted.Generator(lambda due: lag_ms * MS, lambda at: ran, waits_ratio=lambda at: waited)
+    stage = _stage(scripted.constant(1_000 * MS), held_back)
+    assert stage.validity == word
+    assert ("waited for a core" in " ".join(stage.validity_reasons)) == (word == "invalid")
+
+
+def test_a_sender_too_starved_to_tell_of_its_lag_has_fallen_behind():
+    """Where no start lag was told of, never resting is enough; where nothing was read there is nothing to say."""
+    assert "93 %" in starved({0: {"process": 0.02}}, {0: {"process": 0.93}}, {}, 0, S)
+    assert starved({}, {}, {}, 0, S) == ""
+
+
+@pytest.mark.parametrize(("end_ms", "said"), [(5_000, True), (2_400, True), (1_900, True), (1_500, False)])
+def test_the_seconds_at_the_edges_of_a_stage_are_its_neighbours_too(end_ms: int, said: bool):
+    """From 1.2 s on: whole seconds where there are any, else the one that rested least; light ones beside it do not
+    hide it."""
+    light, full = {"process": 0.3}, {"process": 0.96}
+    wait = {second: full if second in (2, 3, 4) else light for second in range(8)}
+    late = {second: {"0": 40.0 * MS} for second in wait}
+    if end_ms < 2_000:
+        wait[1] = full if said else light
+    assert bool(starved({}, wait, late, 1_200 * MS, end_ms * MS)) == said
+
+
+@pytest.mark.parametrize(("at_ns", "second"), [(S, 0), (S + 65_000, 0), (2 * S + 4 * MS, 1), (S + 280 * MS, 0)])
+def test_a_reading_taken_a_little_late_tells_of_the_second_before(at_ns: int, second: int):
+    """A flush is never quite on time; what it tells of is what lies before it."""
+    assert second_of(at_ns) == second
+
+
+@pytest.mark.parametrize(("stall_ms", "share"), [(0, 0.0), (15, 0.0), (40, 0.25)])
+def test_the_share_of_seconds_with_a_stall_of_the_generator_is_counted(stall_ms: int, share: float):
+    """A stall of 40 ms in every fourth second is one; one of 15 ms sends no bunch worth the name."""
+    stalling = scripted.Generator(lag_ns=lambda due: max(stall_ms * MS - due % (4 * S), 0))
+    assert _stage(fast(), stalling).bunched == pytest.approx(share, abs=0.01)

@@ -198,6 +198,32 @@ def test_a_server_that_collapses_has_the_capacity_that_it_comes_back_at():
     assert following.rate_per_s == pytest.approx(HOLD_AT * 165.0, rel=1e-3)
 
 
+def test_a_limiter_that_turns_a_few_away_has_not_collapsed():
+    """3 % turned away while the completions scatter 8 % low is no server that does half of it when overrun."""
+    search = Search(parse_objectives("errors < 1%"))
+    history = searched(200.0, search)
+    scattered = [
+        replace(tried, completed_per_s=0.92 * tried.rate_per_s, score=1.1, broken="errors < 1%")
+        if tried.role == "probe" and not tried.passed
+        else tried
+        for tried in history
+        if tried.role not in ("overrun", "hold")
+    ]
+    found = capacity(scattered, search).rate_per_s
+    assert any(tried.role == "probe" and not tried.passed and tried.piled for tried in scattered)
+    assert found == pytest.approx(200.0, rel=0.06)
+
+
+@pytest.mark.parametrize(("lowest", "first"), [(10.0, 50.0), (60.0, 120.0), (2_000.0, 4_000.0)])
+def test_the_climb_begins_above_the_floor(lowest: float, first: float):
+    """A floor measured at 2,000/s is not followed by 200/s; at 10/s the climb begins at what answers of 5 ms allow."""
+    search = Search(WITHIN, lowest=lowest)
+    floor = told(Move("floor", lowest, 5.0), 10_000.0)
+    following = next_move([floor, told(Move("settle", lowest, 5.0), 10_000.0)], search)
+    assert following is not None and following.role == "climb"
+    assert following.rate_per_s == pytest.approx(max(first, min(0.25 / 0.005, 200.0)))
+
+
 def test_the_hold_is_just_below_what_was_found():
     """The last load is 0.97 of the estimate that the loads before it give."""
     search = Search(WITHIN)
@@ -412,3 +438,20 @@ def test_a_late_generator_ends_the_search(tmp_path: Path):
     assert found["stopped"] == "generator"
     assert "at least" in finished.document["verdict"]["sentence"]
     assert finished.document["limit"]["kind"] == "generator"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("from_s", "at_least"), [(0, False), (12, True)])
+def test_a_generator_whose_core_is_held_is_named_as_the_limit(tmp_path: Path, from_s: int, at_least: bool):
+    """Late by a small part of what is measured, but never at rest: the generator, also where no load was judged."""
+    held: Callable[[int], bool] = lambda at: at > from_s * units.NS_PER_S  # noqa: E731
+    generator = Generator(
+        lambda due: 20 * MS if held(due) else 0, lambda at: 0.05, waits_ratio=lambda at: 0.94 if held(at) else 0.01
+    )
+    finished = stressed(tmp_path, constant(200 * MS), generator=generator, lowest=4.0, budget_s=60.0)
+    found = finished.document["capacity"]
+    assert (found["stopped"], found["at_least"]) == ("generator", at_least)
+    assert finished.document["limit"]["kind"] == "generator"
+    assert "waited for a core 94 % of the time" in finished.document["limit"]["evidence"]
+    sentence = finished.document["verdict"]["sentence"]
+    assert "the generator was the limit" in sentence if at_least else "not the server" in sentence

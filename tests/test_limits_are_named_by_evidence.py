@@ -7,7 +7,7 @@ import pytest
 from scripted_runs import MS, open_plan, summary_of
 from surgeline.analysis import limits
 from surgeline.analysis.capacity import saturation
-from surgeline.analysis.model import Limit, ServerHealth, Summary
+from surgeline.analysis.model import Limit, Saturation, ServerHealth, Summary
 from surgeline.engines import scripted
 from surgeline.findings import judge
 from surgeline.report.document import result_document
@@ -73,3 +73,17 @@ def test_a_run_that_met_no_limit_names_none():
     summary = summary_of(open_plan((50, 100), "12s"), scripted.pool(8, 10 * MS))
     assert summary.limit is None
     assert result_document(summary, judge(summary))["limit"] is None
+
+
+@pytest.mark.parametrize(("bunched", "said"), [(0.0, False), (0.1, False), (0.5, True), (None, False)])
+def test_a_generator_that_sent_bunches_is_said_beside_a_rate_limiter(bunched: float | None, said: bool):
+    """A limiter turns more of a bunch away than of the same arrivals sent evenly, so its rate is doubtful then."""
+    turned_away = scripted.failing_above(scripted.pool(2, 20 * MS), 4, 429)
+    summary = summary_of(open_plan((50, 400), "12s"), turned_away)
+    stages = [replace(stage, bunched=bunched) for stage in summary.stages]
+    last = stages[-1].index
+    found = limits.kind(
+        stages, summary.errors, None, None, Saturation(True, 1.0, 1.0, 1.0, 0, last, 0.0, (last,), False)
+    )
+    assert found is not None and found.kind == "rate limiter"
+    assert ("bunch" in found.evidence) == said

@@ -321,8 +321,15 @@ def endpoint_names(run: Mapping[str, Any]) -> list[str]:
 
 
 def _note(by_second: dict[int, dict[str, float]], reading: Reading) -> None:
-    # A reading taken at the turn of a second tells of the second that has just passed.
-    by_second.setdefault(max(reading.at_ns - 1, 0) // units.NS_PER_S, {})[reading.worker] = reading.value
+    by_second.setdefault(second_of(reading.at_ns), {})[reading.worker] = reading.value
+
+
+def second_of(at_ns: int) -> int:
+    """The second that a reading tells of: readings are taken once a second, of the one before, and never quite on time.
+
+    The middle of what it tells of decides, so one taken a little after the turn is not counted as the next second's.
+    """
+    return max(at_ns - units.NS_PER_S // 2, 0) // units.NS_PER_S
 
 
 def _sum(tallies: Iterable[Tally]) -> Tally:

@@ -46,6 +46,8 @@ OVERRUN_BY, OVERRUN_S = 1.5, 1.2
 """How far above the estimate, and for how long: a server with 3 % to spare works off within 20 s what waits then."""
 COLLAPSED = 0.9
 """Less than this share of what was held comes through when overrun: the server collapses."""
+FEWEST_COLLAPSED = 0.2
+"""The share of a step's requests over the limit from which on a collapse may be what its completions show."""
 SETTLE_AT = 0.3
 LONGEST_SETTLE_S = 25.0
 NEAR_FLOOR, NEAR_FLOOR_NS = 1.25, 2 * units.NS_PER_MS
@@ -69,7 +71,8 @@ SCARCE_PER_S = 100.0
 class Pace:
     """How long each part of a search lasts, and how much is made of it.
 
-    Times are seconds. `first_climb` is the highest rate of the first step up, `stride` the factor of a step up behind
+    Times are seconds. `first_climb` is the highest rate of the first step up, unless the
+    floor was measured at more than half of it, `stride` the factor of a step up behind
     one in which nobody waited, 2 for the others. `narrow`: bisection ends when what failed is at most so many times
     what passed; with `guessing` its first step is put where requests came through while they piled up. `overrun` is
     whether there is a moment of far too much. `below` and `above` are the least that the interval reaches, as shares of
@@ -269,7 +272,7 @@ def _climb(steps: Sequence[Tried], search: Search) -> Move | None:
     if len(steps) == 1:
         # A server that does one thing at a time would be a quarter busy.
         median_s = (steps[0].median_ns or units.NS_PER_S) / units.NS_PER_S
-        rate = min(max(0.25 / max(median_s, 1e-6), 2.0 * search.lowest), search.pace.first_climb)
+        rate = max(min(0.25 / max(median_s, 1e-6), search.pace.first_climb), 2.0 * search.lowest)
     else:
         rate = low * (search.pace.stride if _unhurried(steps) else 2.0)
     rate = min(rate, search.highest)
@@ -398,7 +401,8 @@ def capacity(history: Sequence[Tried], search: Search) -> Capacity:
     sound = [tried for tried in judged if not tried.generator]
     passed = [tried for tried in sound if tried.passed]
     failed = [tried for tried in sound if not tried.passed]
-    limited = next((tried.generator for tried in judged if tried.generator), "")
+    # A generator that is too slow for the floor may be too slow to tell anything of the loads behind it.
+    limited = next((tried.generator for tried in (judged if sound else steps) if tried.generator), "")
     floor = [tried.rate_per_s for tried in steps if tried.role == "floor" and tried.passed and not tried.generator]
     rate = crossing(steps, search) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
     low, high = _interval(sound, rate, bool(failed), search.pace)
@@ -494,13 +498,17 @@ def _came_through(steps: Sequence[Tried]) -> float | None:
     """Answers per second while requests piled up, in the middle one of the long steps; None where none was overrun.
 
     Where a server collapsed halfway through a step, its completions are a mixture: of share s of the requests that were
-    over the limit, at the rate wanted, and of the others, which came through as they came. Short steps do not count:
-    they are cut before what they show is more than the start of a queue.
+    over the limit, at the rate wanted, and of the others, which came through as they came. Where that share is small
+    nothing collapsed: a rate limiter turns a few in a hundred away at once, and the scatter of the completions, divided
+    by so little, would pass for a server that does far less. Short steps do not count: they are cut before what they
+    show is more than the start of a queue.
     """
     found = []
     for tried in steps:
         if tried.role in ("probe", "hold") and not tried.generator and not tried.passed and tried.piled:
             share = _share_over(tried)
+            if share < FEWEST_COLLAPSED:
+                continue
             found.append((tried.completed_per_s - (1.0 - share) * tried.rate_per_s) / share)
     sound = [rate for rate in found if rate > 0.0]
     return float(np.median(sound)) if sound else None
@@ -514,7 +522,7 @@ def _share_over(tried: Tried) -> float:
     allowed = objective.limit if objective.metric == "errors" else 1.0 - (objective.quantile or 0.5)
     allowed = min(max(allowed, 1e-6), 1.0 - 1e-6)
     odds = math.exp(min(tried.score, 30.0)) * allowed / (1.0 - allowed)
-    return max(odds / (1.0 + odds), 0.2)
+    return odds / (1.0 + odds)
 
 
 def _slack(steps: Sequence[Tried], search: Search, rate: float) -> float:

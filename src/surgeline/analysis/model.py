@@ -179,6 +179,9 @@ class StageFigures:
     """Cores' worth of CPU that the served process used, the median of its seconds; None where it was not seen."""
     machine_cpu: float | None = None
     """The same of everything on the server's machine."""
+    bunched: float | None = None
+    """The share of its seconds in which the generator stalled so long that what was due meanwhile left in a bunch;
+    None where no start lag was read."""
     transactions: tuple[EndpointFigures, ...] = ()
     """Steps timed together, of which the first was due in this stage."""
     own_name: str = ""

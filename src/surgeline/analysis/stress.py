@@ -16,6 +16,7 @@ import numpy as np
 
 from surgeline import units
 from surgeline.analysis import slo
+from surgeline.analysis.book import second_of
 from surgeline.analysis.capacity_search import (
     DISCARD,
     FULL,
@@ -36,6 +37,7 @@ from surgeline.analysis.capacity_search import (
 )
 from surgeline.analysis.intervals import spread
 from surgeline.analysis.model import StageFigures
+from surgeline.analysis.validity import starved
 from surgeline.plan.objective import Objective, parse_objectives
 from surgeline.samples import (
     HISTOGRAM_HALF,
@@ -68,6 +70,8 @@ IN_TIME = 0.9
 """With this share of a second's requests answered in time, what had piled up is worked off."""
 CPU_FULL = 0.95
 """A generator that uses more than this share of the cores it can use is slow itself."""
+READINGS = ("cpu_ratio", "sender_cpu_ratio", "sender_wait_ratio", "lag_p99_ns")
+"""What the generator tells of itself that says whether it was the limit."""
 
 # --- What came of a load ---------------------------------------------------------------------------------------------
 
@@ -391,8 +395,8 @@ class Pilot:
         columns = (table["at_ns"].tolist(), table["source"], table["worker"], table["metric"], table["value"].tolist())
         for at, source, worker, metric, value in zip(*columns, strict=True):
             self.now_ns = max(self.now_ns, at)
-            if source == "generator" and metric in ("cpu_ratio", "in_flight"):
-                held = self._readings.setdefault(metric, {}).setdefault(max(at - 1, 0) // units.NS_PER_S, {})
+            if source == "generator" and metric in READINGS:
+                held = self._readings.setdefault(metric, {}).setdefault(second_of(at), {})
                 held[worker] = value
 
     def steer(self) -> Command:
@@ -459,7 +463,8 @@ class Pilot:
         cpu = [max(held.values()) for s, held in self._readings.get("cpu_ratio", {}).items() if s in seconds]
         if cpu and float(np.median(cpu)) / self._cores > CPU_FULL:
             return f"the generator used {units.format_ratio(float(np.median(cpu)) / self._cores)} of the CPU it can use"
-        return ""
+        sender_cpu, sender_wait, lag = (self._readings.get(metric, {}) for metric in READINGS[1:])
+        return starved(sender_cpu, sender_wait, lag, begin_ns, end_ns)
 
 
 # --- From a stored run -----------------------------------------------------------------------------------------------

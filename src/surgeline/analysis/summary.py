@@ -202,6 +202,7 @@ def _stage(book: Book, together: Book, limits: Limits, parts: Mapping[tuple[str,
         role=stress.role_of(book.run, limits.index),
         server_cpu=float(np.median(server_cpu)) if server_cpu else None,
         machine_cpu=float(np.median(machine_cpu)) if machine_cpu else None,
+        bunched=validity.bunched(book, begin, end),
         transactions=tuple(
             together.figures(name, limits.index, name, begin, end)
             for name in together.endpoints

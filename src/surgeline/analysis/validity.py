@@ -30,6 +30,11 @@ LAG_DEGRADED = (2 * units.NS_PER_MS, 0.10)
 LAG_INVALID = (10 * units.NS_PER_MS, 0.25)
 """A generator that waits for its core before it sends waits as long before it reads the answer, which no clock of its
 own tells from the server's time: a quarter that is start lag stands for a half that is the generator's."""
+STALL_NS = 20 * units.NS_PER_MS
+"""A start lag of this much sends what was due in so long at once: at 200/s, four requests."""
+NEVER_RESTS = 0.9
+"""A thread that runs or waits for a core for this share of a stage has no time to spare: what it sends and what it
+reads both queue before it, and most of a response time may be that queue however little of it is start lag."""
 FEWEST_SENT = 0.99
 """Of what was due must have been sent, unless the server was what held it back."""
 IN_FLIGHT_FULL = 0.95
@@ -110,6 +115,7 @@ def judge(
         judgement = Judgement()
         gaps = workers.gaps_in(stage.begin_ns, stage.end_ns) if workers is not None else []
         _cpu(judgement, run, stage, book)
+        _core(judgement, stage, book)
         if run.get("due_known", True):
             _lateness(judgement, stage, book)
         else:
@@ -227,10 +233,64 @@ def _cpu(judgement: Judgement, run: Mapping[str, Any], stage: StageFigures, book
         judgement.add("degraded", f"{used}; above {units.format_ratio(CPU_DEGRADED)} its own delays show")
 
 
+BySecond = Mapping[int, Mapping[str, float]]
+"""Readings by second and worker."""
+
+
+def starved(cpu: BySecond, wait: BySecond, lag: BySecond, begin_ns: int, end_ns: int) -> str:
+    """That the thread that sends had no core when it needed one between two moments, as a clause; empty where it had.
+
+    `cpu` and `wait` are how much of the time it ran, and was ready to run but had no core; `lag` is its start lag at
+    p99, in ns, without the seconds in which it did not even come to tell. Waiting alone is no fault where each wait is
+    short: a thread that in addition never rests and is late has fallen behind, because a hog, a quota or other machines
+    on the same hardware hold its core. A second at the edge tells of the neighbour too, so whole seconds are taken; of
+    a stage that has none, as a search cuts a hopeless step short, the one in which the thread rested least.
+    """
+    both = {
+        second: [(held[worker], cpu.get(second, {}).get(worker, 0.0)) for worker in held]
+        for second, held in wait.items()
+        if held and begin_ns // units.NS_PER_S <= second < -(-end_ns // units.NS_PER_S)
+    }
+    if not both:
+        return ""
+    whole = range(-(-begin_ns // units.NS_PER_S), end_ns // units.NS_PER_S)
+    seconds = [second for second in both if second in whole]
+    seconds = seconds or [max(both, key=lambda second: max(map(sum, both[second])))]
+    late = typical({second: held for second, held in lag.items() if second in seconds})
+    # Means, as a wait counts in the second in which it ends.
+    waited, ran = (float(value) for value in np.mean([pair for second in seconds for pair in both[second]], axis=0))
+    if waited + ran < NEVER_RESTS or (late is not None and late <= LAG_INVALID[0]):
+        return ""
+    return (
+        f"the generator waited for a core {units.format_ratio(min(waited, 1.0))} of the time "
+        f"and had one {units.format_ratio(min(ran, 1.0))} of it"
+    )
+
+
+def _core(judgement: Judgement, stage: StageFigures, book: Book) -> None:
+    cpu, wait, lag = (
+        book.readings(metric, stage.begin_ns, stage.end_ns)
+        for metric in ("sender_cpu_ratio", "sender_wait_ratio", "lag_p99_ns")
+    )
+    reason = starved(cpu, wait, lag, stage.begin_ns, stage.end_ns)
+    if reason:
+        judgement.add("invalid", reason)
+
+
+def typical(readings: BySecond) -> float | None:
+    """The greatest reading of each second, in the median second; None where nothing was read."""
+    return float(np.median([max(held.values()) for held in readings.values()])) if readings else None
+
+
+def bunched(book: Book, begin_ns: int, end_ns: int) -> float | None:
+    """The share of those seconds in which the generator stalled; None where no start lag was read."""
+    most = [max(held.values()) for held in book.readings("lag_max_ns", begin_ns, end_ns).values()]
+    return sum(lag > STALL_NS for lag in most) / len(most) if most else None
+
+
 def _typical_lag(stage: StageFigures, book: Book) -> float | None:
     """The p99 of the start lag in the median second: one hiccup of the machine is no generator that cannot keep up."""
-    readings = book.readings("lag_p99_ns", stage.begin_ns, stage.end_ns)
-    return float(np.median([max(held.values()) for held in readings.values()])) if readings else None
+    return typical(book.readings("lag_p99_ns", stage.begin_ns, stage.end_ns))
 
 
 def _lateness(judgement: Judgement, stage: StageFigures, book: Book) -> None:

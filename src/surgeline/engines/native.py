@@ -8,9 +8,11 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import resource
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +27,9 @@ from surgeline.plan.model import Message, Plan, Retry, Scenario, Step, json_rule
 from surgeline.plan.pause import pause_data
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.workload import Stage
+
+_SENDER = re.compile(r"surgeline-\d+")
+"""The engine's threads are called so."""
 
 
 def available() -> str | None:
@@ -140,6 +145,7 @@ class ProcessMeter:
         self._begin_ns = begin_ns
         self._last_ns = time.monotonic_ns()
         self._cpu_s = self._cpu()
+        self._senders = _senders()
 
     @staticmethod
     def _cpu() -> float:
@@ -152,12 +158,14 @@ class ProcessMeter:
         if passed_ns < units.NS_PER_S:
             return None
         cpu_s = self._cpu()
+        senders = _senders()
         values = {
             "cpu_ratio": (cpu_s - self._cpu_s) / (passed_ns / units.NS_PER_S),
             "threads": float(threading.active_count()),
+            **_busiest(self._senders, senders, passed_ns),
             **_memory_and_descriptors(),
         }
-        self._last_ns, self._cpu_s = now_ns, cpu_s
+        self._last_ns, self._cpu_s, self._senders = now_ns, cpu_s, senders
         count = len(values)
         return encode_table(
             HEALTH_COLUMNS,
@@ -169,6 +177,35 @@ class ProcessMeter:
                 "value": list(values.values()),
             },
         )
+
+
+def _senders(tasks: Path = Path("/proc/self/task")) -> dict[str, tuple[int, int]]:
+    """By thread that sends: how long it has run, and how long it was ready to and had no core, in ns.
+
+    From the scheduler's own books (Linux, `schedstat`); a control group's throttling is in them. Empty elsewhere.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with contextlib.suppress(OSError):
+        for task in tasks.iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):  # a thread may end while it is looked at
+                if _SENDER.fullmatch((task / "comm").read_text().strip()):
+                    ran, waited = (task / "schedstat").read_text().split()[:2]
+                    found[task.name] = (int(ran), int(waited))
+    return found
+
+
+def _busiest(
+    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]], passed_ns: int
+) -> dict[str, float]:
+    """How much of the time the sending thread that rested least ran, and how much it waited for a core."""
+    spent = [
+        (ran - before.get(thread, (0, 0))[0], waited - before.get(thread, (0, 0))[1])
+        for thread, (ran, waited) in after.items()
+    ]
+    ran, waited = max(spent, key=sum, default=(-1, -1))
+    if ran < 0:
+        return {}
+    return {"sender_cpu_ratio": ran / passed_ns, "sender_wait_ratio": waited / passed_ns}
 
 
 def _memory_and_descriptors() -> dict[str, float]:

@@ -199,12 +199,14 @@ class Generator:
     """How well the pretend generator keeps up.
 
     `lag_ns` says how late a request due at a moment is sent; `cpu_ratio` how much of a core the generator uses then;
-    `rows_dropped` how many rows it leaves out in that second.
+    `rows_dropped` how many rows it leaves out in that second; `waits_ratio` how much of the time it is ready to run but
+    has no core, None where the system does not tell.
     """
 
     lag_ns: Callable[[int], int] = lambda due: 0
     cpu_ratio: Callable[[int], float] = lambda at: 0.1
     rows_dropped: Callable[[int], int] = lambda at: 0
+    waits_ratio: Callable[[int], float] | None = None
 
 
 # --- The engine ------------------------------------------------------------------------------------------------------
@@ -622,6 +624,9 @@ class Play:
             "in_flight": len(self._in_flight),
             "rows_dropped": self._generator.rows_dropped(at),
         }
+        if self._generator.waits_ratio is not None:
+            readings["sender_cpu_ratio"] = self._generator.cpu_ratio(at)
+            readings["sender_wait_ratio"] = self._generator.waits_ratio(at)
         if lags:
             readings["lag_p50_ns"] = lags[(len(lags) - 1) // 2]
             readings["lag_p99_ns"] = lags[math.ceil(len(lags) * 0.99) - 1]

@@ -102,13 +102,14 @@ RULE = Rule(
     title="The generator at its limit",
     question="Was it the generator, not the server, that could not keep up?",
     statistic=(
-        "per stage: CPU of the generator; response time less service time at p50, p95 and p99, which is its own "
+        "per stage: CPU of the generator; how long the thread that sends ran and waited for a core (native engine on "
+        "Linux); response time less service time at p50, p95 and p99, which is its own "
         "delay (the "
         "start lag where an engine knows no due moments); requests due against planned, and sent against due"
     ),
     threshold=(
         "invalid: CPU above 95 % of its cores (one Locust process: 90 %), a delay above 10 ms and half of p50 or "
-        "p95, or "
+        "p95, a thread that ran or waited for a core 90 % of the time and was late by more than 10 ms, or "
         "less than 99 % sent or due; degraded: CPU from 80 %, a delay above 2 ms and a tenth of a percentile"
     ),
     guard=(

@@ -501,6 +501,11 @@ def _searched(summary: Summary, found: Capacity) -> Verdict:
     failed = [tried for tried in found.tried if tried.role != "settle" and not tried.passed and not tried.generator]
     breaks = min(failed, key=lambda tried: tried.rate_per_s, default=None)
     if found.rate_per_s is None:
+        if found.stopped == "generator":
+            limit = "No capacity: the generator, not the server, was the limit"
+            return Verdict(
+                _shortest_that_fits(f"{limit}: {_first_clause(found.generator)}.", f"{limit}."), "capacity", None
+            )
         if breaks is None:
             return Verdict("No capacity: too few loads could be judged.", "capacity", None)
         return Verdict(
@@ -511,7 +516,8 @@ def _searched(summary: Summary, found: Capacity) -> Verdict:
             "capacity", None, None, breaks.index, breaks.endpoint or None, breaks.broken or None,
         )  # fmt: skip
     held = max(
-        (tried for tried in found.tried if tried.passed and tried.role != "settle"), key=lambda tried: tried.rate_per_s
+        (tried for tried in found.tried if tried.passed and tried.role != "settle"),
+        key=lambda tried: (not tried.generator, tried.rate_per_s),
     )
     rate = units.format_rate(found.rate_per_s)
     if found.at_least:
@@ -693,8 +699,13 @@ def _invalid(summary: Summary) -> str:
     reasons = [reason for stage in summary.stages if stage.validity == "invalid" for reason in stage.validity_reasons]
     if not reasons:
         return f"{start}; no verdict about the server."
-    # A clause ends where a space follows; in 1,450 none does.
-    reason = re.split("[,;:] ", shown(reasons[0]))[0].rstrip(".")
+    reason = _first_clause(reasons[0])
     return _shortest_that_fits(
         f"{start}: {reason}; no verdict about the server.", f"{start}; no verdict about the server."
     )
+
+
+def _first_clause(reason: str) -> str:
+    """A reason up to its first comma, semicolon or colon."""
+    # A clause ends where a space follows; in 1,450 none does.
+    return re.split("[,;:] ", shown(reason))[0].rstrip(".")
