@@ -143,9 +143,8 @@ def page(found: Sequence[Result]) -> str:
         disturbed = sum(timer >= DISTURBED_MS for *_, timer in said)
         lines += [
             "What was said of the healthy ones, and how late a timer that does nothing else was in the same seconds at",
-            f"p95, which was {DISTURBED_MS:g} ms and more in {disturbed} of {len(said)}. A delay that is named was measured: the",
-            "requests did leave so late, because other work on the machine had their core; the stamp is right, and the",
-            "promise is one about machines that are quiet.",
+            f"p95, which was {DISTURBED_MS:g} ms and more in {disturbed} of {len(said)}. A delay that is",
+            "named was measured: requests did leave so late, whatever had their core.",
             "",
             "| generator | load average | what was said | bare timer |",
             "|---|--:|---|--:|",
