@@ -27,7 +27,7 @@ BEFORE_SENDING = frozenset(
     | {"tls_certificate", "dns"}
 )
 """Kinds that are known before a byte of the request was sent."""
-UNANSWERED = frozenset({"stale_connection", "reset_before_headers", "write_failed"})
+UNANSWERED = frozenset({"stale_connection", "reset_before_headers", "short_head", "write_failed"})
 """Kinds of a connection that went away before an answer began."""
 
 
@@ -186,6 +186,7 @@ def transport_error(kind: str) -> OSError:
         "connect_refused": errno.ECONNREFUSED,
         "connect_reset": errno.ECONNRESET,
         "reset_before_headers": errno.ECONNRESET,
+        "short_head": errno.ECONNRESET,
         "reset_mid_body": errno.ECONNRESET,
         "stale_connection": errno.ECONNRESET,
         "write_failed": errno.EPIPE,
