@@ -94,7 +94,7 @@ def test_sessions_follow_the_schedule_of_a_rate() -> None:
         ({"preset": "spike", "peak": "fast"}, "write for example"),
         ({"preset": "spike", "peak": 0}, "is no peak"),
         ({"preset": "spikes", "peak": 5}, 'did you mean "spike"'),
-        ({"preset": "spike", "peak": 5, "stages": []}, 'a preset has stages of its own'),
+        ({"preset": "spike", "peak": 5, "stages": []}, "a preset has stages of its own"),
         ({"preset": "spike", "peak": 5, "for": "1ms"}, "too short for the shape"),
         ({"preset": "spike", "peak": 5, "sessions": True}, "sessions arrive at a rate"),
         ({"model": "partly-open", "stages": [{"users": 3, "for": "1s"}]}, "is written with rate"),

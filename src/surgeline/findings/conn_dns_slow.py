@@ -42,8 +42,8 @@ RULE = Rule(
     statistic="the median of the DNS phase of requests that looked a name up, and its share of their time",
     threshold="20 ms or more, and 20 % of the time of those requests",
     guard=(
-        "at least 10 lookups that requests waited for. The native engine and the native client look names up before they "
-        "send, and stock Locust does not tell: there it cannot speak. Plans hosted in Locust without the "
+        "at least 10 lookups that requests waited for. The native engine and the native client look names up before "
+        "they send, and stock Locust does not tell: there it cannot speak. Plans hosted in Locust without the "
         "native engine look up once in each process, so it takes ten of those"
     ),
     why="A slow lookup stands before everything else, and no server can make up for it.",

@@ -295,9 +295,9 @@ class BodyCheck(_Part):
 
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
-"""The default of `max_body`. A body that nobody looks at is thrown away as it comes, so this is no question of memory but
-of how long an answer without an end may keep its user: 64 MiB are above all but downloads, and over within a second on
-any fast way. A plan of downloads says more."""
+"""The default of `max_body`. A body that nobody looks at is thrown away as it comes, so this is no question of memory
+but of how long an answer without an end may keep its user: 64 MiB are above all but downloads, and over within a second
+on any fast way. A plan of downloads says more."""
 
 
 def _size_bytes_text(value_bytes: int) -> str:
