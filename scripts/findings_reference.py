@@ -365,6 +365,36 @@ def outcomes() -> str:
     )
 
 
+def reference_times() -> str:
+    """The page of what is expected of endpoints that nobody has set an objective for."""
+    entries = json.loads((resources.files("surgeline") / "reference_times.json").read_text("utf-8"))["entries"]
+    return "\n".join(
+        [
+            "# Reference response times\n",
+            "What to expect of an endpoint of a kind: its p95 at the lightest load. These are conventions, each with",
+            "its source, and no measurements of yours: they are held against endpoints only where a run has no",
+            "objective on times ([reference.slow](findings/reference.slow.md)), and never fail a run. Your own",
+            "objectives and baselines come first.\n",
+            "| kind | methods | path (regular expression) | good | acceptable | source |",
+            "|---|---|---|--:|--:|---|",
+            *(
+                f"| {entry['kind']} | {', '.join(entry['methods'])} | `{entry['path'].replace('|', chr(92) + '|')}` "
+                f"| {entry['good_ms']} ms | {entry['acceptable_ms']} ms | {entry['source']} ({entry['year']}) |"
+                for entry in entries
+            ),
+            "",
+            "The first entry whose method and path match counts. To change them, put a file `reference-times.json`",
+            "into the directory of your runs (`surgeline-runs`, or what `--out` names); it takes the place of the",
+            "whole table. Runs keep the entries that they were made with.\n",
+            "```json",
+            '{"entries": [{"kind": "search", "methods": ["GET"], "path": "/search", "good_ms": 80,',
+            '  "acceptable_ms": 250, "source": "our product owner", "year": 2026}]}',
+            "```",
+            "",
+        ]
+    )
+
+
 def pages() -> dict[str, str]:
     """File name to text, for all of them."""
     return {"README.md": index()} | {f"{rule.id}.md": page(rule) for rule in RULES}
@@ -376,6 +406,7 @@ def main() -> None:
     written = pages()
     for name, text in written.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    (FOLDER.parent / "reference-times.md").write_text(reference_times(), encoding="utf-8")
     (FOLDER.parent / "outcomes.md").write_text(outcomes(), encoding="utf-8")
     for path in FOLDER.glob("*.md"):
         if path.name not in written:

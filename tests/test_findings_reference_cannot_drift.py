@@ -2,14 +2,18 @@
 
 import importlib.util
 import re
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from stored_series import surgeline
+from stored_series import order_of, surgeline
+from surgeline import runner
+from surgeline.cli.live import Silent
 from surgeline.findings import RULES
 from surgeline.findings.kinds import KINDS
+from surgeline.store.errors import StoreError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference" / "findings"
@@ -53,6 +57,19 @@ def test_the_outcomes_are_those_of_the_engine(script: ModuleType):
     assert len(engine) > 40
     assert {word: kind.outcome for word, kind in KINDS.items()} == {**engine, "dns": "error"}
     assert (FOLDER.parent / "outcomes.md").read_text("utf-8") == script.outcomes()
+
+
+def test_the_reference_times_are_those_that_ship(script: ModuleType):
+    """Each with its source and year."""
+    assert (FOLDER.parent / "reference-times.md").read_text("utf-8") == script.reference_times()
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read"), ("[]", 'has no list "entries"')])
+def test_own_reference_times_that_cannot_be_read_are_named(tmp_path: Path, text: str, said: str):
+    """Before the run, with the file's name; not silently left out."""
+    (tmp_path / "reference-times.json").write_text(text)
+    with pytest.raises(StoreError, match=said):
+        runner.carry_out(order_of(tmp_path), Silent(), threading.Event())
 
 
 def test_a_kind_is_explained(capsys: pytest.CaptureFixture[str]):

@@ -23,6 +23,7 @@ from surgeline.plan.feed import Feed
 from surgeline.plan.model import Plan, PresetPart
 from surgeline.plan.upload import SentFile
 from surgeline.samples import Frame, Measurement, encode_object
+from surgeline.store.errors import StoreError
 from surgeline.store.rundir import Run, RunDirectory
 from surgeline.workload import PRESETS, SplitMix64, Stage, Workload, open_stage
 
@@ -403,15 +404,22 @@ def _data(order: Order) -> list[dict[str, Any]]:
 
 
 def _reference_times(root: Path) -> list[Any]:
-    """What to expect of endpoints of a kind: the user's own file beside the runs, else ours; kept with the run."""
+    """What to expect of endpoints of a kind: the user's own file beside the runs, else ours; kept with the run.
+
+    Raises StoreError where the user's own cannot be read, or holds no entries.
+    """
     own = root / "reference-times.json"
+    if not own.exists():
+        return list(json.loads(_OUR_REFERENCE_TIMES.read_text("utf-8"))["entries"])
     try:
-        text = own.read_text("utf-8") if own.exists() else _OUR_REFERENCE_TIMES.read_text("utf-8")
-        found = json.loads(text)
-    except (OSError, ValueError):
-        return []
+        found = json.loads(own.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StoreError(f"{own} cannot be read: {why}. Mend it, or move it away for Surgeline's own.") from error
     entries = found.get("entries") if isinstance(found, dict) else None
-    return entries[:100] if isinstance(entries, list) else []
+    if not isinstance(entries, list):
+        raise StoreError(f'{own} has no list "entries". Mend it, or move it away for Surgeline\'s own.')
+    return entries[:100]
 
 
 def _search(pilot: "Pilot") -> dict[str, Any]:
