@@ -17,6 +17,7 @@ from surgeline.analysis.book import Book
 from surgeline.analysis.live import Live
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
+from surgeline.engines.locust import _Log
 from surgeline.locust.cargo import PIECE_BYTES, Cargo, Unfit, piece_of, sha256_of
 from surgeline.locust.clocks import DRIFT, Clock, Course, Offset
 from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
@@ -378,3 +379,13 @@ def test_a_file_that_is_not_what_was_promised_is_named(
         cargo.gather([item | change], fetch, sha256_of)
     cargo.forget()
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_worker_that_was_turned_away_is_named(tmp_path: Path):
+    """What the master logged of it is found again when the run gives up."""
+    log = _Log(tmp_path / "locust.log")
+    log.write(b"[2026-11-23 13:48:13,938] vm/ERROR/surgeline: worker-0 (vm) is refused: it has Surgeline 0.0.9\n")
+    log.write(b"[2026-11-23 13:48:14,938] vm/ERROR/locust.main: Gave up waiting for workers to connect\n")
+    assert log.gave_up()
+    assert log.refused() == "worker-0 (vm) is refused: it has Surgeline 0.0.9"
+    log.close()

@@ -521,9 +521,12 @@ class LocustRunning(Running):
             error = self._log.last_error()
             return f"Locust broke off with exit code {code}" + (f": {error}" if error else "")
         if self._remote is not None and self._log.gave_up():
+            place = f"{self._remote.place} within {self._remote.wait_s} s"
+            if refused := self._log.refused():
+                return f"Fewer than {self._remote.workers} workers could take part at {place}: {refused}"
             return (
-                f"{self._log.connected()} of {self._remote.workers} workers came to {self._remote.place} within "
-                f"{self._remote.wait_s} s; start each with `surgeline worker --master HOST:{self._remote.port}`"
+                f"{self._log.connected()} of {self._remote.workers} workers came to {place}; "
+                f"start each with `surgeline worker --master HOST:{self._remote.port}`"
             )
         said = self._log.reason(self._script)
         if said:
@@ -569,6 +572,11 @@ class _Log:
     def gave_up(self) -> bool:
         """Whether Locust waited in vain for workers."""
         return any("Gave up waiting for workers to connect" in line for line in self.lines())
+
+    def refused(self) -> str | None:
+        """The worker that was last turned away, and why; None where none was."""
+        said = (re.search(r"/surgeline: (\S+ \(.*\) is refused: .+)", line) for line in reversed(self.lines()))
+        return next((found[1][:300] for found in said if found), None)
 
     def connected(self) -> int:
         """How many workers there were when Locust last said so."""
