@@ -194,7 +194,7 @@ def load_plot(document: Document) -> Plot | None:
     unit = "active users" if closed else "requests due per second"
     log = ", on a log scale" if _load_scale(loads, 0, 1).log else ""
     left = sum(1 for stage in document["stages"] if stage["rung"] is None)
-    without = f", {left} that tell of ramps or recovery left out" if left else ""
+    without = f", {left} of ramps or recovery left out" if left else ""
     note = f"Each point is one stage{without}; {_bars(loads)}. Load in {unit}{log}."
     title = "Response time against load"
     described = "; ".join(
