@@ -462,6 +462,7 @@ def _said_where_it_stands(kind: str, content: str, where: str) -> Iterator[None]
 
 def _secrets(plan: Plan, where: str, wanted: Wanted) -> Mapping[str, str]:
     """What the plan's `{{env.NAME}}` are. Raises PlanError for those that the environment does not have."""
+    from surgeline.plan.check import place_of_environment
     from surgeline.plan.problem import Fault, PlanError, path_text
 
     names = evaluate.environment_names(plan)
@@ -470,7 +471,7 @@ def _secrets(plan: Plan, where: str, wanted: Wanted) -> Mapping[str, str]:
     if missing:
         faults = []
         for name in missing:
-            loc = evaluate.place_of_environment(plan, name)
+            loc = place_of_environment(plan, name)
             said = f"the environment has no {name}; set it as in {name}=… surgeline run …"
             faults.append(Fault(loc, f"{path_text(loc)}: {said}" if loc else said))
         raise PlanError.of_faults(where, faults)

@@ -338,6 +338,13 @@ def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
             yield (*loc, "check", "body"), text
 
 
+def place_of_environment(plan: Plan, name: str) -> Loc:
+    """The path in the plan to the first text that names an environment variable; empty where none does."""
+    wanted = f"env.{name}"
+    texts = _strings(plan.dump(), ())
+    return next((loc for loc, text in texts if any(found[1] == wanted for found in TEMPLATE.finditer(text))), ())
+
+
 def _strings(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
     if isinstance(value, str):
         yield loc, value

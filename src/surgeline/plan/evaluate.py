@@ -11,7 +11,7 @@ import json
 import re
 import string
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -445,24 +445,6 @@ def environment_names(plan: Plan) -> set[str]:
     """The environment variables that the plan's templates name."""
     text = json.dumps(plan.model_dump(mode="json", by_alias=True), ensure_ascii=False)
     return {found[1].removeprefix("env.") for found in TEMPLATE.finditer(text) if found[1].startswith("env.")}
-
-
-def place_of_environment(plan: Plan, name: str) -> tuple[str | int, ...]:
-    """The path in the plan to the first text that names an environment variable."""
-
-    def look(value: Any, loc: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-        if isinstance(value, str):
-            if any(found[1] == f"env.{name}" for found in TEMPLATE.finditer(value)):
-                yield loc
-        elif isinstance(value, Mapping):
-            for key, child in value.items():
-                yield from look(key, (*loc, key))
-                yield from look(child, (*loc, key))
-        elif isinstance(value, list | tuple):
-            for index, child in enumerate(value):
-                yield from look(child, (*loc, index))
-
-    return next(look(plan.dump(), ()), ())
 
 
 def constants(plan: Plan, environment: Mapping[str, str]) -> dict[str, str]:
