@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from surgeline.plan.check import place_of_file
 from surgeline.plan.feed import MOST_BYTES, Feed, feed_faults, read_feed, with_hashes
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import Fault, PlanError, path_text
@@ -76,7 +77,7 @@ def attach_sent(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapp
         if isinstance(sent, SentFile):
             found[name] = sent
         else:
-            loc = plan.place_of_file(name)
+            loc = place_of_file(plan, name)
             faults.append(Fault(loc, f"{path_text(loc)}: {sent}"))
     if faults:
         raise PlanError.of_faults(where, faults)

@@ -338,6 +338,19 @@ def _texts(step: Step, loc: Loc) -> Iterator[tuple[Loc, str]]:
             yield (*loc, "check", "body"), text
 
 
+def place_of_file(plan: Plan, name: str) -> Loc:
+    """The path in the plan to the first step that sends a file; empty where none does."""
+    for scenario, flow in plan.scenarios.items():
+        for key, index, step in _numbered(flow):
+            loc = ("scenarios", scenario, key, index)
+            if step.body_file is not None and step.body_file.file == name:
+                return (*loc, "body_file")
+            for field_name, parts in (step.multipart or {}).items():
+                if any(part.file == name for part in parts):
+                    return (*loc, "multipart", field_name)
+    return ()
+
+
 def place_of_environment(plan: Plan, name: str) -> Loc:
     """The path in the plan to the first text that names an environment variable; empty where none does."""
     wanted = f"env.{name}"

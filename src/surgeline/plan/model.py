@@ -1528,19 +1528,6 @@ class Plan(_Part):
             for step in (*scenario.once, *scenario.steps):
                 yield name, step
 
-    def place_of_file(self, name: str) -> tuple[str | int, ...]:
-        """The path to the first step that sends a file."""
-        for scenario, flow in self.scenarios.items():
-            for key, steps in (("once", flow.once), ("steps", flow.steps)):
-                for index, step in enumerate(steps):
-                    loc = ("scenarios", scenario, key, index)
-                    if step.body_file is not None and step.body_file.file == name:
-                        return (*loc, "body_file")
-                    for field, parts in (step.multipart or {}).items():
-                        if any(part.file == name for part in parts):
-                            return (*loc, "multipart", field)
-        return ()
-
     @property
     def sent_files(self) -> dict[str, str | None]:
         """The files whose bytes requests send, each once, with the SHA-256 that the plan holds it to."""
