@@ -288,3 +288,22 @@ def test_the_share_of_seconds_with_a_stall_of_the_generator_is_counted(stall_ms:
     """A stall of 40 ms in every fourth second is one; one of 15 ms sends no bunch worth the name."""
     stalling = scripted.Generator(lag_ns=lambda due: max(stall_ms * MS - due % (4 * S), 0))
     assert _stage(fast(), stalling).bunched == pytest.approx(share, abs=0.01)
+
+
+def test_a_script_that_forked_is_marked():
+    """What copies of its process sent is in no figure: the run is degraded and says how much, in one sentence."""
+    plan = open_plan((50,), "4s")
+    played = scripted.play(plan, fast()).measurement()
+    sentences = {}
+    for made, asked in ((1, 0), (1, 1), (3, 40)):
+        event = {"kind": "forked", "at_ns": S, "processes": made, "requests": asked, "worker": "main"}
+        summary = summarise(run_json(plan), replace(played, events=(*played.events, event)))
+        assert summary.validity == "degraded"
+        warnings = [line.sentence for line in trust(summary) if line.level == "warning"]
+        (sentences[made, asked],) = (line for line in warnings if "forked" in line)
+        assert not any("measurement is degraded" in line for line in warnings)
+    assert sentences == {
+        (1, 0): "The script forked a process while the test ran, and what was sent by it is in no figure.",
+        (1, 1): "The script forked a process while the test ran, and 1 request of it is in no figure.",
+        (3, 40): "The script forked 3 processes while the test ran, and 40 requests of them are in no figure.",
+    }

@@ -1,8 +1,10 @@
 """What runs on several machines are made of, each piece by itself: clocks, spools, and what is said of workers."""
 
 import hashlib
+import json
 import random
 import struct
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from surgeline.analysis.live import Live
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
 from surgeline.engines.locust import _Log
+from surgeline.locust import join
 from surgeline.locust.cargo import PIECE_BYTES, Cargo, Unfit, piece_of, sha256_of
 from surgeline.locust.clocks import DRIFT, Clock, Course, Offset
 from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
@@ -389,3 +392,42 @@ def test_a_worker_that_was_turned_away_is_named(tmp_path: Path):
     assert log.gave_up()
     assert log.refused() == "worker-0 (vm) is refused: it has Surgeline 0.0.9"
     log.close()
+
+
+# --- what a worker's command says at its end --------------------------------------------------------------------------
+
+ENDS = """
+import json, os, signal, sys
+pipe = int(os.environ["SURGELINE_LOCUST_JOIN"])
+for state in json.loads(sys.argv[1]):
+    os.write(pipe, json.dumps(state).encode() + b"\\n")
+if sys.argv[2] != "0":
+    os.kill(os.getppid() if sys.argv[2] == "warden" else os.getpid(), signal.SIGKILL)
+"""
+HIRED = [{"state": "joined", "worker": f"worker-{number}"} for number in (0, 1)]
+TOLD_OF = [*HIRED, *({"state": "run", "worker": f"worker-{number}", "run": "r"} for number in (0, 1))]
+DONE = [{"state": "over", "worker": f"worker-{number}", "rows": 5, "missing": 0} for number in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("told", "killed", "sentence"),
+    [
+        ([*TOLD_OF, *DONE], "0", ""),
+        (TOLD_OF, "warden", "Locust was ended by SIGKILL; what it had not told yet is lost"),
+        (TOLD_OF, "locust", "Locust was ended by SIGKILL; what it had not told yet is lost"),
+        ([*TOLD_OF, DONE[0]], "0", "worker-1 was ended before the run was over; what had not been told yet is lost"),
+        (TOLD_OF, "0", "the master at here ended without fetching what was measured here"),
+        (HIRED, "0", "the master at here ended before a run began"),
+    ],
+)
+def test_who_was_killed_is_not_taken_for_the_master(
+    told: list[dict[str, Any]], killed: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own guard, its Locust, one of the processes that this forked, and the master: each is named for itself."""
+    monkeypatch.setattr(join, "COMMAND", (sys.executable, "-c", ENDS, json.dumps(told)))
+    if not sentence:
+        assert join.work([killed], "here", lambda text: None).over == {"worker-0", "worker-1"}
+        return
+    with pytest.raises((join.Failed, join.Gone)) as found:
+        join.work([killed], "here", lambda text: None)
+    assert str(found.value) == sentence

@@ -361,7 +361,11 @@ def test_a_forked_worker_that_is_killed_is_missed(way: str, target: Faulty, trou
     assert last[lost["worker"]] < max(last.values()) - 3e6
     document = json.loads((run.path / "result.json").read_text())
     assert document["verdict"]["validity"] != "valid"
-    (said,) = [t["sentence"] for t in document["trust"] if t["about"] == "workers" and "was lost" in t["sentence"]]
+    # Its last second may be in our books and not in Locust's: then one more sentence says so.
+    sentences = [t["sentence"] for t in document["trust"] if t["about"] == "workers"]
+    (said,) = [sentence for sentence in sentences if f"{lost['worker'][1:]} was lost" in sentence]
+    others = [sentence for sentence in sentences if sentence != said]
+    assert all(sentence.startswith("Locust's own statistics have") for sentence in others), others
     found = re.search(r"meanwhile ([\d.]+) of ([\d.]+) planned (users|requests/s)", said)
     assert found, said
     planned = {"run --workers": (8, "users"), "locust --processes": (60, "requests/s")}[way]
@@ -369,7 +373,9 @@ def test_a_forked_worker_that_is_killed_is_missed(way: str, target: Faulty, trou
     assert 0.4 < float(found[1]) / planned[0] < 0.75
     measured = run.measurement()
     assert sum(count.due for count in measured.counts) == sum(window.count for window in measured.windows)
-    assert abs(len(target.of_run(run.id)) - len(rows)) <= 60, "at most the last second of the one that was killed"
+    seconds = Counter(int(float(row["intended_us"]) / 1e6) for row in rows if row["worker"] == lost["worker"])
+    gone = len(target.of_run(run.id)) - len(rows)
+    assert -8 <= gone <= 2 * max(seconds.values()), "at most the last second of the one that was killed"
 
 
 STAMPED = """

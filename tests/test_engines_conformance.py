@@ -274,6 +274,25 @@ def test_requests_look_the_same_to_the_target(flow: tuple[Told, list[Any], Fault
     assert form.headers["content-type"] == "application/x-www-form-urlencoded"
 
 
+def test_cookies_go_where_they_were_set_for(engine: Engine, tmp_path: Path) -> None:
+    """By path, longer ones first; not those of another domain, not Secure ones over http, not those that have ended."""
+    lines = ["a=1; Path=/", "b=2", "c=3; Path=/echo/in", "d=4; Path=/; Domain=example.com", "e=5; Path=/; Secure"]
+    lines += ["f=6; Path=/", "f=; Path=/; Max-Age=0"]
+    steps: list[dict[str, Any]] = [{"get": "/set/here", "name": "sets", "query": {"line": line}} for line in lines]
+    steps += [{"get": path, "name": "asks"} for path in ("/echo/in/x", "/echo/inner")]
+    plan = {
+        "scenarios": {"s": {"steps": steps}},
+        "workload": {"model": "closed", "stages": [{"users": 1, "for": "1s"}]},
+    }
+    with Faulty() as target:
+        run(engine, {"target": target.url, **plan}, tmp_path)
+        sent = {seen.path: seen.headers.get("cookie") for seen in target.of_run(RUN)}
+    assert {path: sent[path] for path in ("/echo/in/x", "/echo/inner")} == {
+        "/echo/in/x": "c=3; a=1",
+        "/echo/inner": "a=1",
+    }
+
+
 GENERATED = {
     "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
     "now": r"1[0-9]{9}",

@@ -229,10 +229,20 @@ def notes(place: Path) -> list[str]:
     return [event["reason"] for event in events if event["kind"] == "note"]
 
 
+def forks(place: Path) -> tuple[int, int]:
+    """How many processes the run's journal says were forked, and how many requests of theirs."""
+    events = [json.loads(payload) for _, kind, payload in read_all(place / "journal").frames() if kind is Frame.EVENT]
+    told = [event for event in events if event["kind"] == "forked"]
+    return sum(event["processes"] for event in told), sum(event["requests"] for event in told)
+
+
 def test_a_script_that_forks_late_is_told_what_is_not_counted(tmp_path: Path) -> None:
-    """A process that a task forks writes nothing into the run, which says so once; the run's own rows are whole."""
+    """What processes that a task forks have sent is not in the run, which counts them; its own rows are whole.
+
+    Programs that a task starts are no such processes.
+    """
     source = """
-        import os
+        import os, subprocess
         from locust import HttpUser, constant, task
 
         class A(HttpUser):
@@ -241,19 +251,50 @@ def test_a_script_that_forks_late_is_told_what_is_not_counted(tmp_path: Path) ->
             @task
             def go(self):
                 self.client.get("/ok", name="mine")
+                subprocess.run(["true"], check=True)
                 if not os.fork():
+                    self.client.get("/ok", name="the copy's")
                     self.client.get("/ok", name="the copy's")
                     os._exit(0)
                 os.wait()
     """
     with Faulty() as target:
         ending = started(tmp_path, source, "-u", "1", "-t", "2s", "-H", target.url).wait(60)
+        seen = len(target.seen)
     assert ending is not None and ending.reason == "finished"
-    assert notes(tmp_path) == [
-        "the locustfile forked a process while the test ran: what that process sends is not counted"
-    ]
     told = told_by(tmp_path / "journal", ending)
     assert {row["endpoint"] for row in told.rows} == {"GET mine"} and len(told.rows) == told.due > 1
+    made, asked = forks(tmp_path)
+    assert 1 < made <= len(told.rows) and asked <= 2 * made
+    assert abs(seen - len(told.rows) - asked) <= 3, "all but what the end cut off"
+
+
+def test_a_copy_of_a_script_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A process that was forked to go on for minutes, users and all, ends with the run, which does not wait for it."""
+    source = """
+        import os, time
+        from locust import FastHttpUser, constant, task
+
+        class A(FastHttpUser):
+            wait_time = constant(0.05)
+            forked = False
+
+            @task
+            def go(self):
+                self.client.get("/ok")
+                if not A.forked:
+                    A.forked = True
+                    if not os.fork():
+                        time.sleep(300)
+    """
+    with Faulty() as target:
+        running = started(tmp_path, source, "-u", "2", "-r", "10", "-t", "3s", "-H", target.url)
+        begun = time.monotonic()
+        ending = running.wait(60)
+        assert time.monotonic() - begun < 3 + 5
+    assert ending is not None and ending.reason == "finished"
+    made, asked = forks(tmp_path)
+    assert made == 1 and asked > 5
 
 
 def test_greenlets_that_outlive_their_users_are_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from surgeline.engines import Settings
 from surgeline.engines.native import compile_plan
 from surgeline.locust.exchanges import Exchanges, Side
-from surgeline.locust.steps import Hosted, Rendered, keep_cookies, redirect_path
+from surgeline.locust.steps import Hosted, Rendered, redirect_path
 from surgeline.locust.wire import AnswerReader, Broken
 from surgeline.plan.evaluate import Answer, MissingVariable, Scope
 from surgeline.plan.model import Plan
@@ -136,30 +136,13 @@ def test_a_redirected_request_keeps_what_the_status_says() -> None:
     """307 and 308 keep all; 303 makes a GET of everything; 301 and 302 only of a POST; what described the body goes."""
     headers = (("Host", "h"), ("Content-Type", "text/plain"), ("X", "1"))
     post = Rendered.of("POST", "/a", headers, b"body")
-    assert post.redirected(307, "/b").bytes_with({}) == (
+    assert post.redirected(307, "/b").bytes_with("") == (
         b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nX: 1\r\nContent-Length: 4\r\n\r\nbody"
     )
-    assert post.redirected(302, "/b").bytes_with({}) == b"GET /b HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n"
+    assert post.redirected(302, "/b").bytes_with("") == b"GET /b HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n"
     put = Rendered.of("PUT", "/a", headers, b"body")
     assert put.redirected(301, "/b").method == "PUT" and put.redirected(303, "/b").method == "GET"
     assert Rendered.of("HEAD", "/a", headers, b"").redirected(303, "/b").method == "HEAD"
-
-
-def test_cookies_come_and_go() -> None:
-    """A later one replaces an earlier one of its name; Max-Age goes before Expires; fifty are enough."""
-    jar: dict[str, str] = {}
-    keep_cookies(
-        jar, [("Set-Cookie", "a=1; Path=/"), ("set-cookie", "b=x=y"), ("Set-Cookie", "nonsense"), ("X", "c=1")]
-    )
-    assert jar == {"a": "1", "b": "x=y"}
-    keep_cookies(jar, [("Set-Cookie", "a=2"), ("Set-Cookie", "b=; Max-Age=0")])
-    assert jar == {"a": "2"}
-    keep_cookies(jar, [("Set-Cookie", "a=3; Expires=Wed, 21 Oct 2015 07:28:00 GMT; Max-Age=60")])
-    assert jar == {"a": "3"}
-    keep_cookies(jar, [("Set-Cookie", "a=; Expires=Wed, 21 Oct 2015 07:28:00 GMT")])
-    assert jar == {}
-    keep_cookies(jar, [("Set-Cookie", f"c{number}=1") for number in range(100)])
-    assert len(jar) == 50
 
 
 def hosted(step: dict[str, Any], **plan: Any) -> Hosted:
@@ -192,9 +175,7 @@ def test_a_request_without_templates_is_made_once() -> None:
     plan = hosted({"post": "/x", "json": {"a": 1}})
     step = plan.scenarios[0].steps[0]
     assert step.render(scope_of(plan)) is step.render(scope_of(plan))
-    assert (
-        step.render(scope_of(plan)).bytes_with({"k": "v"}).endswith(b'Content-Length: 7\r\nCookie: k=v\r\n\r\n{"a":1}')
-    )
+    assert step.render(scope_of(plan)).bytes_with("k=v").endswith(b'Content-Length: 7\r\nCookie: k=v\r\n\r\n{"a":1}')
 
 
 def test_secrets_do_not_leave_with_what_is_stored() -> None:

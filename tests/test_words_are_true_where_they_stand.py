@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import report_examples as examples
 import series_examples
 from scripted_runs import MS, closed_plan, fast, open_plan, run_json, summary_of
 from stored_series import order_of, surgeline
@@ -15,14 +16,14 @@ from surgeline import runner
 from surgeline.analysis.compare import compare_runs
 from surgeline.analysis.figures import RunFigures, figures_of
 from surgeline.analysis.live import Live
-from surgeline.cli.live import Silent
+from surgeline.cli.live import Silent, status_line
 from surgeline.engines import scripted
 from surgeline.findings import judge
 from surgeline.findings.confidence import asked
 from surgeline.findings.model import Finding
 from surgeline.plan.feed import Feed, feed_faults
 from surgeline.plan.model import Plan
-from surgeline.report import comparison_text, document, terminal
+from surgeline.report import comparison_text, document, html, terminal
 from surgeline.report.comparison import comparison_document
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
 from surgeline.store.errors import Ambiguous, NoSuchRun
@@ -200,3 +201,77 @@ def test_a_number_of_an_array_library_is_a_number_in_the_document():
     assert json.loads(document.dump({"n": np.int64(7), "x": [np.float64(0.5)]})) == {"n": 7, "x": [0.5]}
     with pytest.raises(TypeError, match="cannot stand in a result document"):
         document.dump({"n": object()})
+
+
+def _next_of(*command: str, **run) -> list[str]:
+    told = {**examples.RUN, "command": ["/usr/bin/surgeline", *command], **run}
+    summary = examples.summary_of(examples.rows((4,), 2), (4,), 2, run=told)
+    return [step["command"] for step in document.result_document(summary, [])["next"]]
+
+
+def test_what_to_type_next_works_when_it_is_pasted():
+    """The run's own options are in it, and the place where it is kept; the same for a file whose name has a blank."""
+    given = ("run", "my file.py", "--target", "http://127.0.0.1:8001", "-u", "3", "-t", "2s", "--out", "my runs")
+    kept = "--out 'my runs'"
+    assert _next_of(*given, engine="locust") == [
+        f"surgeline baseline save main {examples.RUN['id']} {kept}",
+        f"surgeline compare main last {kept}",
+        f"surgeline run 'my file.py' --target http://127.0.0.1:8001 -u 3 -t 2s {kept} --slo 'p95 < 300ms, errors < 1%'",
+        f"surgeline runs show {examples.RUN['id']} {kept}",
+    ]
+    assert "surgeline compare main last --out=" not in " ".join(_next_of("run", "shop.yaml", "--out=surgeline-runs"))
+    assert "surgeline compare main last" in _next_of("run", "shop.yaml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "shop.yaml", "-H", "Authorization: Bearer t0p"),
+        ("run", "shop.yaml", "--proxy", "http://***@proxy"),
+        ("run", "shop.py", "--", "--token", "t0p"),
+        ("-f", "shop.py", "-u", "3"),
+        ("ab", "a", "b"),
+    ],
+)
+def test_a_command_that_cannot_be_repeated_as_it_stands_is_not_offered(command):
+    """It takes no objectives, or holds what may be a secret: a page shows neither."""
+    assert not [step for step in _next_of(*command) if "--slo" in step or "t0p" in step]
+
+
+def test_moments_on_a_page_count_from_when_the_load_began():
+    """A run that waited forty seconds for its workers looks like one that did not: nothing is drawn of the wait."""
+    made = document.result_document(examples.shop(), [])
+    waited, ns = json.loads(document.dump(made)), 40 * 10**9
+    for part in waited["stages"]:
+        part["begin_ns"], part["end_ns"] = part["begin_ns"] + ns, part["end_ns"] + ns
+    for part in [*waited["stalls"], *waited["errors"]]:
+        part["first_ns"], part["last_ns"] = part["first_ns"] + ns, part["last_ns"] + ns
+    parts = [waited["totals"], *waited["endpoints"], *waited["transactions"]]
+    for part in parts:
+        if part["heat"] is not None:
+            part["heat"]["begin_s"] += 40
+    for example in [one for part in parts for one in part.get("examples", ())] + [
+        error["example"] for error in waited["errors"] if error["example"] is not None
+    ]:
+        example["at_ns"] += ns
+    timeline = waited["timeline"]
+    timeline["second"] = [*range(40), *(second + 40 for second in timeline["second"])]
+    for name, column in timeline.items():
+        if isinstance(column, list) and name != "second":
+            timeline[name] = [column[0]] * 40 + column
+    assert html.render(waited) == html.render(made)
+    assert waited["stages"][0]["begin_ns"] == ns, "the document itself is not touched"
+
+
+def test_a_view_of_a_run_that_sends_nothing_more_says_so():
+    """Its load is over and workers' rows are still fetched: it does not hold at 0/s."""
+    plan = open_plan((50,), "3s")
+    live = Live(run_json(plan))
+    for kind, payload in scripted.play(plan, fast()).frames:
+        if kind is not Frame.HEALTH:
+            live.add(kind, payload)
+    late = {"at_ns": 20 * 10**9, "source": "generator", "worker": "w0", "metric": "cpu_ratio", "value": 0.1}
+    assert "ENDING" not in status_line(live)
+    live.add(Frame.HEALTH, encode_table(HEALTH_COLUMNS, {name: [late[name]] for name in HEALTH_COLUMNS}))
+    assert live.ended
+    assert "ENDING: the load is over" in status_line(live) and "HOLDING" not in status_line(live)

@@ -150,6 +150,8 @@ class Faulty:
                 value = query.get("value", [""])[0]
                 gone = "; Max-Age=0" if not value else "; Path=/; HttpOnly"
                 return _send(connection, 200, b"{}", f"Set-Cookie: session={value}{gone}", "Set-Cookie: other=1")
+            case "set":
+                return _send(connection, 200, b"{}", *(f"Set-Cookie: {line}" for line in query.get("line", [])))
             case "echo" | "dies-when-reused":
                 told = {"method": request.method, "path": request.path, "headers": request.headers}
                 return _send(

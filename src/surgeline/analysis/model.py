@@ -423,6 +423,8 @@ class Summary:
     """What an operator did to the load while it ran."""
     notes: tuple[str, ...] = ()
     """What the engine had to say about the run, as clauses."""
+    forked: str = ""
+    """That a script forked while it ran, and what of that is in no figure, as a clause; empty where it did not."""
     exceptions: tuple["Raised", ...] = ()
     """What user code of a script raised outside of its requests, the most frequent first."""
     shares_machine: bool = False

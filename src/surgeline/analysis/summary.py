@@ -100,6 +100,7 @@ def summarise(
         or _regular_gaps(traits, whole, end - begin, total.tally.due),
         acts=book.acts,
         notes=tuple(str(event.get("reason", "")) for event in measurement.events if event.get("kind") == "note"),
+        forked=validity.forked(measurement.events),
         exceptions=_exceptions(measurement, begin),
         shares_machine=_shares_machine(run),
         traits=traits or Traits(),

@@ -101,6 +101,23 @@ def standstills(events: Sequence[Mapping[str, Any]]) -> tuple[Standstill, ...]:
     return tuple(sorted(found, key=lambda still: still.began_ns)[:100])
 
 
+def forked(events: Sequence[Mapping[str, Any]]) -> str:
+    """That a script forked while it ran, and what of that is in no figure, as a clause; "" where it did not."""
+    told = [event for event in events if event.get("kind") == "forked"]
+    counts = {
+        name: sum(event[name] for event in told if isinstance(event.get(name), int) and event[name] > 0)
+        for name in ("processes", "requests")
+    }
+    if not any(counts.values()):
+        return ""
+    many, asked = max(counts["processes"], 1), counts["requests"]
+    what = f"{asked:,} {'request' if asked == 1 else 'requests'} of" if asked else "what was sent by"
+    whose = "it" if many == 1 else "them"
+    processes = "a process" if many == 1 else f"{many:,} processes"
+    verb = "is" if asked <= 1 else "are"
+    return f"the script forked {processes} while the test ran, and {what} {whose} {verb} in no figure"
+
+
 def judge(
     run: Mapping[str, Any],
     stages: Sequence[StageFigures],
@@ -157,6 +174,9 @@ def of_run(
         judgement.add("degraded", f"to be doubted: {_names(degraded)} ({degraded[0].validity_reasons[0]})")
     for clause in workers.doubts() if workers is not None else ():
         judgement.add("degraded", clause)
+    copies = forked(measurement.events)
+    if copies:
+        judgement.add("degraded", copies)
     moved = clock_moved_ns(run)
     if moved is not None:
         judgement.add(

@@ -29,7 +29,9 @@ _WORD_STYLES = {
     "SATURATED": "yellow",
     "FAILING": "red",
     "LATE NOW": "bold red",
+    "ENDING": "cyan",
 }
+ENDING, WAITS = "ENDING", "the load is over; requests in flight and rows of workers are waited for"
 
 
 @contextmanager
@@ -142,7 +144,14 @@ def status_line(live: Live) -> str:
     parts.append(f"errors {units.format_ratio(live.bad / live.judged if live.judged else None)}")
     if live.in_flight is not None:
         parts.append(f"{live.in_flight} in flight")
-    return " · ".join([*parts, live.word(), *([live.standstill()] if live.standing_still else [])])
+    word = _word(live)
+    parts.append(f"{word}: {WAITS}" if word == ENDING else word)
+    return " · ".join([*parts, *([live.standstill()] if live.standing_still else [])])
+
+
+def _word(live: Live) -> str:
+    """The state of the run; once its load is over and nothing comes any more, that."""
+    return ENDING if live.ended and not live.done_per_s() else live.word()
 
 
 def _shown(times: LiveTimes) -> list[tuple[str, int | None]]:
@@ -209,7 +218,7 @@ class View:
         from rich.table import Table
         from rich.text import Text
 
-        order, stage, word = self._order, live.stage, live.word()
+        order, stage, word = self._order, live.stage, _word(live)
         planned = live.planned_ns
         progress = min(elapsed_ns / planned, 1.0) if planned else 0.0
         bar = "█" * round(progress * 16) + "░" * (16 - round(progress * 16)) if planned else ""
@@ -228,6 +237,8 @@ class View:
         if live.factor != 1.0:
             line.append(f"load × {live.factor:.3g}  ", style="bold")
         line.append(self._reason or live.health_line(), style="yellow" if self._reason else "dim")
+        if word == ENDING:
+            line.append(f"   {WAITS}", style="dim")
         if word == "LATE NOW":
             line.append("   at this moment the generator is the slow one, not your server", style="bold red")
         yield line

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -74,7 +75,12 @@ def _err(text: str) -> None:
 
 def places(path: Path, plain: bool = False) -> str:
     """Where a run's files are, and what to do next: the last lines of every run."""
+    from surgeline.store.rundir import DEFAULT_ROOT
+
     shown = shown_path(path)
+    root = shown_path(path.parent)
+    out = "" if root == DEFAULT_ROOT else f" --out {shlex.quote(str(root))}"
+    first, then = f"surgeline baseline save main{out}", f"surgeline compare main last{out}"
     lines = [
         ("Page", f"{shown / 'summary.md'}"),
         ("Report", f"{shown / 'report.html'}"),
@@ -82,8 +88,8 @@ def places(path: Path, plain: bool = False) -> str:
             "Raw data",
             f"{shown / 'requests.csv'}" if (path / "requests.csv").exists() else f"surgeline export {path.name}",
         ),
-        ("Next", "surgeline baseline save main      keeps this run to compare with"),
-        ("", "surgeline compare main last       after your next change"),
+        ("Next", f"{first}      keeps this run to compare with"),
+        ("", f"{then:<{len(first)}}      after your next change"),
     ]
     return "\n".join(f" {label:<{_LABEL_WIDTH + 1}} {text}".rstrip() for label, text in lines)
 

@@ -9,7 +9,7 @@ from gevent import GreenletExit
 
 from surgeline.locust.exchanges import Side
 from surgeline.locust.recorder import Row
-from surgeline.locust.steps import REDIRECTS, HostedStep, Rendered, keep_cookies, redirect_path
+from surgeline.locust.steps import REDIRECTS, HostedStep, Rendered, redirect_path
 from surgeline.locust.wire import AnswerReader, Broken, Connection, Timing
 from surgeline.plan.evaluate import Answer
 from surgeline.samples import Outcome
@@ -114,8 +114,7 @@ class Attempt:
         deadline = time.monotonic_ns() + timeout_ns
         while True:
             reader = self._exchange(request, deadline, hops)
-            if any(name.lower() == "set-cookie" for name, _ in reader.headers):
-                keep_cookies(self._iteration.jar, reader.headers)
+            self._iteration.jar.update(reader.headers, request.path, time.time())
             location = next((value for name, value in reader.headers if name.lower() == "location"), None)
             if reader.status not in REDIRECTS or location is None or hosted.max_redirects == 0:
                 return reader
@@ -136,7 +135,8 @@ class Attempt:
         try:
             connection = self._connection(deadline_ns)
             self._count_sent()
-            reusable = connection.exchange(request.bytes_with(self._iteration.jar), reader, timing, deadline_ns)
+            cookies = self._iteration.jar.header(request.path, time.time())
+            reusable = connection.exchange(request.bytes_with(cookies), reader, timing, deadline_ns)
         except Broken as broken:
             if hops and broken.kind.endswith("_timeout"):
                 raise Broken("total_timeout") from broken

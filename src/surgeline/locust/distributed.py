@@ -37,7 +37,7 @@ import socket
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -422,7 +422,8 @@ class Joined:
     def on_over(self, msg: Any, **_: Any) -> None:
         """The master has what it wanted."""
         if msg.data["run"] == self._run:
-            self.tell("over", rows=self._spool.rows if self._spool is not None else 0, missing=msg.data["missing"])
+            rows = self._spool.rows if self._spool is not None else 0
+            self.tell("over", worker=self._plugin.worker, rows=rows, missing=msg.data["missing"])
             self._forget()
             self._over.set()
 
@@ -884,6 +885,12 @@ class Master:
         self._await(lambda: all(peer.fetched or peer.told < 0 or not self._lives(peer) for peer in peers), grace_s)
         for peer in peers:
             self._close(peer, told["run"])
+
+    def is_settled(self, done: Container[str]) -> bool:
+        """Whether all shares of a plan are done, by the ids of the workers, but for those that nobody has any more."""
+        forked = [peer for peer in self._peers.values() if peer.inherits]
+        holders = forked or [peer for peer in self._peers.values() if peer.share is not None]
+        return all(peer.id in done or peer.lost for peer in holders)
 
     def count_heads(self) -> None:
         """Locust has ended: a worker that was forked here and has not sent its last report was lost before."""

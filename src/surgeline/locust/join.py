@@ -44,8 +44,8 @@ class Course:
     refused: str = ""
     joined: list[str] = field(default_factory=list)
     began: bool = False
-    over: int = 0
-    """Processes whose rows have come home."""
+    over: set[str] = field(default_factory=set)
+    """Those whose rows have come home."""
     lost: int = 0
     """Rows that nobody fetched."""
     unheard: float = 0.0
@@ -112,12 +112,16 @@ def work(given: Sequence[str], master: str, say: Callable[[str], None]) -> Cours
         raise Failed(f"the master at {master} refuses this worker: {course.refused}; install the same on both")
     if stopped:
         return course
-    if code > 128 and code - 128 in set(signal.Signals):
-        raise Failed(f"Locust was ended by {signal.Signals(code - 128).name}; what it had not told yet is lost")
+    number = -code if code < 0 else code - 128
+    if number in set(signal.Signals):  # of the warden where it is negative, who takes Locust along
+        raise Failed(f"Locust was ended by {signal.Signals(number).name}; what it had not told yet is lost")
     if course.unheard:
         raise Gone(f"nothing has been heard of the master at {master} for {course.unheard:g} s, so this worker ended")
     if course.joined and not course.began:
         raise Gone(f"the master at {master} ended before a run began")
+    if course.over and (gone := [name for name in course.joined if name not in course.over]):
+        names, are = ", ".join(gone), "was" if len(gone) == 1 else "were"
+        raise Failed(f"{names} {are} ended before the run was over; what had not been told yet is lost")
     if course.joined and not course.over:
         rows = f", and {course.lost:,} rows of this worker are lost" if course.lost else ""
         raise Gone(f"the master at {master} ended without fetching what was measured here{rows}")
@@ -148,7 +152,7 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
         case "share":
             say(f"{told['worker']} sends share {told['share']} of {told['of']}")
         case "over":
-            course.over += 1
+            course.over.add(str(told["worker"]))
             missing = f"; {int(told['missing']):,} of them are missing there" if told["missing"] else ""
             say(f"the run is over, {int(told['rows']):,} rows are with the master{missing}")
         case "unfit":

@@ -38,6 +38,8 @@ PLAN_S = 10.0
 """How long a user on another machine waits for the plan it is part of."""
 SETTLE_NS = 2 * NS_PER_S
 """How long the leading process waits for its workers' word beyond the grace."""
+LOOK_S = 0.5
+"""How often it looks meanwhile whether they are all there."""
 
 
 class Lane:
@@ -66,7 +68,8 @@ class Lane:
         self._paused = False
         self._steered = False
         self._hosted_users = 0
-        self._workers_done = 0
+        self._workers_done: set[str] = set()
+        """Ids of those that have sent all of their share."""
         self._early: list[dict[str, Any]] = []
         """Orders from before the run began."""
 
@@ -119,7 +122,7 @@ class Lane:
             self._index, self._of = own if own >= 0 else runner.worker_index, self._orders.workers
             runner.register_message(BEGIN, lambda msg, **_: self._begin(msg.data["begin_ns"]))
         elif isinstance(runner, MasterRunner):
-            runner.register_message(DONE, lambda msg, **_: self._worker_done(msg.data or {}))
+            runner.register_message(DONE, lambda msg, **_: self._worker_done(msg.node_id, msg.data or {}))
         self.timeline = Timeline(self.workload, self.now_ns())
         self._alarm = Alarm()
         self._drained = gevent.event.Event()
@@ -199,19 +202,23 @@ class Lane:
             pass
 
     def _await(self, deadline_ns: int) -> None:
-        """Waits until nothing is in flight any more, here or in the workers."""
+        """Waits until nothing is in flight any more, here or in the workers; nobody says when one of those is lost."""
         while self.now_ns() < deadline_ns:
-            if not self.sending() if self._sends else self._workers_done >= self._orders.workers:
+            if not self.sending() if self._sends else self._is_settled():
                 return
             self._drained.clear()
-            self._drained.wait((deadline_ns - self.now_ns()) / NS_PER_S)
+            self._drained.wait(min((deadline_ns - self.now_ns()) / NS_PER_S, LOOK_S))
 
-    def _worker_done(self, told: dict[str, Any]) -> None:
-        self._workers_done += 1
+    def _worker_done(self, worker: str, told: dict[str, Any]) -> None:
+        self._workers_done.add(worker)
         self._plugin.fault = self._plugin.fault or str(told.get("fault", ""))
         self._drained.set()
-        if self._workers_done >= self._orders.workers:
+        if self._is_settled():
             self._stop(0)  # perhaps before the last stage was over: the rows of test data may be used up
+
+    def _is_settled(self) -> bool:
+        """Whether all workers have sent what is theirs, but for lost ones whose share nobody has taken over."""
+        return self._plugin.master is None or self._plugin.master.is_settled(self._workers_done)
 
     def _mark(self, kind: str, at_ns: int, **more: Any) -> None:
         if self._leads:

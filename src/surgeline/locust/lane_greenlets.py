@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from surgeline.locust.attempt import Attempt
 from surgeline.locust.exchanges import Exchanges
+from surgeline.locust.jar import Jar
 from surgeline.locust.lane import Lane
 from surgeline.locust.orders import Orders
 from surgeline.locust.plugin import Plugin, lag_readings
@@ -45,7 +46,7 @@ class Iteration:
 
     __slots__ = ("idle", "jar", "scenario", "scope")
 
-    def __init__(self, scenario: HostedScenario, scope: Scope, jar: dict[str, str], idle: list[Connection]) -> None:
+    def __init__(self, scenario: HostedScenario, scope: Scope, jar: Jar, idle: list[Connection]) -> None:
         self.scenario = scenario
         self.scope = scope
         self.jar = jar
@@ -108,7 +109,7 @@ class GreenletLane(Lane):
 
     def _live(self, user: int) -> None:
         """A closed user: due when it is ready, active while the level is above its number."""
-        jar: dict[str, str] = {}
+        jar = Jar(self.hosted.origin)
         own: list[Connection] = []
         ready = self.timeline.begin_ns
         while not self._draining:
@@ -163,7 +164,7 @@ class GreenletLane(Lane):
 
     def _arrive(self, number: int, due: int) -> None:
         self._arriving -= 1
-        iteration = self._iteration(number, number, {}, self._pool)
+        iteration = self._iteration(number, number, Jar(self.hosted.origin), self._pool)
         if iteration is None:
             return
         first, *_ = iteration.scenario.steps
@@ -176,7 +177,7 @@ class GreenletLane(Lane):
                 return
             due = end + self._think(iteration.scenario, step)
 
-    def _iteration(self, user: int, number: int, jar: dict[str, str], idle: list[Connection]) -> Iteration | None:
+    def _iteration(self, user: int, number: int, jar: Jar, idle: list[Connection]) -> Iteration | None:
         """One more pass; None, and the end of the run, where there is no row of test data left for it."""
         scope = Scope(dict(self.hosted.constants), self._draws, time.time, user, number)
         scenario = self.hosted.pick(self._draws)

@@ -38,6 +38,7 @@ from locust.event import EventHook, Events
 from locust.runners import MasterRunner, Runner, WorkerRunner
 from locust.user import HttpUser, User
 
+from surgeline.locust.copies import Copies
 from surgeline.locust.distributed import Joined, Master, greet
 from surgeline.locust.exchanges import Exchanges, sides_of
 from surgeline.locust.orders import Orders, die_with_parent
@@ -124,8 +125,8 @@ class Plugin:
         self._flushing = False
         self._complained = False
         self._stopped = False
-        self._forks = 0
-        """Of this process, since it has a runner; -1 once it was told."""
+        self._copies: Copies | None = None
+        """Of this process, since it has a runner."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Plugin:
         if isinstance(runner, MasterRunner):
             self.master = Master(self, runner)
         atexit.register(self._leave)
-        os.register_at_fork(after_in_parent=self._on_fork, after_in_child=self._let_go)
+        self._copies = Copies(self._let_go)
         gevent.spawn(self._beat)
         gevent.spawn(self._meter)
 
@@ -268,10 +269,6 @@ class Plugin:
             self.orders.report(
                 "quit", exit_code=exit_code, recorded=None if distributed else recorded, fault=self.fault
             )
-
-    def _on_fork(self) -> None:
-        if self._forks == 0:
-            self._forks = 1
 
     def _let_go(self) -> None:
         """This process is a copy that a locustfile made: what was open belongs to the other one."""
@@ -355,6 +352,8 @@ class Plugin:
             if self._waits():
                 told = (request_type, name, response_time, response_length, response, exception, start_time, url)
                 self._held.append(partial(self._keep, time.monotonic_ns(), current_user(), *told))
+            elif self._copies is not None:
+                self._copies.asks()
             return
         told = (request_type, name, response_time, response_length, response, exception, start_time, url)
         self._keep(time.monotonic_ns(), current_user(), *told)
@@ -427,6 +426,8 @@ class Plugin:
             if self._waits():
                 told = (method, name, url, answer, start_ns, exception, hops, response)
                 self._held.append(partial(self._keep_answer, current_user(), *told))
+            elif self._copies is not None:
+                self._copies.asks()
             return
         self._keep_answer(current_user(), method, name, url, answer, start_ns, exception, hops, response)
 
@@ -589,10 +590,9 @@ class Plugin:
 
     def _flush(self, recorder: Recorder) -> None:
         now = self.now_ns()
-        if self._forks > 0:
-            self._forks = -1
-            reason = "the locustfile forked a process while the test ran: what that process sends is not counted"
-            recorder.event(now, "note", reason=reason)
+        made, asked = self._copies.heard() if self._copies is not None else (0, 0)
+        if made or asked:
+            recorder.event(now, "forked", worker=self.worker, processes=made, requests=asked)
         errors, self._errors = self._errors, {}
         for (kind, message, formatted), count in errors.items():
             recorder.event(now, "exception", type=kind, message=message, traceback=formatted, count=count)
@@ -654,7 +654,8 @@ class Plugin:
         if hosting is not None and hosting.readied is not None:
             self._directory.update(**hosting.readied.described(self._directory.meta.raw))
         self._open(self._segment(self._directory.journal), int(self._directory.meta.raw["clock"]["monotonic_ns"]))
-        self._forks = min(self._forks, 0)  # those were ours, which asked git and the system what goes with the run
+        if self._copies is not None:
+            self._copies.heard()  # those of before have their share in nothing
         log.info("recording to %s", self._directory.path)
 
     def _told(self) -> dict[str, Any]:

@@ -6,10 +6,8 @@ a variable cannot break a request: it is encoded for where it stands, and a line
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -22,7 +20,6 @@ from surgeline.plan.model import Plan, Step
 from surgeline.samples import Outcome
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-MOST_COOKIES = 50
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 _BREAKS = re.compile(r"[\r\n\x00]+")
 _BODY_HEADERS = ("content-type", "content-encoding")
@@ -47,12 +44,11 @@ class Rendered:
             lines.append(f"Content-Length: {len(body)}")
         return cls(method, path, headers, body, ("\r\n".join(lines) + "\r\n").encode())
 
-    def bytes_with(self, cookies: dict[str, str]) -> bytes:
-        """What goes over the wire."""
+    def bytes_with(self, cookies: str) -> bytes:
+        """What goes over the wire; `cookies` is the value of that header."""
         if not cookies:
             return self.head + b"\r\n" + self.body
-        pairs = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        return self.head + f"Cookie: {pairs}\r\n\r\n".encode("latin-1", errors="replace") + self.body
+        return self.head + f"Cookie: {cookies}\r\n\r\n".encode("latin-1", errors="replace") + self.body
 
     def redirected(self, status: int, path: str) -> "Rendered":
         """The request that follows a redirect: 307 and 308 keep all; 303, and a POST, become a GET without a body."""
@@ -183,34 +179,6 @@ def redirect_path(origin: str, path: str, location: str) -> str | None:
 
 def _authority(parts: Any) -> tuple[str, int]:
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def keep_cookies(jar: dict[str, str], headers: Iterable[tuple[str, str]]) -> None:
-    """Takes up what the headers set and lets go of what they remove; paths and domains are ignored."""
-    for name, line in headers:
-        if name.lower() != "set-cookie":
-            continue
-        pair, *attributes = line.split(";")
-        key, equals, value = pair.partition("=")
-        key = key.strip()
-        if not key or not equals:
-            continue
-        jar.pop(key, None)
-        if len(jar) < MOST_COOKIES and len(line) <= 4096 and not _expired(attributes):
-            jar[key] = value.strip()
-
-
-def _expired(attributes: list[str]) -> bool:
-    """Max-Age goes before Expires (RFC 6265 section 5.3)."""
-    told = {key.strip().lower(): value.strip() for key, _, value in (part.partition("=") for part in attributes)}
-    try:
-        return int(told["max-age"]) <= 0
-    except (KeyError, ValueError):
-        pass
-    try:
-        return parsedate_to_datetime(told["expires"]).timestamp() <= time.time()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return False
 
 
 def _escape_for(content_type: str) -> Callable[[str], str]:

@@ -16,7 +16,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 from surgeline import __version__, units
@@ -719,20 +719,56 @@ def _health(health: GeneratorHealth, shares_machine: bool) -> dict[str, Any]:
 def _next(summary: Summary) -> list[dict[str, str]]:
     """What to type next, each command with what it is good for."""
     identity = shlex.quote(shown(summary.run.get("id") or "last"))
-    source = _mapping(summary.run.get("source"))
-    location = str(source.get("location") or "")
+    kept = _kept_in(summary.run)
     steps = []
     if summary.total.tally.answered == 0:
-        steps.append(("surgeline runs show " + identity, "what was tried, and what came back"))
+        steps.append((f"surgeline runs show {identity}{kept}", "what was tried, and what came back"))
         return [{"command": command, "why": why} for command, why in steps]
-    steps.append((f"surgeline baseline save main {identity}", "keep this run as what later ones are held against"))
-    steps.append(("surgeline compare main last", "after the next change: p50 and p95 side by side"))
-    if not summary.objectives and location and shown(location) == location and source.get("kind") != "demo":
-        steps.append(
-            (
-                f"surgeline run {shlex.quote(location)} --slo 'p95 < 300ms, errors < 1%'",
-                "say what would be good enough, and get a verdict",
-            )
-        )
-    steps.append((f"surgeline runs show {identity}", "this page again, in the terminal"))
+    steps.append(
+        (f"surgeline baseline save main {identity}{kept}", "keep this run as what later ones are held against")
+    )
+    steps.append((f"surgeline compare main last{kept}", "after the next change: p50 and p95 side by side"))
+    again = None if summary.objectives else _again(summary.run, ("--slo", "p95 < 300ms, errors < 1%"))
+    if again is not None:
+        steps.append((again, "say what would be good enough, and get a verdict"))
+    steps.append((f"surgeline runs show {identity}{kept}", "this page again, in the terminal"))
     return [{"command": command, "why": why} for command, why in steps]
+
+
+LONGEST_COMMAND = 300
+_TAKES_OBJECTIVES = ("run", "stress")
+_NOT_SHOWN = ("-H", "--header", "--user-agent", "--proxy", "--serve", "--between")
+"""Options whose values may be secrets, which no page shows."""
+
+
+def _words(run: Mapping[str, Any]) -> list[str]:
+    """The command line of a run, without the program; empty where it was not kept."""
+    command = run.get("command")
+    return [str(word) for word in command[1:]] if isinstance(command, list | tuple) else []
+
+
+def _kept_in(run: Mapping[str, Any]) -> str:
+    """` --out PLACE` where the run is not kept where runs are looked for, as its own command says."""
+    for word, following in pairwise([*_words(run), ""]):
+        if word == "--":
+            break
+        place = following if word == "--out" else word.removeprefix("--out=") if word.startswith("--out=") else ""
+        if place and shown(place) == place:
+            return f" --out {shlex.quote(place)}"
+    return ""
+
+
+def _again(run: Mapping[str, Any], more: Sequence[str]) -> str | None:
+    """The command of a run, with more options; None where it takes none, or may hold what no page shows."""
+    source, words = _mapping(run.get("source")), _words(run)
+    location = str(source.get("location") or "")
+    if source.get("kind") == "demo":
+        return None
+    if not words and location and source.get("kind") != "script":
+        words = ["run", location]
+    if not words or words[0] not in _TAKES_OBJECTIVES or "--" in words:
+        return None
+    if any(word.startswith(_NOT_SHOWN) or "***" in word or "@" in word for word in words):
+        return None
+    again = shlex.join(["surgeline", *words, *more])
+    return again if shown(again, LONGEST_COMMAND) == again else None

@@ -46,6 +46,7 @@ class Closeup(NamedTuple):
 
 def render(document: Document) -> str:
     """The report. The same document gives the same text."""
+    document = since_the_load_began(document)
     load, over_time = plots.load_plot(document), plots.time_plots(document)
     # Without several loads the page shows how response time went, and without answers what went wrong.
     stand_in = next((plot for key in ("percentiles", "wrong") for plot in over_time if plot.key == key), None)
@@ -101,6 +102,43 @@ def render(document: Document) -> str:
         },
         _FILTERS,
     )
+
+
+def since_the_load_began(document: Document) -> Document:
+    """The document with its moments, but for those in sentences, counted from the second in which the load began.
+
+    A run that waited for its workers has nothing to show of that time. The same document where it did not wait.
+    """
+    width = document["timeline"]["bucket_s"]
+    begin = min((stage["begin_ns"] for stage in document["stages"]), default=0) // units.NS_PER_S // width * width
+    if begin <= 0:
+        return document
+
+    def moved(node: Node, by: int, *names: str) -> dict[str, Any]:
+        return {**node, **{name: max(node[name] - by, 0) for name in names if node.get(name) is not None}}
+
+    ns = begin * units.NS_PER_S
+
+    def near(part: Node) -> dict[str, Any]:
+        heat = part.get("heat") and moved(part["heat"], begin, "begin_s")
+        return {**part, "heat": heat, "examples": [moved(one, ns, "at_ns") for one in part.get("examples", ())]}
+
+    def error(part: Node) -> dict[str, Any]:
+        example = part.get("example") and moved(part["example"], ns, "at_ns")
+        return {**moved(part, ns, "first_ns", "last_ns"), "example": example}
+
+    timeline = document["timeline"]
+    first = next((at for at, second in enumerate(timeline["second"]) if second >= begin), len(timeline["second"]))
+    kept = {name: column[first:] if isinstance(column, list) else column for name, column in timeline.items()}
+    return {
+        **document,
+        "timeline": {**kept, "second": [second - begin for second in kept["second"]]},
+        "stages": [moved(stage, ns, "begin_ns", "end_ns") for stage in document["stages"]],
+        "stalls": [moved(stall, ns, "first_ns", "last_ns") for stall in document["stalls"]],
+        "errors": [error(group) for group in document["errors"]],
+        "totals": near(document["totals"]),
+        **{name: [near(part) for part in document[name]] for name in ("endpoints", "transactions")},
+    }
 
 
 MOST_CLOSEUPS = 100

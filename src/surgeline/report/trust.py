@@ -136,6 +136,8 @@ def _steered(summary: Summary) -> Iterator[Trust]:
             "note",
             f"The load was steered by hand: {', '.join(told)}{more}. Planned rates follow; the names of stages do not.",
         )
+    if summary.forked:
+        yield Trust("forked", "warning", f"{_upper(shown(summary.forked))}.")
     if summary.not_asked:
         yield Trust("note", "note", f"Findings left out as ordered: {shown(', '.join(summary.not_asked))}.")
     for note in summary.notes[:MOST_ACTS]:
@@ -188,8 +190,11 @@ def _generator(summary: Summary) -> Iterator[Trust]:
     if not invalid and not near:
         if summary.validity != "valid" and any(stage.validity != "valid" for stage in summary.stages):
             pass  # a worker was missing, which is said where workers are spoken of
-        elif summary.validity != "valid":
-            why = f": {shown(summary.validity_reasons[0])}" if summary.validity_reasons else ""
+        elif summary.validity != "valid" and summary.validity_reasons != (
+            summary.forked,
+        ):  # which has its own sentence
+            others = [reason for reason in summary.validity_reasons if reason != summary.forked]
+            why = f": {shown(others[0])}" if others else ""
             yield Trust("generator", "warning", f"The measurement is {summary.validity}{why}.")
         else:
             facts = _health_facts(summary)
