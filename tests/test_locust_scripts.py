@@ -449,6 +449,16 @@ def test_plain_locust_with_the_plugin_keeps_a_run(target: Faulty, tmp_path: Path
     assert not (directory / "journal").exists()
 
 
+def test_a_file_without_users_beside_the_plugin_is_locusts_own_sentence(tmp_path: Path) -> None:
+    """The plugin is a file without users too, and nobody looks for tests in it: no traceback, Locust's exit code."""
+    path = written(tmp_path, "x = 1")
+    command = [sys.executable, "-m", "locust", "-f", f"{path},{PLUGIN}", "--headless", "-t", "1s"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "No User class found!" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "surgeline-runs").exists()
+
+
 def _swarm(port: int, path: str, **fields: object) -> None:
     """What a click in Locust's web page does; Locust may still be starting."""
     asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", urllib.parse.urlencode(fields).encode())
