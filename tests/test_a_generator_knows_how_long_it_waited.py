@@ -1,8 +1,11 @@
 """The native engine's threads that send: how much they ran, and how much they waited for a core, from the scheduler."""
 
+import time
 from pathlib import Path
 
-from surgeline.engines.native import _busiest, _senders
+from surgeline.analysis.book import second_of
+from surgeline.engines.native import ProcessMeter, _busiest, _senders
+from surgeline.units import NS_PER_S
 
 
 def _task(tasks: Path, thread: str, name: str, schedstat: str) -> None:
@@ -27,3 +30,12 @@ def test_the_thread_that_rests_least_is_told_of():
     after = {"12": (1_100, 5_850), "13": (400, 100), "14": (10, 20)}
     assert _busiest(before, after, 1_000) == {"sender_cpu_ratio": 0.1, "sender_wait_ratio": 0.85}
     assert _busiest(before, {}, 1_000) == {}
+
+
+def test_every_second_of_a_run_has_its_reading():
+    """Asked four times a second, and never quite on time: one for each second, none of them twice, none left out."""
+    begin = time.monotonic_ns()
+    meter = ProcessMeter(begin)
+    asked = [begin + tick * NS_PER_S // 4 + 40_000_000 * (tick % 5) for tick in range(1, 81)]
+    told = [second_of(now - begin) for now in asked if meter.read(now) is not None]
+    assert told == list(range(20))

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from scripted_runs import MS, S, closed_plan, fast, open_plan, run_json, summary_from, summary_of
-from surgeline.analysis.book import second_of
+from surgeline.analysis.book import Book, second_of
 from surgeline.analysis.details import look
 from surgeline.analysis.model import Summary
+from surgeline.analysis.stress import Fold
 from surgeline.analysis.summary import summarise
-from surgeline.analysis.validity import starved
+from surgeline.analysis.validity import _slowest, starved
 from surgeline.engines import scripted
 from surgeline.report.trust import trust
-from surgeline.samples import Frame, Reading
+from surgeline.samples import Count, Frame, Reading
 
 
 def _stage(server: scripted.Server, generator: scripted.Generator | None = None, rate: float = 100, **changes: object):
@@ -134,6 +135,22 @@ def test_what_the_generator_could_not_send_for_want_of_ports_or_descriptors_is_i
     )
     stage = summarise(run_json(plan), measured, replace(seen, errors=errors)).stages[0]
     assert stage.validity == word
+
+
+@pytest.mark.parametrize(("kind", "share", "word"), [
+    ("body_not_kept", 0.02, "degraded"),
+    ("body_not_kept", 0.005, "valid"),
+    ("short_body", 0.02, "valid"),
+])  # fmt: skip
+def test_answers_that_nobody_could_check_put_a_stage_in_doubt(kind: str, share: float, word: str):
+    """Two in a hundred whose bodies were not kept are errors that no server made; one broken off is the server's."""
+    plan = open_plan((300,), "20s")
+    recording = scripted.play(plan, scripted.failing_share(fast(), share, error=kind))
+    seen = look(table.columns for table in recording.tables(Frame.ROWS))
+    stage = summarise(run_json(plan), recording.measurement(), seen).stages[0]
+    assert stage.total.tally.error > 0
+    assert stage.validity == word
+    assert ("kept" in " ".join(stage.validity_reasons)) == (word == "degraded")
 
 
 @pytest.mark.parametrize(
@@ -257,6 +274,45 @@ def test_a_sender_that_never_rests_and_is_late_has_fallen_behind(ran: float, wai
     stage = _stage(scripted.constant(1_000 * MS), held_back)
     assert stage.validity == word
     assert ("waited for a core" in " ".join(stage.validity_reasons)) == (word == "invalid")
+
+
+@pytest.mark.parametrize(
+    ("slow", "waited", "lag_ms", "word"),
+    [
+        ({15, 16, 17}, 0.93, 40, "invalid"),  # it fell behind in three seconds, and those were the slow ones
+        ({3, 4, 5}, 0.93, 40, "valid"),  # the server was slow while the generator rested
+        ({15, 16, 17}, 0.93, 4, "valid"),  # it waited, and kept up all the same
+        ({15, 16, 17}, 0.70, 40, "valid"),  # it had time to rest
+    ],
+)
+def test_a_sender_that_had_no_rest_when_it_mattered_was_the_limit(
+    slow: set[int], waited: float, lag_ms: int, word: str
+):
+    """Seventeen seconds of rest do not excuse three without, if the slowest requests were due in those."""
+    busy = range(15, 18)
+    held_back = scripted.Generator(
+        lambda due: lag_ms * MS if due // S in busy else 0, lambda at: 0.05,
+        waits_ratio=lambda at: waited if second_of(at) in busy else 0.02,
+    )  # fmt: skip
+    server = lambda endpoint, sent_ns, in_flight: scripted.Answer(900 * MS if sent_ns // S in slow else 50 * MS)  # noqa: E731
+    stage = _stage(server, held_back)
+    assert stage.validity == word
+    assert ("slowest requests" in " ".join(stage.validity_reasons)) == (word == "invalid")
+
+
+def test_a_search_and_its_stored_run_find_the_same_slowest_requests():
+    """By windows as they come, and by the book afterwards; what has no answer yet is slow."""
+    plan = open_plan((190,), "20s")
+    measured = scripted.play(plan, scripted.failing_share(scripted.pool(4, 20 * MS), 0.01)).measurement()
+    fold = Fold(())
+    fold.add_windows(measured.windows)
+    fold.add_counts(measured.counts)
+    stage = summarise(run_json(plan), measured, None).stages[0]
+    slowest = fold.slowest(stage.index)
+    assert slowest == _slowest(stage, Book.of(run_json(plan), measured))
+    assert 0.05 < sum(slowest.values()) / stage.total.tally.due < 0.07
+    fold.add_counts([Count(19, stage.index, "GET /x", 7, 7, 0)])
+    assert fold.slowest(stage.index).get(19, 0) == slowest.get(19, 0) + 7
 
 
 def test_a_sender_too_starved_to_tell_of_its_lag_has_fallen_behind():

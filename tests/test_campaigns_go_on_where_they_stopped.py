@@ -1,10 +1,11 @@
 """A campaign of real runs is made in pieces: what its file holds is not made again, and no piece is begun too late."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.campaigns.real_runs import BareTimer, Piece, Result, carry_on, kept, meanwhile
+from scripts.campaigns.real_runs import BareTimer, Piece, Result, build, carry_on, kept, meanwhile, of_one_build
 
 
 def _piece(number: int, lane: str = "a", most_s: float = 0.0, make: Callable[[], Result] | None = None) -> Piece:
@@ -19,6 +20,19 @@ def test_what_the_file_holds_is_not_made_again(tmp_path: Path):
     assert sorted((one["number"], one["found"]) for one in kept(results)) == [(1, 1), (2, 2), (3, 3)]
     assert all(one["load"] >= 0 and one["case"] == "one" for one in kept(results))
     assert "Load average" in meanwhile(kept(results))
+
+
+def test_figures_of_two_builds_are_not_mixed(tmp_path: Path):
+    """What an older build made is made again, and a page shows what the newest one made alone."""
+    results = tmp_path / "results.jsonl"
+    older = {"case": "one", "number": 1, "found": 7, "at": 1, "build": "0123456789", "load": 0.0, "nice": 0}
+    results.write_text(json.dumps(older) + "\n", "utf-8")
+    assert of_one_build(kept(results)) == [older]
+    carry_on(results, [_piece(1), _piece(2)], [{"a": 1}], 1.0)
+    shown = of_one_build(kept(results))
+    assert [one["found"] for one in shown] == [1, 2]
+    assert build() in meanwhile(shown)
+    assert of_one_build([]) == []
 
 
 def test_no_piece_is_begun_that_would_not_end_in_time(tmp_path: Path):

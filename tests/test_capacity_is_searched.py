@@ -245,6 +245,22 @@ def test_where_the_generator_is_the_limit_capacity_is_at_least():
     assert found.rate_per_s is not None and 400.0 < found.rate_per_s <= 1000.0
 
 
+def test_what_failed_above_the_load_that_was_the_generators_limit_is_not_the_servers():
+    """8,000/s failed and the generator seemed well, but it was the limit of 5,700/s twice: the server was not seen to
+    fail. Once, or with a long step that failed on its own, it was.
+    """
+    search = Search(WITHIN)
+    late = "the generator waited for a core 90 % of the time and had one 8 % of it"
+    passed = [told(Move("floor", 2000.0, 5.0), 1e5), told(Move("climb", 4000.0, 4.0), 1e5)]
+    failed = told(Move("climb", 8000.0, 4.0), 7000.0)
+    limited = replace(told(Move("bisect", 5700.0, 4.0), 1e5), generator=late)
+    found = capacity([*passed, failed, limited, limited], search)
+    assert (found.stopped, found.at_least, found.rate_per_s, found.generator) == ("generator", True, 4000.0, late)
+    assert not capacity([*passed, failed, limited], search).at_least
+    probe = told(Move("probe", 7500.0, 25.0), 7000.0)
+    assert not capacity([*passed, failed, probe, limited, limited], search).at_least
+
+
 def test_the_highest_load_asked_for_is_not_exceeded():
     """`--up-to` bounds every load, and a server that holds it has at least that."""
     search = Search(WITHIN, highest=120.0)

@@ -292,6 +292,8 @@ def test_a_search_is_not_steered_by_a_transaction():
     with pytest.raises(Refused, match="names a transaction, and a search is steered by single requests"):
         searched(_plan("checkout: p95 < 2s"))
     assert [objective.text for objective in searched(_plan("GET /cart: p95 < 2s"))] == ["GET /cart: p95 < 2s"]
+    with pytest.raises(Refused, match="search with errors < 1%, and judge the seconds with surgeline run"):
+        searched(_plan("seconds(errors < 1%) > 99%"))
 
 
 def test_endpoints_csv_speaks_of_endpoints_only():

@@ -1,7 +1,7 @@
 """Real runs for campaigns: servers that listen, generators that are short of something, and rounds that can be resumed.
 
-A campaign names its pieces and how each is made; `carry_on` makes those that its file does not hold yet, until the time
-is over, and `command` is the command line of all such campaigns:
+A campaign names its pieces and how each is made; `carry_on` makes those that its file does not hold yet of this build,
+until the time is over, and `command` is the command line of all such campaigns, whose page is of one build alone:
 
     python -m scripts.campaigns.NAME DIRECTORY               makes what is missing; again goes on
     python -m scripts.campaigns.NAME DIRECTORY --minutes 8   stops after that time
@@ -9,6 +9,8 @@ is over, and `command` is the command line of all such campaigns:
 """
 
 import argparse
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import surgeline as surgeline_package
 
 ERROR_RATES = Path(__file__).resolve().parents[2] / "docs" / "reference" / "error-rates"
 MOST_S = 330.0
@@ -225,7 +229,7 @@ def carry_on(results: Path, pieces: Sequence[Piece], phases: Sequence[Mapping[st
     machine's load average is kept with each, and the precedence that the campaign had over other work on it.
     """
     until = time.monotonic() + 60.0 * minutes
-    done = {_key(one, pieces[0].key) for one in kept(results)} if pieces else set()
+    done = {_key(one, pieces[0].key) for one in kept(results) if one.get("build") == build()} if pieces else set()
     writing = threading.Lock()
 
     def make(piece: Piece) -> None:
@@ -233,7 +237,7 @@ def carry_on(results: Path, pieces: Sequence[Piece], phases: Sequence[Mapping[st
             return
         began = time.monotonic()
         found = piece.make()
-        now = {"at": round(time.time()), "seconds": round(time.monotonic() - began, 1)}
+        now = {"at": round(time.time()), "seconds": round(time.monotonic() - began, 1), "build": build()}
         line = json.dumps({**piece.key, **found, **now, "load": round(os.getloadavg()[0], 1), "nice": precedence()})
         with writing, results.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -263,9 +267,25 @@ def precedence() -> int | None:
         return None
 
 
+@functools.cache
+def build() -> str:
+    """A short name for what is measured: every module of the package, the engine's among them, and the servers."""
+    package, whole = Path(surgeline_package.__file__).parent, hashlib.sha256()
+    modules = [path for path in package.rglob("*") if path.suffix in (".py", ".so", ".json", ".toml")]
+    for path in [*sorted(modules), Path(__file__).with_name("small_servers.py")]:
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:10]
+
+
 def kept(results: Path) -> list[Result]:
-    """What is there already."""
+    """What is there already, of every build."""
     return [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.exists() else []
+
+
+def of_one_build(found: Sequence[Result]) -> list[Result]:
+    """What the newest build in a file made: figures of several would belong to none."""
+    newest = max(found, key=lambda one: one["at"], default=None)
+    return [one for one in found if newest is not None and one.get("build") == newest.get("build")]
 
 
 def meanwhile(found: Sequence[Result]) -> str:
@@ -275,7 +295,8 @@ def meanwhile(found: Sequence[Result]) -> str:
         return ""
     first = all(went_first(one) for one in found)
     after = "; the campaign's processes went before whatever else ran" if first else ""
-    return f"Load average of the machine meanwhile: {loads[0]:g} to {loads[-1]:g}{after}."
+    of = f"All of one build (`{found[0]['build']}`). " if found[0].get("build") else ""
+    return f"{of}Load average of the machine meanwhile: {loads[0]:g} to {loads[-1]:g}{after}."
 
 
 def went_first(one: Result) -> bool:
@@ -296,4 +317,4 @@ def command(
     results = given.directory / f"{page.stem}.jsonl"
     if not given.page:
         campaign(results, given.minutes)
-    page.write_text(text(kept(results)), "utf-8")
+    page.write_text(text(of_one_build(kept(results))), "utf-8")

@@ -396,13 +396,16 @@ class Capacity:
 
 def capacity(history: Sequence[Tried], search: Search) -> Capacity:
     """What the loads tried so far say."""
-    steps = _sound([tried for tried in history if tried.role not in ("settle", "overrun")])
+    every = [tried for tried in history if tried.role not in ("settle", "overrun")]
+    steps = _sound(every)
     judged = [tried for tried in steps if tried.role != "floor" and tried.score is not None]
     sound = [tried for tried in judged if not tried.generator]
     passed = [tried for tried in sound if tried.passed]
-    failed = [tried for tried in sound if not tried.passed]
+    failed = _by_server([tried for tried in sound if not tried.passed], every)
     # A generator that is too slow for the floor may be too slow to tell anything of the loads behind it.
-    limited = next((tried.generator for tried in (judged if sound else steps) if tried.generator), "")
+    spoiled = [tried for tried in (judged if sound else steps) if tried.generator]
+    limited = next((tried.generator for tried in reversed(spoiled) if not tried.passed), "")
+    limited = limited or next((tried.generator for tried in spoiled), "")
     floor = [tried.rate_per_s for tried in steps if tried.role == "floor" and tried.passed and not tried.generator]
     rate = crossing(steps, search) if failed else max([tried.rate_per_s for tried in passed] + floor, default=None)
     low, high = _interval(sound, rate, bool(failed), search.pace)
@@ -440,6 +443,19 @@ def capacity(history: Sequence[Tried], search: Search) -> Capacity:
         generator=limited,
         tried=tuple(history),
     )
+
+
+def _by_server(failed: Sequence[Tried], steps: Sequence[Tried]) -> list[Tried]:
+    """The failures that may be the server's.
+
+    Where the generator was the limit of a short step twice in a row, which ends a search, short steps that failed at
+    that load or above show nothing of the server, whatever the generator looked like in them.
+    """
+    if not steps or not steps[-1].generator or not _again(steps):
+        return list(failed)
+    if any(tried.role in ("probe", "hold") for tried in (*failed, steps[-1])):
+        return list(failed)
+    return [tried for tried in failed if tried.rate_per_s < steps[-1].rate_per_s]
 
 
 def _reached(passed: Sequence[Tried], search: Search) -> bool:

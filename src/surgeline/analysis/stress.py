@@ -37,7 +37,7 @@ from surgeline.analysis.capacity_search import (
 )
 from surgeline.analysis.intervals import spread
 from surgeline.analysis.model import StageFigures
-from surgeline.analysis.validity import starved
+from surgeline.analysis.validity import SLOWEST, restless, starved, starved_when_slow
 from surgeline.plan.objective import Objective, parse_objectives
 from surgeline.samples import (
     HISTOGRAM_HALF,
@@ -157,6 +157,23 @@ class Fold:
                 worst = found
         return worst if worst is not None else (None, 0.0, "", "")
 
+    def slowest(self, stage: int) -> dict[int, int]:
+        """How many of a stage's slowest requests, those without an answer among them, were due in each second."""
+        windows, ok = self._windows.get(stage, ()), Histogram()
+        found: dict[int, int] = {}
+        for (second, _), pair in self._counts.get(stage, {}).items():
+            found[second] = found.get(second, 0) + pair[0]
+        for window in windows:
+            if window.outcome is Outcome.OK:
+                ok.merge(window.response)
+        bucket = histogram_index(ok.quantile(SLOWEST) or 0)
+        for window in windows:
+            quick = window.count if window.outcome is Outcome.ABORTED else 0
+            if window.outcome is Outcome.OK:
+                quick = sum(count for index, count in zip(*window.response.sparse(), strict=True) if index < bucket)
+            found[window.second] = found.get(window.second, 0) - quick
+        return {second: count for second, count in found.items() if count > 0}
+
     def _completed(self, first: int, last: int) -> float:
         """Answers per second that came in those seconds, whatever stage they were due in."""
         total = 0.0
@@ -185,10 +202,8 @@ class Fold:
         for q in (0.5, 0.95):
             whole, part = response.quantile(q), service.quantile(q)
             if whole is not None and part is not None and whole - part > max(LATE[0], LATE[1] * whole):
-                late = units.format_duration(whole - part)
-                return (
-                    f"requests left late: of a p{q * 100:g} of {units.format_duration(whole)}, {late} is its own delay"
-                )
+                late, of = units.format_duration(whole - part), units.format_duration(whole)
+                return f"requests left late: of a p{q * 100:g} of {of}, {late} is the generator's own delay"
         return ""
 
     def _recovered(self, stage: int, begin_ns: int, floor_ns: float | None) -> float | None:
@@ -455,16 +470,20 @@ class Pilot:
     def _tried(self, stage: int, end_ns: int, now_ns: int | None = None) -> Tried:
         move, begin = self.planned[stage], self._began[stage]
         return self._fold.tried(
-            stage, move.role, move.rate_per_s, begin, end_ns, now_ns, self._generator(begin, end_ns)
+            stage, move.role, move.rate_per_s, begin, end_ns, now_ns, self._generator(stage, begin, end_ns)
         )
 
-    def _generator(self, begin_ns: int, end_ns: int) -> str:
-        seconds = range(begin_ns // units.NS_PER_S, -(-end_ns // units.NS_PER_S))
-        cpu = [max(held.values()) for s, held in self._readings.get("cpu_ratio", {}).items() if s in seconds]
+    def _generator(self, stage: int, begin_ns: int, end_ns: int) -> str:
+        within = range(begin_ns // units.NS_PER_S, -(-end_ns // units.NS_PER_S))
+        cpu = [max(held.values()) for s, held in self._readings.get("cpu_ratio", {}).items() if s in within]
         if cpu and float(np.median(cpu)) / self._cores > CPU_FULL:
             return f"the generator used {units.format_ratio(float(np.median(cpu)) / self._cores)} of the CPU it can use"
         sender_cpu, sender_wait, lag = (self._readings.get(metric, {}) for metric in READINGS[1:])
-        return starved(sender_cpu, sender_wait, lag, begin_ns, end_ns)
+        reason = starved(sender_cpu, sender_wait, lag, begin_ns, end_ns)
+        seconds = {} if reason else restless(sender_cpu, sender_wait, lag)
+        if not any(second in within for second in seconds):
+            return reason
+        return starved_when_slow(seconds, self._fold.slowest(stage))
 
 
 # --- From a stored run -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from surgeline.analysis.book import Book
 from surgeline.analysis.details import Details
 from surgeline.analysis.model import StageFigures, Tally
 from surgeline.analysis.workers import Gap, Workers
-from surgeline.samples import Measurement, Outcome
+from surgeline.samples import Measurement, Outcome, histogram_index
 
 Word = Literal["valid", "degraded", "invalid"]
 
@@ -35,6 +35,12 @@ STALL_NS = 20 * units.NS_PER_MS
 NEVER_RESTS = 0.9
 """A thread that runs or waits for a core for this share of a stage has no time to spare: what it sends and what it
 reads both queue before it, and most of a response time may be that queue however little of it is start lag."""
+LITTLE_REST = 0.85
+"""A thread that ran or waited for so much of a second had hardly any rest in it: a queue builds up before it."""
+SLOWEST = 0.95
+"""The slowest of a stage are those from this quantile on, and those that went wrong."""
+MOST_OF_THE_SLOWEST = 0.5
+"""With this share of a stage's slowest requests due in such seconds, its upper percentiles are the generator's own."""
 FEWEST_SENT = 0.99
 """Of what was due must have been sent, unless the server was what held it back."""
 IN_FLIGHT_FULL = 0.95
@@ -47,6 +53,9 @@ CLOCK_MOVED = (0.5 * units.NS_PER_S, 0.001)
 """Wall clock against monotonic clock, as a time and as a share of the run: more than any two clocks drift apart."""
 GENERATOR_KINDS = ("client_ports", "client_fds", "engine_fault", "run_ended", "paused")
 """Kinds of not sent that are the generator's own."""
+NOT_KEPT, NOT_KEPT_SHARE = "body_not_kept", 0.01
+"""The kind of answers whose bodies were not kept, so that nobody knows whether they were right, and the share of what
+was due above which such answers put a stage's errors in doubt: an objective for errors is often no more."""
 EXPOSED, MOSTLY_EXPOSED = 0.01, 0.5
 """Of a script's answers, the share whose times contain the delays of Locust's loop: up to the first not even p99 does;
 up to the second the smaller percentiles do not."""
@@ -141,6 +150,7 @@ def judge(
             if still.began_ns <= stage.end_ns and (still.ended_ns is None or still.ended_ns >= stage.begin_ns):
                 judgement.add("invalid" if still.ended_ns is None else "degraded", still.told(book.begin_ns))
         _sent(judgement, run, stage, book, details)
+        _kept(judgement, stage, details)
         _planned(judgement, run, stage, gaps)
         _little(judgement, stage, book)
         for gap in gaps:  # a machine that was not there sent nothing; what it waited for nobody knows
@@ -287,14 +297,58 @@ def starved(cpu: BySecond, wait: BySecond, lag: BySecond, begin_ns: int, end_ns:
     )
 
 
+def restless(cpu: BySecond, wait: BySecond, lag: BySecond) -> dict[int, tuple[float, float]]:
+    """The seconds in which the thread that sends had hardly any rest and was late: how much it waited, and how much it
+    ran. The readings are as of `starved`.
+    """
+    found = {}
+    for second, held in wait.items():
+        waited, ran = max(((held[worker], cpu.get(second, {}).get(worker, 0.0)) for worker in held), key=sum)
+        if waited + ran >= LITTLE_REST and max(lag.get(second, {}).values(), default=np.inf) > LAG_INVALID[0]:
+            found[second] = (waited, ran)
+    return found
+
+
+def starved_when_slow(seconds: Mapping[int, tuple[float, float]], slowest: Mapping[int, int]) -> str:
+    """That most of a stage's slowest requests were due in restless seconds, as a clause; empty where they were not.
+
+    `slowest` counts them by second. Just at saturation a starved generator rests for most of a stage and then falls
+    behind: on average it rested, but not when it mattered. A server that is slow is so while the generator rests.
+    """
+    mine = {second: count for second, count in slowest.items() if second in seconds and count > 0}
+    share = sum(mine.values()) / max(sum(slowest.values()), 1)
+    if not mine or share < MOST_OF_THE_SLOWEST:
+        return ""
+    shares = np.average([seconds[second] for second in mine], axis=0, weights=list(mine.values()))
+    waited, ran = (units.format_ratio(min(float(part), 1.0)) for part in shares)
+    return (
+        f"{units.format_ratio(share)} of the slowest requests were due while the generator waited for a core "
+        f"{waited} of the time and had one {ran} of it"
+    )
+
+
 def _core(judgement: Judgement, stage: StageFigures, book: Book) -> None:
     cpu, wait, lag = (
         book.readings(metric, stage.begin_ns, stage.end_ns)
         for metric in ("sender_cpu_ratio", "sender_wait_ratio", "lag_p99_ns")
     )
     reason = starved(cpu, wait, lag, stage.begin_ns, stage.end_ns)
+    if not reason and (seconds := restless(cpu, wait, lag)):
+        reason = starved_when_slow(seconds, _slowest(stage, book))
     if reason:
         judgement.add("invalid", reason)
+
+
+def _slowest(stage: StageFigures, book: Book) -> dict[int, int]:
+    """How many of a stage's slowest requests were due in each second."""
+    found = {slot & 0xFFFFFFFF: bad for slot, (_, bad) in book.by_slot(stage.index, None).items() if bad}
+    limit = stage.total.response.quantiles[SLOWEST].value
+    if limit is not None:
+        slots, counts = book.ok(stage.index, None).beyond(histogram_index(round(limit)) - 1)
+        for slot, count in zip(slots.tolist(), counts.astype(int).tolist(), strict=True):
+            if count:
+                found[slot & 0xFFFFFFFF] = found.get(slot & 0xFFFFFFFF, 0) + count
+    return found
 
 
 def typical(readings: BySecond) -> float | None:
@@ -373,6 +427,22 @@ def _sent(
     if own > (1.0 - FEWEST_SENT) * tally.due:
         sent = units.format_ratio(1 - own / tally.due)
         judgement.add("invalid", f"the generator sent only {sent} of the {tally.due:,} requests that were due{few}")
+
+
+def _kept(judgement: Judgement, stage: StageFigures, details: Details | None) -> None:
+    """Answers that nobody could check are errors of the plan or the generator, and tell nothing of the server."""
+    due = stage.total.tally.due
+    unseen = sum(
+        group.by_stage.get(stage.index, 0)
+        for group in (details.errors if details is not None else ())
+        if group.kind == NOT_KEPT
+    )
+    if unseen > NOT_KEPT_SHARE * due:
+        judgement.add(
+            "degraded",
+            f"{units.format_ratio(unseen / due)} of the requests are errors only because their answers' bodies were "
+            "too long, or too many at once, to be kept and checked",
+        )
 
 
 THE_BOUND = "the bound that was set"

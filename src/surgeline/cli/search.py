@@ -63,14 +63,14 @@ def searched(plan: Plan) -> tuple[Objective, ...]:
     if together:
         raise Refused(
             f"{together[0]} names a transaction, and a search is steered by single requests; give its steps objectives "
-            "of their own, or step up the load with surgeline run",
+            "of their own, and judge the transaction with surgeline run at the rate that the search finds",
             EXIT_USAGE,
         )
-    whole = [objective.text for objective in objectives if objective.metric == "seconds"]
-    if whole:
-        raise Refused(
-            f"{whole[0]} is about a whole run, and a search is steered by probes of a few seconds; give it a "
-            "percentile or errors, or judge good seconds with surgeline run",
-            EXIT_USAGE,
-        )
+    for objective in objectives:
+        if objective.each is not None:
+            raise Refused(
+                f"{objective.text} is about a whole run, and a search is steered by probes of a few seconds; search "
+                f"with {objective.each.text}, and judge the seconds with surgeline run at the rate that it finds",
+                EXIT_USAGE,
+            )
     return objectives

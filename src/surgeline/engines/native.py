@@ -153,9 +153,14 @@ class ProcessMeter:
         return used.ru_utime + used.ru_stime
 
     def read(self, now_ns: int) -> bytes | None:
-        """The encoded readings at `now_ns` (CLOCK_MONOTONIC); None less than a second after the last ones."""
+        """The encoded readings at `now_ns` (CLOCK_MONOTONIC); None until the run's next second has begun.
+
+        By the run's seconds, so that each of them has its reading: a second after the last would slip, and now and then
+        leave one out. None too where the last reading was so late that it has told of most of this second.
+        """
         passed_ns = now_ns - self._last_ns
-        if passed_ns < units.NS_PER_S:
+        seconds, told = ((at - self._begin_ns) // units.NS_PER_S for at in (now_ns, self._last_ns))
+        if seconds <= told or passed_ns < units.NS_PER_S // 2:
             return None
         cpu_s = self._cpu()
         senders = _senders()

@@ -108,9 +108,10 @@ RULE = Rule(
         "start lag where an engine knows no due moments); requests due against planned, and sent against due"
     ),
     threshold=(
-        "invalid: CPU above 95 % of its cores (one Locust process: 90 %), a delay above 10 ms and half of p50 or "
-        "p95, a thread that ran or waited for a core 90 % of the time and was late by more than 10 ms, or "
-        "less than 99 % sent or due; degraded: CPU from 80 %, a delay above 2 ms and a tenth of a percentile"
+        "invalid: CPU above 95 % of its cores (one Locust process: 90 %), a delay above 10 ms and a quarter of p50 or "
+        "p95, a thread that ran or waited for a core 90 % of the time and was late by more than 10 ms, or did so for "
+        "85 % of the seconds in which half of the slowest requests were due, or less than 99 % sent or due; "
+        "degraded: CPU from 80 %, a delay above 2 ms and a tenth of a percentile"
     ),
     guard=(
         "a delay that is a small part of what was measured does not count, nor one that is not in the times (the "
