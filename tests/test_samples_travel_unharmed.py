@@ -54,9 +54,10 @@ def _lists(table: samples.Table) -> dict[str, list[Any]]:
 def test_a_table_comes_out_as_it_went_in(table: tuple[dict[str, ColumnType], dict[str, list[Any]]]) -> None:
     """Every type, with every value it can hold, also without rows and without columns."""
     columns, values = table
-    decoded = decode_table(encode_table(columns, values))
-    assert decoded.rows == (len(next(iter(values.values()))) if values else 0)
-    assert _lists(decoded) == values
+    for arrays in (True, False):
+        decoded = decode_table(encode_table(columns, values), arrays=arrays)
+        assert decoded.rows == (len(next(iter(values.values()))) if values else 0)
+        assert _lists(decoded) == values
 
 
 def test_the_encoding_is_the_documented_one() -> None:

@@ -3,8 +3,8 @@
 An engine turns every request that was due into one *row* and adds it to one *window* (due second x stage x endpoint x
 outcome). Both leave the engine as an encoded table, a few typed columns in a row, which the store appends to a journal
 without looking inside. This module knows the columns, the encoding, and the histogram; it does not know who measured,
-where the bytes go, or what they mean for a verdict. Reading needs numpy; writing does not, because a writer may live in
-a process of the user's (a locustfile) that should not have to load it.
+where the bytes go, or what they mean for a verdict. Reading rows needs numpy; writing does not, because a writer may
+live in a process of the user's (a locustfile) that should not have to load it.
 """
 
 import json
@@ -12,10 +12,11 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -369,8 +370,15 @@ def _ceil_rank(q: float, count: int) -> int:
 
 _TYPE_CODES: dict[ColumnType, int] = {"i64": 0, "i32": 1, "u8": 2, "u32": 3, "f64": 4, "str": 5, "ragged": 6}
 _TYPE_NAMES: dict[int, ColumnType] = {code: name for name, code in _TYPE_CODES.items()}
-_ARRAY_CODES: dict[ColumnType, str] = {"i64": "q", "i32": "i", "u8": "B", "u32": "I", "f64": "d"}
+_CODES: dict[ColumnType, Literal["q", "i", "B", "I", "d"]] = {"i64": "q", "i32": "i", "u8": "B", "u32": "I", "f64": "d"}
 _DTYPES: dict[ColumnType, str] = {"i64": "<i8", "i32": "<i4", "u8": "u1", "u32": "<u4", "f64": "<f8"}
+_FORMATS: dict[ColumnType, Literal["q", "i", "B", "I", "d"]] = {
+    "i64": "q",
+    "i32": "i",
+    "u8": "B",
+    "u32": "I",
+    "f64": "d",
+}
 _ITEM_BYTES: dict[ColumnType, int] = {"i64": 8, "i32": 4, "u8": 1, "u32": 4, "f64": 8}
 
 
@@ -411,7 +419,7 @@ def _encode_column(kind: ColumnType, column: Sequence[Any]) -> bytes:
             flat.extend(items)
             offsets.append(len(flat))
         return _little(array("I", offsets)) + _little(flat)
-    return _little(array(_ARRAY_CODES[kind], column))
+    return _little(array(_CODES[kind], column))
 
 
 def _little(values: "array[Any]") -> bytes:
@@ -454,7 +462,7 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A decoded table: `rows` of them, each column a numpy array, a `Texts` or a `Ragged`."""
+    """A decoded table: `rows` of them, each column a numpy array (or memoryview), a `Texts` or a `Ragged`."""
 
     rows: int
     columns: dict[str, Any]
@@ -463,13 +471,15 @@ class Table:
         return self.columns[name]
 
 
-def decode_table(payload: bytes | memoryview) -> Table:
+def decode_table(payload: bytes | memoryview, *, arrays: bool = True) -> Table:
     """The table in `payload`. Raises SampleError where the bytes are not one, and never reads beyond them.
 
-    The arrays are views of `payload`; nothing but the texts is copied.
+    The arrays are views of `payload`; nothing but the texts is copied. Without `arrays` they are memoryviews instead of
+    numpy's, for whoever looks on while a load is under way and reads few of them: to import numpy takes a fifth of a
+    second of a core that the load may need.
     """
-    import numpy as np
-
+    plain = not arrays and sys.byteorder == "little"
+    make = _cast if plain else _array
     view = memoryview(payload)
     try:
         rows, width = struct.unpack_from("<IH", view, 0)
@@ -480,7 +490,7 @@ def decode_table(payload: bytes | memoryview) -> Table:
             name = bytes(view[at + 1 : at + 1 + size]).decode()
             kind = _TYPE_NAMES[view[at + 1 + size]]
             at += size + 2
-            columns[name], at = _decode_column(np, kind, view, at, rows)
+            columns[name], at = _decode_column(make, kind, view, at, rows)
     except (struct.error, IndexError, KeyError, ValueError, MemoryError) as error:
         raise SampleError(f"these bytes are not an encoded table: {error}") from error
     if at != len(view):
@@ -488,7 +498,11 @@ def decode_table(payload: bytes | memoryview) -> Table:
     return Table(rows, columns)
 
 
-def _decode_column(np: Any, kind: ColumnType, view: memoryview, at: int, rows: int) -> tuple[Any, int]:
+_Maker: TypeAlias = Callable[[memoryview, ColumnType], Any]
+"""What makes a column of the bytes that lie in a table."""
+
+
+def _decode_column(make: _Maker, kind: ColumnType, view: memoryview, at: int, rows: int) -> tuple[Any, int]:
     if kind == "str":
         (count,) = struct.unpack_from("<I", view, at)
         at += 4
@@ -500,24 +514,44 @@ def _decode_column(np: Any, kind: ColumnType, view: memoryview, at: int, rows: i
                 raise ValueError("a text reaches beyond the end")
             texts.append(bytes(view[at : at + size]).decode(errors="replace"))
             at += size
-        codes, at = _decode_array(np, "u32", view, at, rows)
-        if rows and (not texts or int(codes.max()) >= len(texts)):
+        codes, at = _decode_array(make, "u32", view, at, rows)
+        if rows and (not texts or _most(codes) >= len(texts)):
             raise ValueError("a text code names no text")
         return Texts(texts, codes), at
     if kind == "ragged":
-        offsets, at = _decode_array(np, "u32", view, at, rows + 1)
-        if int(offsets[0]) != 0 or (rows and bool((np.diff(offsets.astype(np.int64)) < 0).any())):
+        offsets, at = _decode_array(make, "u32", view, at, rows + 1)
+        if int(offsets[0]) != 0 or _descends(offsets):
             raise ValueError("the offsets of a ragged column do not ascend")
-        flat, at = _decode_array(np, "u32", view, at, int(offsets[-1]))
+        flat, at = _decode_array(make, "u32", view, at, int(offsets[-1]))
         return Ragged(offsets, flat), at
-    return _decode_array(np, kind, view, at, rows)
+    return _decode_array(make, kind, view, at, rows)
 
 
-def _decode_array(np: Any, kind: ColumnType, view: memoryview, at: int, count: int) -> tuple[Any, int]:
+def _decode_array(make: _Maker, kind: ColumnType, view: memoryview, at: int, count: int) -> tuple[Any, int]:
     end = at + _ITEM_BYTES[kind] * count
     if end > len(view):
         raise ValueError("a column reaches beyond the end")
-    return np.frombuffer(view[at:end], dtype=_DTYPES[kind]), end
+    return make(view[at:end], kind), end
+
+
+def _array(part: memoryview, kind: ColumnType) -> Any:
+    import numpy as np
+
+    return np.frombuffer(part, dtype=_DTYPES[kind])
+
+
+def _cast(part: memoryview, kind: ColumnType) -> Any:
+    return part.cast("B").cast(_CODES[kind])
+
+
+def _most(column: Any) -> int:
+    return max(column) if isinstance(column, memoryview) else int(column.max())
+
+
+def _descends(offsets: Any) -> bool:
+    if isinstance(offsets, memoryview):
+        return any(after < before for before, after in pairwise(offsets))
+    return bool((offsets[1:] < offsets[:-1]).any())
 
 
 # --- Journal frames --------------------------------------------------------------------------------------------------
@@ -640,9 +674,9 @@ def windows_of(table: Table) -> Iterator[Window]:
     absent = [name for name in WINDOW_COLUMNS if name not in columns]
     if absent:
         raise SampleError(f"this is no table of windows: column {absent[0]} is missing")
-    if table.rows and int(columns["outcome"].max()) > max(Outcome):
-        raise SampleError(f"the outcome {int(columns['outcome'].max())} is not known")
     plain = {name: columns[name].tolist() for name, kind in WINDOW_COLUMNS.items() if kind not in ("str", "ragged")}
+    if table.rows and max(plain["outcome"]) > max(Outcome):
+        raise SampleError(f"the outcome {max(plain['outcome'])} is not known")
     endpoints = columns["endpoint"]
     for row in range(table.rows):
         parts = {

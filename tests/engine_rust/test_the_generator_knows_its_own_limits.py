@@ -1,5 +1,6 @@
 """What the generator cannot do is its own fault, counted as such; what it need not do costs it nothing."""
 
+import ctypes
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +199,34 @@ def test_a_generator_that_stood_still_does_not_blame_the_server() -> None:
     assert error == ""
     # Between the request's sending and its arrival here lies the machine's doing, which is no half second.
     assert (end_ns - start_ns) / 1e9 < answered - begin + 0.25
+
+
+LINUX = tuple(int(part) for part in os.uname().release.split(".")[:2]) if sys.platform == "linux" else (0, 0)
+
+
+@pytest.mark.skipif(LINUX < (6, 12) or os.uname().machine != "x86_64", reason="only Linux from 6.12 on has turns")
+def test_a_sending_thread_asks_for_short_turns_and_python_does_not(port: int) -> None:
+    """The scheduler has a turn of 0.1 ms for the engine's thread, and its own choice for the one that started it."""
+
+    def turn_ns(thread: int) -> int:
+        """What sched_getattr says of a thread: the field at byte 24 of its attributes."""
+        attributes = ctypes.create_string_buffer(56)
+        assert ctypes.CDLL(None).syscall(315, thread, attributes, 56, 0) == 0
+        return int.from_bytes(attributes.raw[24:32], "little")
+
+    running = engine.start(
+        plan(port, {"model": "closed", "stages": [{"duration_ns": 60_000 * MS, "from": 1, "to": 1}]})
+    )
+    try:
+        names = {}
+        while "surgeline-0" not in names:
+            names = {(task / "comm").read_text().strip(): int(task.name) for task in Path("/proc/self/task").iterdir()}
+        deadline = time.monotonic() + 10
+        while turn_ns(names["surgeline-0"]) != 100_000 and time.monotonic() < deadline:
+            running.next(0.05)
+        assert turn_ns(names["surgeline-0"]) == 100_000
+        assert turn_ns(threading.get_native_id()) != 100_000
+    finally:
+        running.stop(0.0)
+        while running.next(1.0) is not None:
+            pass

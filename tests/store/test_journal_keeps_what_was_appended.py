@@ -399,6 +399,43 @@ def test_a_partial_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monke
         assert _held(path) == taken
 
 
+def test_a_large_batch_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No single write is longer than 64 KiB, so that none holds a core for long; what is read back is whole."""
+    real, sizes = os.writev, []
+
+    def write(fd: int, parts: list[memoryview]) -> int:
+        sizes.append(sum(map(len, parts)))
+        return real(fd, parts)
+
+    monkeypatch.setattr(os, "writev", write)
+    appended = [(Frame.ROWS, random.Random(size).randbytes(size)) for size in (65_536, 1_000_000, 0, 65_537, 10)]
+    _write(tmp_path, appended)
+    assert _held(tmp_path) == appended
+    assert (
+        max(sizes)
+        <= 65_536
+        < sum(sizes)
+        == sum(FRAME_HEAD_BYTES + len(payload) for _, payload in appended) + len(SEGMENT_HEADER)
+    )
+
+
+def test_looking_on_loads_no_numpy() -> None:
+    """Counts, windows and health are folded, while a load is under way, without an import that takes a core from it."""
+    result = _python(
+        """
+        import sys
+        from surgeline.analysis.live import Live
+        from surgeline.samples import COLUMNS, Frame, encode_table
+        values = {"str": ["a"], "ragged": [[3]]}
+        live = Live({"stages": [{"from": 1.0, "to": 1.0, "duration_ns": 5}]})
+        for kind in (Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH):
+            live.add(kind, encode_table(COLUMNS[kind], {n: values.get(t, [1]) for n, t in COLUMNS[kind].items()}))
+        print(live.due, live.judged, "numpy" in sys.modules)
+        """
+    )
+    assert result.stdout.strip() == "1 1 False", result.stderr
+
+
 def test_a_writer_loads_neither_numpy_nor_a_database() -> None:
     """The journal is written inside users' processes; importing it costs them nothing large."""
     result = _python(

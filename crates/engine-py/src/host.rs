@@ -4,7 +4,7 @@ use surgeline_engine::host::{Host, Stamps};
 
 /// All that this system does for an engine.
 pub fn host() -> Host {
-    Host { unbound: system::leave_the_port_open, stamps: stamps() }
+    Host { unbound: system::leave_the_port_open, stamps: stamps(), wake_soon: system::wake_soon }
 }
 
 /// The kernel's receive time stamps; None where the system has none.
@@ -53,6 +53,26 @@ mod system {
         }
     }
 
+    /// Has the calling thread run soon after it wakes, though another thread runs on its core: Linux from 6.12 on lets a
+    /// thread ask for short turns, and one that wakes then comes before another that asked for longer ones. Its share of the
+    /// core stays what it was. Older systems take no notice, and a thread that is not scheduled as usual is left alone.
+    pub fn wake_soon() {
+        // Shorter than the kernel's own choice (0.7 ms and more), and the shortest that it takes.
+        const TURN_NS: u64 = 100_000;
+        let size = size_of::<libc::sched_attr>() as libc::c_uint;
+        // SAFETY: a sched_attr is integers, for which zeros are values; both calls get the calling thread (0), a pointer to
+        // the attributes, which live until they return, and the first its size; neither keeps the pointer.
+        unsafe {
+            let mut told: libc::sched_attr = std::mem::zeroed();
+            let found = libc::syscall(libc::SYS_sched_getattr, 0, &raw mut told, size, 0);
+            if found == 0 && told.sched_policy == libc::SCHED_OTHER as u32 {
+                told.size = size;
+                told.sched_runtime = TURN_NS;
+                libc::syscall(libc::SYS_sched_setattr, 0, &raw const told, 0);
+            }
+        }
+    }
+
     #[repr(C, align(8))]
     struct Control([u8; 64]);
 
@@ -95,4 +115,6 @@ mod system {
     use std::os::fd::OwnedFd;
 
     pub fn leave_the_port_open(_: &OwnedFd) {}
+
+    pub fn wake_soon() {}
 }

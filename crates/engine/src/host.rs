@@ -33,10 +33,12 @@ pub struct Host {
     pub unbound: Unbound,
     /// None where the kernel has no stamps.
     pub stamps: Option<Stamps>,
+    /// Called once by each of the engine's threads, first of all: has the system run the thread soon after it wakes.
+    pub wake_soon: fn(),
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { unbound: |_| {}, stamps: None }
+        Self { unbound: |_| {}, stamps: None, wake_soon: || {} }
     }
 }

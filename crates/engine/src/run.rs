@@ -120,6 +120,7 @@ impl Running {
             name => format!("{name}.{worker}"),
         };
         Ok(move || {
+            (host.wake_soon)();
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let recorder = Recorder::new(program.clone(), name.into(), sink.clone());
                 let sink = sink.clone();

@@ -157,7 +157,7 @@ class Live:
             self._add_event(json.loads(bytes(payload)))
 
     def _add_counts(self, payload: bytes | memoryview) -> None:
-        table = decode_table(payload)
+        table = decode_table(payload, arrays=False)
         columns = (table[name].tolist() for name in ("second", "stage", "due", "sent", "hops"))
         for endpoint, second, stage, due, sent, hops in zip(table["endpoint"], *columns, strict=True):
             self.due += due
@@ -174,7 +174,7 @@ class Live:
             del self._due_by_endpoint[key]
 
     def _add_windows(self, payload: bytes | memoryview) -> None:
-        for window in windows_of(decode_table(payload)):
+        for window in windows_of(decode_table(payload, arrays=False)):
             self._moment(window.second * units.NS_PER_S)
             self.totals[window.outcome] += window.count
             self.bytes_in += window.bytes_in
@@ -202,7 +202,7 @@ class Live:
             del self._told[second]
 
     def _add_health(self, payload: bytes | memoryview) -> None:
-        table = decode_table(payload)
+        table = decode_table(payload, arrays=False)
         for at, source, worker, metric, value in zip(
             table["at_ns"].tolist(),
             table["source"],
