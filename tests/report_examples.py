@@ -111,7 +111,7 @@ def estimate(histogram: Histogram, q: float) -> Estimate:
     """A quantile with an order-statistics interval, refused below a minimum count."""
     n, least = histogram.count, {0.5: 20, 0.9: 40, 0.95: 60, 0.99: 300, 0.999: 3000}[q]
     if n < least:
-        return Estimate(None, n=n, why_not=f"{n} samples, p{q * 100:g} needs {least}")
+        return Estimate(None, n=n, why_not=f"{n} samples, p{q * 100:g} needs {least}", brief=f"needs {least}")
     half = 1.96 * math.sqrt(n * q * (1 - q)) * 1.6
     low, high = max(1, math.floor(n * q - half)), min(n, math.ceil(n * q + half))
     value = histogram.quantile(q)

@@ -174,6 +174,28 @@ def format_duration(value_ns: float | None, digits: int = 3) -> str:
     raise AssertionError("unreachable: every positive duration has a unit")
 
 
+def format_ends(low_ns: float | None, high_ns: float | None, like_ns: float) -> str:
+    """The interval of a duration in the unit in which that is printed: `0.8–2.4` of 1.25 s; `≥ 653`, `≤ 892` with one end.
+
+    No more digits than it supports: both ends go outwards to a power of ten of at most a quarter of its half width.
+    Past two minutes, where a duration takes two units, they keep their own.
+    """
+    sizes = {"s": NS_PER_S, "ms": NS_PER_MS, "µs": NS_PER_US, "ns": 1}
+    unit = format_duration(like_ns).rpartition(" ")[2]
+    own = max(low_ns or 0.0, high_ns or 0.0, like_ns) >= 120 * NS_PER_S or unit not in sizes
+
+    def end(value_ns: float) -> str:
+        return format_duration(value_ns) if own else _significant(value_ns / sizes[unit], 3)
+
+    if low_ns is None or high_ns is None:
+        return f"≥ {end(low_ns)}" if low_ns is not None else f"≤ {end(high_ns or 0.0)}"
+    if not own and high_ns > low_ns:
+        step = 10.0 ** math.floor(math.log10((high_ns - low_ns) / sizes[unit] / 8.0)) * sizes[unit]
+        # A hair's breadth, so that an end which is a multiple already stays where it is.
+        low_ns, high_ns = math.floor(low_ns / step + 1e-6) * step, math.ceil(high_ns / step - 1e-6) * step
+    return f"{end(low_ns)}–{end(high_ns)}"
+
+
 def format_rate(value_per_s: float | None, digits: int = 3) -> str:
     """`1.2 k/s`, `318/s`, `0.5/s`; None is an en dash."""
     if value_per_s is None:

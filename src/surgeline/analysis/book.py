@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis.intervals import ratio_estimate
+from surgeline.analysis.intervals import rate_interval, ratio_estimate
 from surgeline.analysis.model import EndpointFigures, Tally
 from surgeline.analysis.pooled import EMPTY, Columns
 from surgeline.analysis.steered import Act, acts
@@ -277,7 +277,21 @@ class Book:
             service=Columns.pool(cell.service for cell in cells).times(intervals=False),
             failed_response=Columns.pool(failed).times(intervals=False),
             share_of_time=None,
+            goodput_interval=self.rate_interval(endpoint, begin_ns, end_ns) if stage is not None else None,
         )
+
+    def rate_interval(self, endpoint: str | None, begin_ns: int, end_ns: int) -> tuple[float, float] | None:
+        """The 95 % interval of right answers per second from `begin_ns` to `end_ns`; None where that is too short.
+
+        The first second counts for the rate and not for its scatter, so the interval is moved to where the rate is.
+        """
+        first, last = -(-begin_ns // units.NS_PER_S) + 1, end_ns // units.NS_PER_S
+        right = self.arrived(endpoint, WITH_TIMES[:1])
+        around = rate_interval(right[first:last])
+        if around is None:
+            return None
+        shift = within(right, begin_ns, end_ns) / ((end_ns - begin_ns) / units.NS_PER_S) - sum(around) / 2.0
+        return max(around[0] + shift, 0.0), around[1] + shift
 
     def readings(self, metric: str, begin_ns: int, end_ns: int) -> dict[int, dict[str, float]]:
         """The generator's readings of a metric in those seconds: second → worker → value."""

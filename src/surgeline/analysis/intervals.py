@@ -161,7 +161,7 @@ def quantile_estimate(
     fewest = fewest_for_quantile(q)
     label = f"p{q * 100:g}"
     if n < fewest:
-        return Estimate(None, n=n, why_not=f"{_samples(n)}, {label} needs {fewest:,}")
+        return Estimate(None, n=n, why_not=f"{_samples(n)}, {label} needs {fewest:,}", brief=f"needs {fewest:,}")
     indices, cumulative = ascending
     bucket = _bucket_at(_rank(q, n), indices, cumulative)
     # As Histogram.quantile reads it; its own walk over a dictionary would cost more than all the rest.
@@ -181,7 +181,8 @@ def quantile_estimate(
             if found.seconds < FEWEST_BINS
             else "too short for an interval: the seconds depend on each other"
         )
-        return Estimate(value, n=n, why_not=why)
+        brief = f"{found.seconds} s only" if found.seconds < FEWEST_BINS else "too short"
+        return Estimate(value, n=n, why_not=why, brief=brief)
     n_eff = n / found.phi
     p = 1.0 - q
     t = min(t_quantile(0.975, round(found.df, 1)), 4.3)

@@ -26,7 +26,7 @@ class Estimate:
     `value` None: nothing can be said, and `why_not` is the reason as a clause ("12 samples, p99 needs 368"). Both `low`
     and `high` None with a value: the value is plain, and `why_not` says why it has no interval. Only `high` None: that
     side is open ("at least"). `n` is the number of requests behind it, `n_eff` the number of independent ones they are
-    worth.
+    worth. `brief` is `why_not` in two or three words, for the cell of a table ("needs 368").
     """
 
     value: float | None
@@ -35,6 +35,7 @@ class Estimate:
     n: int = 0
     n_eff: float | None = None
     why_not: str = ""
+    brief: str = ""
 
     @property
     def bounded(self) -> bool:
@@ -141,6 +142,9 @@ class EndpointFigures:
     """Its response times over the run; None of a stage, and where nothing was answered right."""
     spectrum: "Spectrum | None" = None
     """Its times at ever rarer ranks; None of a stage, and where nothing was answered right."""
+    goodput_interval: tuple[float, float] | None = None
+    """The 95 % interval of `goodput_per_s`, from its scatter between the seconds; None of stages too short for one, and
+    of several stages together: what differs between those was planned."""
 
 
 @dataclass(frozen=True, slots=True)

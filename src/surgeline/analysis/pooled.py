@@ -106,7 +106,7 @@ class Columns:
             ascending = (buckets, np.cumsum(counts))
             estimates = {q: quantile_estimate(q, histogram, cells, ascending, intervals) for q in quantiles}
         else:
-            estimates = {q: Estimate(None, why_not="no samples") for q in quantiles}
+            estimates = {q: Estimate(None, why_not="no samples", brief="none") for q in quantiles}
         return Times(estimates, histogram.mean_ns, histogram.min_ns, histogram.max_ns, histogram)
 
     def arrivals(self, width: int) -> Array:

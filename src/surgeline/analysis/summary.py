@@ -16,7 +16,6 @@ from surgeline import units
 from surgeline.analysis import capacity, limits, shape, slo, stalls, steady_state, steered, stress, validity
 from surgeline.analysis.book import WITH_TIMES, Book, Limits, within
 from surgeline.analysis.details import Details
-from surgeline.analysis.intervals import rate_interval
 from surgeline.analysis.model import (
     EndpointFigures,
     ErrorGroup,
@@ -67,13 +66,15 @@ def summarise(
     ]
     begin, end = book.begin_ns, book.end_ns
     total = book.figures("", None, None, begin, end)
+    if len(stages) == 1:
+        total = replace(total, goodput_interval=stages[0].total.goodput_interval)
     total = replace(total, parts=_pooled(parts), **_portrait(book, None, total, MOST_COLUMNS))
     whole = _with_shares([_whole(book, name, parts) for name in book.endpoints])
     # What a search puts between its steps is there to drain them: its requests wait for those before.
     steps = [stage for stage in stages if stage.role != "settle"]
     objectives = slo.judge(slo.objectives_of(run), book, steps, together)
     found = stress.of_run(run, stages, measurement.windows, measurement.counts)
-    saturated = _with_interval(capacity.saturation([s for s in steps if not validity.bounded(s)]), stages, book)
+    saturated = _with_interval(capacity.saturation([s for s in steps if not validity.bounded(s)]), stages)
     server = _server_health(run, book, steps)
     errors = details.errors if details is not None else _errors_by_outcome(book)
     rowless = int((run.get("stored") or {}).get("aborted") or 0)
@@ -116,21 +117,17 @@ def summarise(
     )
 
 
-def _with_interval(saturated: Saturation | None, stages: Sequence[StageFigures], book: Book) -> Saturation | None:
-    """With the interval of its throughput, from the seconds of the stage that it comes from but for the first."""
+def _with_interval(saturated: Saturation | None, stages: Sequence[StageFigures]) -> Saturation | None:
+    """With the interval of its throughput, moved there from the stage that comes nearest to it."""
     if saturated is None:
         return None
-    mine = [stage for stage in stages if stage.index in saturated.stages and stage.total.goodput_per_s]
-    stage = min(mine, key=lambda one: abs((one.total.goodput_per_s or 0.0) - saturated.throughput_per_s), default=None)
-    if stage is None:
+    mine = [stage.total for stage in stages if stage.index in saturated.stages and stage.total.goodput_per_s]
+    nearest = min(mine, key=lambda one: abs((one.goodput_per_s or 0.0) - saturated.throughput_per_s), default=None)
+    if nearest is None or nearest.goodput_interval is None:
         return saturated
-    first, last = -(-stage.begin_ns // units.NS_PER_S) + 1, stage.end_ns // units.NS_PER_S
-    around = rate_interval(book.arrived(None, (Outcome.OK,))[first:last])
-    if around is None:
-        return saturated
-    # The first second counts for the rate and not for its scatter, so the interval is moved to where the rate is.
-    shift = saturated.throughput_per_s - (around[0] + around[1]) / 2.0
-    return replace(saturated, interval=(max(around[0] + shift, 0.0), around[1] + shift))
+    low, high = nearest.goodput_interval
+    shift = saturated.throughput_per_s - (low + high) / 2.0
+    return replace(saturated, interval=(max(low + shift, 0.0), high + shift))
 
 
 # --- Stages ----------------------------------------------------------------------------------------------------------
@@ -152,6 +149,8 @@ def _portrait(book: Book, name: str | None, figures: EndpointFigures, most: int)
 def _whole(book: Book, name: str, parts: Mapping[tuple[str, int], Parts]) -> EndpointFigures:
     """An endpoint, or a transaction, over the whole run."""
     figures = book.figures(name, None, name, book.begin_ns, book.end_ns)
+    if len(book.stages) == 1:
+        figures = replace(figures, goodput_interval=book.rate_interval(name, book.begin_ns, book.end_ns))
     mine = {key: part for key, part in parts.items() if key[0] == name}
     return replace(figures, parts=_pooled(mine), **_portrait(book, name, figures, MOST_COLUMNS_SMALL))
 

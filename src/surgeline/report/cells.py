@@ -4,7 +4,8 @@ Parts of a document come in, short texts leave: the same figure reads the same i
 all three take it from here. Nothing is computed; numbers are printed by `units`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from surgeline import units
@@ -120,6 +121,64 @@ def interval(estimate: Node, form: str = "duration") -> str:
     return f"{low}–{high}"
 
 
+def bracket(estimate: Node, form: str = "duration") -> str:
+    """`[388–441]`: the interval as it stands beside its value, in the value's unit; `[≥ 388]` where one side is open.
+
+    In its place stands why there is none, in two or three words: `[too short]`. Nothing without a value.
+    """
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or (low is None and high is None):
+        return f"[{estimate['brief']}]" if value is not None and estimate["brief"] else ""
+
+    if form == "duration":
+        return f"[{units.format_ends(low, high, value)}]"
+    ends = [None if at is None else units.format_ratio(at).removesuffix(" %") for at in (low, high)]
+    if high is None:
+        return f"[≥ {ends[0]}]"
+    return f"[≤ {ends[1]}]" if low is None else f"[{ends[0]}–{ends[1]}]"
+
+
+def figure(estimate: Node) -> str:
+    """A time, or in its place why there is none: `272 ms`, `needs 72`; an en dash where nobody can say."""
+    return duration(estimate) if estimate["value"] is not None else str(estimate["brief"]) or "–"
+
+
+def with_interval(estimate: Node) -> str:
+    """A time with its interval, or with why it has none: `272 ms [242–307]`, `1.25 s [too short]`, `needs 72`."""
+    return f"{figure(estimate)} {bracket(estimate)}".rstrip()
+
+
+def rate_bracket(part: Node) -> str:
+    """`[310–330]`: the interval of right answers per second; `[too short]` where there is none."""
+    around = part["goodput_interval"]
+    if part["goodput_per_s"] is None:
+        return ""
+    if around is None:
+        return "[too short]"
+    low, high = rate(around["low_per_s"]).removesuffix("/s"), rate(around["high_per_s"]).removesuffix("/s")
+    number, _, unit = low.rpartition(" ")
+    if number and high.endswith(f" {unit}"):
+        low, high = number, high.removesuffix(f" {unit}")
+    return f"[{low}–{high}]"
+
+
+BRIEFS = (
+    (re.compile("needs [0-9,]+"), "so many right answers it takes"),
+    (re.compile("[0-9]+ s only"), "an interval takes 10"),
+    (re.compile("too short"), "too few independent seconds"),
+    (re.compile("none"), "no right answer"),
+)
+"""What the words mean that stand in the place of a percentile or an interval."""
+
+
+def legend(parts: Iterable[Node], rates: Iterable[Node] = ()) -> str:
+    """What the brackets are, and the words in their place: one line below a table of figures, `rates` with theirs."""
+    said = [part["response"][name]["brief"] for part in parts for name in ("p50", "p95", "p99")]
+    said += [rate_bracket(part).strip("[]") for part in rates]
+    found = [(first, means) for word, means in BRIEFS if (first := next(filter(word.fullmatch, said), ""))]
+    return "; ".join(("[95 % interval]", *(f"“{first}”: {means}" for first, means in found))) + "."
+
+
 def no_interval(estimate: Node) -> str:
     """Why an estimate that has a value has no interval, as a clause; empty where it has one, or no value."""
     if estimate["value"] is None or estimate["low"] is not None or estimate["high"] is not None:
@@ -135,25 +194,20 @@ def bare(part: Node) -> str:
     return no_interval(p50 if p95["value"] is None else p95).replace("too short for an interval: ", "too short, ")
 
 
-def silent_intervals(parts: Sequence[Node]) -> str:
-    """How many of some figures stand without an interval, and why; empty where none does."""
-    reasons = [why for part in parts if (why := bare(part))]
-    if not reasons:
-        return ""
-    return f"No 95 % interval for {len(reasons)} of {len(parts)}: {reasons[0]}."
-
-
 def rate(value: float | None) -> str:
     """Requests per second."""
     return units.format_rate(value)
 
 
-def errors(figures: Node) -> str:
+def errors(figures: Node, around: bool = False) -> str:
     """The share of requests that went wrong: `0 %`, `1.1 %`; an en dash where none was judged.
 
     Where some of it was never sent, because so much was in flight, that is said: `80 % not sent`, `3 %, 2 % not sent`.
+    With `around` its interval stands behind the share: `1.1 % [0.7–1.8]`.
     """
     tally, share = figures["tally"], units.format_ratio(figures["error_ratio"]["value"])
+    if around:
+        share = f"{share} {bracket(figures['error_ratio'], 'ratio')}".rstrip()
     unsent = tally["not_sent"] - tally["own"]
     if not unsent or not tally["judged"]:
         return share
@@ -165,18 +219,18 @@ def errors(figures: Node) -> str:
 def near(document: Document, part: Node) -> list[str]:
     """An endpoint's or a transaction's own numbers, in short parts."""
     response, tally = part["response"], part["tally"]
-    parts = [f"{units.format_count(tally['due'])} due", f"{rate(part['goodput_per_s'])} right"]
+    right = f"{rate(part['goodput_per_s'])} right"
+    if part["goodput_interval"] is not None:
+        right = f"{rate(part['goodput_per_s'])} {rate_bracket(part)} right"
+    parts = [f"{units.format_count(tally['due'])} due", right]
     for name in ("p50", "p95", "p99"):
-        around = interval(response[name])
         if response[name]["value"] is not None:
-            parts.append(f"{name} {duration(response[name])}" + (f" [{around}]" if around else ""))
+            parts.append(f"{name} {with_interval(response[name])}")
         elif name == "p99" or response["p50"]["value"] is None:
             parts.append(f"no {name}: {response[name]['why_not']}")
     if response["max_ns"] is not None:
         parts.append(f"slowest {units.format_duration(response['max_ns'])}")
-    wrong = f"{errors(part)} errors" if not tally["not_sent"] else errors(part)
-    around = interval(part["error_ratio"], "ratio")
-    parts.append(wrong + (f" [{around}]" if tally["bad"] and around else ""))
+    parts.append(f"{errors(part, True)} errors" if not tally["not_sent"] else errors(part, True))
     if part.get("share_of_time") is not None:
         parts.append(f"{units.format_ratio(part['share_of_time'])} of all response time")
     if document["objectives"] and part.get("breaks_stage") is not None:

@@ -279,7 +279,12 @@ def _estimate(estimate: Estimate, is_time: bool) -> dict[str, Any]:
         "n": estimate.n,
         "n_eff": _number(estimate.n_eff),
         "why_not": why,
+        "brief": shown(estimate.brief),
     }
+
+
+def _rates(interval: tuple[float, float] | None) -> dict[str, float | None] | None:
+    return None if interval is None else {"low_per_s": _number(interval[0]), "high_per_s": _number(interval[1])}
 
 
 def quantile_name(quantile: float) -> str:
@@ -323,6 +328,7 @@ def _figures(figures: EndpointFigures) -> dict[str, Any]:
         "tally": _tally(figures.tally),
         "throughput_per_s": _number(figures.throughput_per_s),
         "goodput_per_s": _number(figures.goodput_per_s),
+        "goodput_interval": _rates(figures.goodput_interval),
         "error_ratio": _estimate(figures.error_ratio, False),
         "response": _times(figures.response),
         "service": _times(figures.service),
@@ -650,9 +656,7 @@ def _saturation(found: Saturation | None) -> dict[str, Any] | None:
         "throughput_per_s": _number(found.throughput_per_s),
         "low_per_s": _number(found.low_per_s),
         "high_per_s": _number(found.high_per_s),
-        "interval": None
-        if found.interval is None
-        else {"low_per_s": _number(found.interval[0]), "high_per_s": _number(found.interval[1])},
+        "interval": _rates(found.interval),
         "before_stage": found.before,
         "stage": found.stage,
         "fell": _number(found.fell),

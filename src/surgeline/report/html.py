@@ -90,13 +90,12 @@ def render(document: Document) -> str:
             "strips": list(zip(ranked, strips, strict=True)),
             "limits": [item for item in document["objectives"] if item["unit"] == "ns"],
             "more_endpoints": max(len(endpoints) - cells.MOST_ROWS, 0) + document["endpoints_left_out"],
-            "endpoint_rows": _endpoint_rows,
             "timeline_head": _TIMELINE_HEAD,
             "timeline_rows": _timeline_rows(document["timeline"]),
             "small_head": ("endpoint", *(stage["label"] for stage in document["stages"])),
             "small_rows": list(_small_rows(document)),
-            "silent_stages": cells.silent_intervals(document["stages"]),
-            "silent_endpoints": cells.silent_intervals(ranked),
+            "legend_stages": cells.legend(document["stages"], document["stages"]),
+            "legend_endpoints": cells.legend(ranked),
             "any_finding": any(box["items"] for box in document["findings"].values()),
             "setup": list(_setup(document)),
         },
@@ -210,7 +209,7 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
     head = 93 + 26 * lines(document["verdict"]["sentence"], 62)
     if question is not None:
         head += 16 + 20 * lines(f"{question['asked']} {question['answer']}", 100)
-    return round(head + 254 + max(boxes) + 50 + 20.3 * rows + 35 + max(trust, 105))
+    return round(head + 254 + max(boxes) + 50 + 27.4 * rows + 49 + max(trust, 105))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -228,19 +227,6 @@ def _timeline_rows(timeline: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             *(units.format_count(timeline[name][i]) for name in counted),
             *("–" if timeline[name][i] is None else f"{timeline[name][i]:.3g}" for name in ("users", "in_flight")),
             *(units.format_duration(timeline[f"{name}_ns"][i]) for name in ("p50", "p95", "p99")),
-        )
-
-
-def _endpoint_rows(document: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for endpoint in document["endpoints"]:
-        response = endpoint["response"]
-        yield (
-            shown(endpoint["name"]),
-            (
-                units.format_count(endpoint["tally"]["due"]),
-                *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
-                cells.errors(endpoint),
-            ),
         )
 
 

@@ -31,13 +31,14 @@ LONGEST_NAME = 80
 
 
 class _Fit(NamedTuple):
-    """What a page shows: next steps, how sure each finding is, what is in order, lines in a box, stages."""
+    """What a page shows: next steps, how sure each finding is, what is in order, lines in a box, stages, endpoints."""
 
     steps: bool
     confidence: bool
     good: bool
     findings: int
     stages: int
+    rows: int = cells.MOST_ROWS
 
 
 _FITS = (
@@ -48,6 +49,8 @@ _FITS = (
     _Fit(False, False, False, 4, 5),
     _Fit(False, False, False, 3, 4),
     _Fit(False, False, False, 2, 3),
+    _Fit(False, False, False, 2, 3, 8),
+    _Fit(False, False, False, 1, 3, 8),
 )
 """In which order things give way where a page would be longer than a sheet."""
 
@@ -91,7 +94,7 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
         yield ""
         yield "## Endpoints, worst first"
         yield ""
-        yield from _endpoints(document)
+        yield from _endpoints(document, fit.rows)
     for kind in cells.together(document):
         yield ""
         yield from _together(kind)
@@ -150,31 +153,29 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
         response = stage["response"]
         return (
             escaped(stage["label"]) + note,
-            cells.rate(stage["goodput_per_s"]),
-            *(cells.duration(response[name]) for name in ("p50", "p95", "p99")),
-            cells.errors(stage),
+            f"{cells.rate(stage['goodput_per_s'])} {cells.rate_bracket(stage)}".rstrip(),
+            *(cells.with_interval(response[name]) for name in ("p50", "p95", "p99")),
+            cells.errors(stage, True),
         )
 
     left_out = len(document["stages"]) - len(chosen)
     head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages only in endpoints.csv)"
     yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
+    yield ""
+    yield cells.legend([*chosen, *document["endpoints"][: cells.MOST_ROWS]], chosen)
 
 
 def _row(part: Node) -> tuple[str, ...]:
     """An endpoint, a transaction or a message as a line of its table."""
-    response = part["response"]
-    p95, around = cells.duration(response["p95"]), cells.interval(response["p95"])
     return (
         f"{cells.mark(part['slo'])} {escaped(shown(part['name'], LONGEST_NAME))}".strip(),
         units.format_count(part["tally"]["due"]),
-        cells.duration(response["p50"]),
-        f"{p95} [{around}]" if around else p95,
-        cells.duration(response["p99"]),
-        cells.errors(part),
+        *(cells.with_interval(part["response"][name]) for name in ("p50", "p95", "p99")),
+        cells.errors(part, True),
     )
 
 
-_HEAD = ("due", "p50", "p95 [95 % CI]", "p99", "errors")
+_HEAD = ("due", "p50", "p95", "p99", "errors")
 
 
 def _together(kind: cells.Together) -> Iterator[str]:
@@ -183,9 +184,9 @@ def _together(kind: cells.Together) -> Iterator[str]:
     yield from _more(len(kind.parts) - cells.MOST_TOGETHER, kind.file)
 
 
-def _endpoints(document: Document) -> Iterator[str]:
+def _endpoints(document: Document, most: int) -> Iterator[str]:
     endpoints = document["endpoints"]
-    rows = map(_row, endpoints[: cells.MOST_ROWS])
+    rows = map(_row, endpoints[:most])
     if document["objectives"]:
         # Without an objective nothing can be held.
         held = (cells.holds(document, endpoint) for endpoint in endpoints)
@@ -193,7 +194,7 @@ def _endpoints(document: Document) -> Iterator[str]:
         yield from _table(("Endpoint", *_HEAD, "holds up to"), "lrrrrrr", body)
     else:
         yield from _table(("Endpoint", *_HEAD), "lrrrrr", rows)
-    yield from _more(len(endpoints) - cells.MOST_ROWS + document["endpoints_left_out"], "endpoints.csv")
+    yield from _more(len(endpoints) - most + document["endpoints_left_out"], "endpoints.csv")
 
 
 def _more(count: int, file: str) -> Iterator[str]:

@@ -64,6 +64,7 @@ _ESTIMATE_KEYS: Part = {
     "n": _COUNT,
     "n_eff": _NUMBER_NULL,
     "why_not": _TEXT,
+    "brief": _with(_TEXT, "why_not in two or three words, for a table's cell."),
 }
 _TIMES_KEYS: Part = {
     "count": _COUNT,
@@ -79,6 +80,12 @@ _FIGURES: Part = {
     "tally": _ref("tally"),
     "throughput_per_s": _with(_NUMBER_NULL, "Answers per second, right or wrong."),
     "goodput_per_s": _with(_NUMBER_NULL, "Right answers per second."),
+    "goodput_interval": _or_null(
+        _object(
+            {"low_per_s": _NUMBER, "high_per_s": _NUMBER},
+            "Its 95 % interval; null of stages too short for one, and of several stages together.",
+        )
+    ),
     "error_ratio": _ref("ratio", "Share of the requests with a known outcome that went wrong."),
     "response": _ref("times", "Response times of right answers: from due to the last byte."),
     "service": _ref("times", "Service times of right answers: from the actual start to the last byte."),

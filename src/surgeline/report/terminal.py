@@ -153,38 +153,91 @@ def _row(part: Node) -> tuple[str, ...]:
         cells.mark(part["slo"]),
         shown(part["name"]),
         units.format_count(part["tally"]["due"]),
-        *(cells.duration(part["response"][name]) for name in ("p50", "p95", "p99")),
+        *(cells.figure(part["response"][name]) for name in ("p50", "p95", "p99")),
         cells.errors(part),
     )
 
 
+def _around(part: Node) -> tuple[str, ...]:
+    """The intervals of such a line."""
+    intervals = (cells.bracket(part["response"][name]) for name in ("p50", "p95", "p99"))
+    return ("", "", "", *intervals, cells.bracket(part["error_ratio"], "ratio"))
+
+
 def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     endpoints = document["endpoints"]
-    rows = [
-        (*_row(endpoint), *([cells.holds(document, endpoint)] if document["objectives"] else []))
-        for endpoint in endpoints[: cells.MOST_ROWS]
-    ]
+    chosen = endpoints[: cells.MOST_ROWS]
     # Without an objective nothing can be held.
-    held = ("holds up to",) if document["objectives"] else ()
-    head = ("", "endpoint", "due", "p50", "p95", "p99", "errors", *held)
-    tones = {"✓": "good", "✗": "bad", "?": "warn"}
-    for number, line in enumerate(table(head, "llrrrrrr"[: len(head)], rows, width - 2, shrink=1)):
-        mark = line[:1]
-        yield "  " + (pen(line, "dim") if number == 0 else pen(mark, tones.get(mark, "")) + line[1:])
-    more = len(endpoints) - len(rows) + document["endpoints_left_out"]
+    held = [("holds up to", *(cells.holds(document, endpoint) for endpoint in chosen))] if document["objectives"] else []
+    yield from _ranked("endpoint", chosen, held, pen, width)
+    more = len(endpoints) - len(chosen) + document["endpoints_left_out"]
     if more > 0:
         yield f"    +{more} more in endpoints.csv"
+    yield from filled(cells.legend(chosen), "    ", min(width, WIDTH), pen, (), ("dim",))
 
 
 def _together(kind: cells.Together, pen: Pen, width: int) -> Iterator[str]:
-    rows = [_row(part) for part in kind.parts[: cells.MOST_TOGETHER]]
-    head = ("", kind.noun, "due", "p50", "p95", "p99", "errors")
-    for number, line in enumerate(table(head, "llrrrrr", rows, width - 2, shrink=1)):
-        yield "  " + (pen(line, "dim") if number == 0 else line)
-    if len(kind.parts) > len(rows):
-        yield f"    +{len(kind.parts) - len(rows)} more in {kind.file}"
+    chosen = kind.parts[: cells.MOST_TOGETHER]
+    yield from _ranked(kind.noun, chosen, [], pen, width)
+    if len(kind.parts) > len(chosen):
+        yield f"    +{len(kind.parts) - len(chosen)} more in {kind.file}"
 
 
+def _ranked(noun: str, parts: Sequence[Node], more: Sequence[Sequence[str]], pen: Pen, width: int) -> Iterator[str]:
+    """Each part's figures with their intervals: behind them in one line, below them in a second, or with the name in a
+    line of its own, whatever there is room for. `more` are further columns, head first.
+    """
+    head = ("", noun, "due", "p50", "p95", "p99", "errors", *(column[0] for column in more))
+    further = [tuple(column[place + 1] for column in more) for place in range(len(parts))]
+    above = [(*_row(part), *others) for part, others in zip(parts, further, strict=True)]
+    below = [(*_around(part), *("" for _ in others)) for part, others in zip(parts, further, strict=True)]
+    whole = [
+        tuple(" ".join(filter(None, pair)) for pair in zip(*pairs, strict=True))
+        for pairs in zip(above, below, strict=True)
+    ]
+    if _room([head, *whole], width) >= max((len(row[1]) for row in whole), default=0):
+        rows, each = whole, 1
+    elif (room := _room([head, *above, *below], width)) >= NARROWEST_NAME:
+        rows, each = [row for pair in zip(above, below, strict=True) for row in _folded(*pair, room)], 2
+    else:
+        bare = [("", "", *row[2:]) for row in above]
+        rows, each = [row for pair in zip(bare, below, strict=True) for row in pair], 2
+        head = ("", "", *head[2:])
+    named = {2 * place: line[:2] for place, line in enumerate(above)} if not head[1] else {}
+    tones = {"✓": "good", "✗": "bad", "?": "warn"}
+    for number, line in enumerate(table(head, "llrrrrrr"[: len(head)], rows, width - 2, shrink=1)):
+        mark = line[:1]
+        if number - 1 in named:
+            sign, name = named[number - 1]
+            yield f"  {pen(sign, tones.get(sign, ''))}  {name if len(name) <= width - 5 else name[: width - 6] + '…'}"
+        faint = number == 0 or (each == 2 and number % 2 == 0)
+        yield "  " + (pen(line, "dim") if faint else pen(mark, tones.get(mark, "")) + line[1:])
+
+
+def _room(rows: Sequence[Sequence[str]], width: int) -> int:
+    """How many columns the names of a table have."""
+    return width - sum(max(len(row[c]) for row in rows) + 2 for c in range(len(rows[0])) if c != 1) - 2
+
+
+def _folded(above: Sequence[str], below: Sequence[str], room: int) -> Iterator[tuple[str, ...]]:
+    """The two lines of a part; a name that has no room goes on in the second."""
+    mark, name, *figures = above
+    cut = _break(name, room)
+    yield mark, name[:cut], *figures
+    yield "", name[cut:], *below[2:]
+
+
+def _break(name: str, room: int) -> int:
+    """Where a name that has no room goes on in the next line: behind a slash or space of its second half, if any."""
+    if len(name) <= room:
+        return len(name)
+    behind = max(name.rfind(sign, room // 2, room) for sign in "/ ?&")
+    # A slash begins what follows it.
+    return behind if behind > 0 else room
+
+
+NARROWEST_NAME = 12
+"""Columns that a name keeps, however narrow the terminal."""
 UNCUT = 100_000
 """A width that no table passes: what a file or a pipe gets has whole names in it."""
 
@@ -196,7 +249,7 @@ def table(
     wide = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     if shrink is not None:
         beyond = sum(wide) + 2 * (len(wide) - 1) - width
-        wide[shrink] = max(wide[shrink] - max(beyond, 0), min(wide[shrink], 12))
+        wide[shrink] = max(wide[shrink] - max(beyond, 0), min(wide[shrink], NARROWEST_NAME))
     for row in (head, *rows):
         parts = []
         for text, size, side in zip(row, wide, align, strict=True):
