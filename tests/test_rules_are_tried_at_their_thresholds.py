@@ -1,7 +1,9 @@
 """The campaigns that try the rules: what they make, and how they judge what came out."""
 
 import importlib
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,6 +68,28 @@ def test_twice_the_threshold_is_seen_and_half_of_it_is_not(borderline: ModuleTyp
             borderline.speaks(case, case.make(np.random.default_rng([7, seed]), strength)) for seed in range(8)
         )
         assert least <= spoken <= most
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in RULES])
+def test_every_rule_speaks_and_keeps_quiet(borderline: ModuleType, rule: str) -> None:
+    """Of a run in which its effect is twice its threshold each rule has something to say, of one with half of it not; a
+    rule that praises the other way round. Within eight runs each, as some want to be surer than one run can make them.
+    """
+    (case,) = (case for case in borderline.CASES if case.rule == rule)
+    loud, quiet = (0.5, 2.0) if case.kinds == ("well",) else (2.0, 0.5)
+
+    def outcomes(strength: float) -> Iterator[bool]:
+        return (borderline.speaks(case, case.make(np.random.default_rng([11, seed]), strength)) for seed in range(8))
+
+    assert any(outcomes(loud))
+    assert not all(outcomes(quiet))
+
+
+def test_every_rule_has_its_error_rates_on_the_page() -> None:
+    """The table has a row for each rule, with a share at half of its threshold, at it and at twice it."""
+    text = (ROOT / "docs" / "reference" / "error-rates" / "findings.md").read_text("utf-8")
+    for rule in RULES:
+        assert re.search(rf"^\| \[{re.escape(rule.id)}\]\(.*(\| [0-9.]+ % ){{3}}\| [0-9]+ \|$", text, re.MULTILINE), rule.id
 
 
 def test_the_page_of_thresholds_is_a_table_of_rates(borderline: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

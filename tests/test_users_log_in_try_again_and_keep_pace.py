@@ -240,7 +240,9 @@ def test_transactions_come_back_from_disk_as_they_were(shop: Shop, tmp_path: Pat
     (tmp_path / "x.jsonl").write_bytes(b"".join(lines(held)) + b'{"second": 1}\nnothing\n')
     back = read(tmp_path / "x.jsonl")
     assert [*lines(back)] == [*lines(held)]
-    table = [line.rstrip("\n").split(",") for line in transactions_csv(back)]
+    table = [line.rstrip("\n").split(",") for line in transactions_csv(back, {0: "calm"})]
+    assert [row[-1] for row in table] == ["stage_name", "", "calm", "", "calm"]
+    assert {len(row) for row in table} == {len(table[0])}
     assert [row[:2] for row in table[1:]] == [['"a ""b"""', ""], ['"a ""b"""', "0"], ["c", ""], ["c", "0"]]
     assert table[3][8] == "2"
     assert table[1][2] == table[1][3] and table[3][3] == "0" and table[3][table[0].index("p95_ms")] == ""

@@ -532,10 +532,11 @@ def _tables(run: Run, measured: Measurement, summary: Any) -> Iterator[tuple[str
 
     yield "endpoints.csv", tables.endpoints_csv(summary)
     yield "timeline.csv", tables.timeline_csv(summary)
+    names = {stage.index: stage.name for stage in summary.stages}
     if measured.transactions:
-        yield "transactions.csv", tables.transactions_csv(measured.transactions)
+        yield "transactions.csv", tables.transactions_csv(measured.transactions, names)
     if measured.messages:
-        yield "messages.csv", tables.messages_csv(measured.messages)
+        yield "messages.csv", tables.messages_csv(measured.messages, names)
     yield from tables.locust_csvs(summary, measured)
     stored = run.meta.stored
     if stored is not None and int(stored.get("rows", 0)) <= MOST_ROWS_AS_CSV:
@@ -564,8 +565,11 @@ def figures(run: Run) -> Any:
     from surgeline.analysis.figures import Cell, figures_from
 
     document = read_document(run)
-    cells = [Cell(**{**cell, "index": np.asarray(cell["index"])}) for cell in run.cells()]
-    return figures_from(run.meta.raw, document, cells)
+    cells, together = (
+        [Cell(**{**cell, "index": np.asarray(cell["index"]), "count": np.asarray(cell["count"])}) for cell in held]
+        for held in (run.cells(), run.cells_beside())
+    )
+    return figures_from(run.meta.raw, document, cells, together)
 
 
 # --- Series ----------------------------------------------------------------------------------------------------------

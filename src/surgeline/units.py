@@ -192,7 +192,10 @@ def format_ends(low_ns: float | None, high_ns: float | None, like_ns: float) -> 
     if not own and high_ns > low_ns:
         step = 10.0 ** math.floor(math.log10((high_ns - low_ns) / sizes[unit] / 8.0)) * sizes[unit]
         # A hair's breadth, so that an end which is a multiple already stays where it is.
-        low_ns, high_ns = math.floor(low_ns / step + 1e-6) * step, math.ceil(high_ns / step - 1e-6) * step
+        high_ns = math.ceil(high_ns / step - 1e-6) * step
+        # What is more than nothing is not printed as nothing: it keeps its first digit.
+        step = step if low_ns >= step else 10.0 ** math.floor(math.log10(max(low_ns, 1.0)))
+        low_ns = math.floor(low_ns / step + 1e-6) * step
     return f"{end(low_ns)}–{end(high_ns)}"
 
 

@@ -125,10 +125,13 @@ def compare_runs(
     theirs = set(candidate[0].endpoints).union(*(run.endpoints for run in candidate))
     mine = dict.fromkeys(name for run in base for name in run.endpoints)
     shared = [name for name in mine if name in theirs]
+    ours, others = ([name for run in side for name in run.transactions] for side in (base, candidate))
+    together = [name for name in dict.fromkeys(ours) if name in others]
     changes: list[Change] = []
     if not any(run.searched for run in (*base, *candidate)):
-        changes += [_time_change(sides, name, metric) for name in (None, *shared) for metric in TIMES]
-        changes += [_error_change(sides, name) for name in (None, *shared)]
+        changes += [_time_change(sides, name, metric) for name in (None, *shared, *together) for metric in TIMES]
+        changes += [_error_change(sides, name) for name in (None, *shared, *together)]
+        changes = [replace(c, together=c.endpoint in together) for c in changes]
         changes += [change for change in (_goodput_change(sides),) if change is not None]
     changes += [change for change in (_capacity_change(sides),) if change is not None]
     changes = _without_words(changes) if unlike else _gated(_tabled(changes, sides), budgets, len(shared))
@@ -144,8 +147,8 @@ def compare_runs(
         indicative=few < FEWEST_RUNS and design != "same",
         noise_ratio=tau.ratio,
         noise_learned=bool(learned),
-        only_base=tuple(name for name in mine if name not in theirs),
-        only_candidate=tuple(sorted(theirs.difference(mine))),
+        only_base=(*(name for name in mine if name not in theirs), *_lonely(ours, others)),
+        only_candidate=(*sorted(theirs.difference(mine)), *_lonely(others, ours)),
         design=design,
         order=_order(base, candidate, design),
         base_runs=tuple(run.id for run in base),
@@ -156,6 +159,11 @@ def compare_runs(
         load=base[0].load,
         cautions=tuple(cautions),
     )
+
+
+def _lonely(ours: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Transactions of one side only; none where the other side has none at all, as old baselines have not."""
+    return sorted(set(ours).difference(others)) if others else []
 
 
 # --- who stands against whom -----------------------------------------------------------------------------------------
@@ -477,7 +485,7 @@ def _tabled(changes: Sequence[Change], sides: _Sides) -> list[Change]:
 
     With one endpoint, what holds for everything holds for it, and is not counted twice.
     """
-    twice = len({change.endpoint for change in changes}) == 2
+    twice = len({change.endpoint for change in changes if not change.together}) == 2
     counted = [
         i
         for i, c in enumerate(changes)
@@ -545,8 +553,9 @@ def _shifts(sides: _Sides, changes: Sequence[Change]) -> tuple[Shift, ...]:
     """Of everything together, and of the endpoints that changed the most."""
     moved = [c for c in changes if c.endpoint != ALL and c.word in ("regressed", "improved") and c.metric in TIMES]
     names = dict.fromkeys(c.endpoint for c in sorted(moved, key=lambda c: -abs(math.log1p(c.change or 0.0))))
-    if len({change.endpoint for change in changes}) == 2:
-        names = dict.fromkeys(change.endpoint for change in changes if change.endpoint != ALL)
+    if len({change.endpoint for change in changes if not change.together}) == 2:
+        only = dict.fromkeys(change.endpoint for change in changes if change.endpoint != ALL and not change.together)
+        names = {**only, **names}
     found = [
         shift_of(name, sides.base, sides.candidate, sides.stages, sides.design == "paired")
         for name in (ALL, *list(names)[:MOST_SHIFTS])

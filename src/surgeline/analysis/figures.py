@@ -11,15 +11,15 @@ Format history
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from surgeline import units
 from surgeline.analysis.distributions import fewest_for_quantile
-from surgeline.analysis.model import Estimate, Summary
+from surgeline.analysis.model import EndpointFigures, Estimate, Summary
 from surgeline.samples import HISTOGRAM_HALF
 
 FIGURES_FORMAT = 1
@@ -105,6 +105,10 @@ class RunFigures:
     """Whether the run was a search for capacity: its stages are what it tried, and only its capacity is compared."""
     capacity_span: tuple[float, float] | None = None
     """The interval of the capacity within the run, per second."""
+    together: tuple[Cell, ...] = ()
+    """What is timed beside the requests, transactions and messages of conversations: no part of any total. One that is
+    called like an endpoint is told apart from it by `(transaction)` behind its name.
+    """
     _pooled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -163,13 +167,18 @@ class RunFigures:
         return tuple(dict.fromkeys(cell.endpoint for cell in self.cells))
 
     @property
+    def transactions(self) -> tuple[str, ...]:
+        """The names of what is timed beside the requests, in the order in which they first occur."""
+        return tuple(dict.fromkeys(cell.endpoint for cell in self.together))
+
+    @property
     def usable_stages(self) -> frozenset[int]:
         """Stages that were completed and that the generator did not spoil."""
         return frozenset(leg.index for leg in self.legs if leg.validity != "invalid" and leg.completed)
 
     def tally(self, endpoint: str | None, stages: frozenset[int]) -> tuple[int, int]:
         """Requests with a known outcome in those stages, and those of them not ok; of all endpoints for None."""
-        held = [c for c in self.cells if c.stage in stages and endpoint in (None, c.endpoint)]
+        held = self._held(endpoint, stages)
         return sum(cell.judged for cell in held), sum(cell.bad for cell in held)
 
     def quantile(self, endpoint: str | None, q: float, stages: frozenset[int]) -> float | None:
@@ -203,11 +212,17 @@ class RunFigures:
         )
         return math.log(max(high, 1) / max(low, 1)) / 2.0
 
+    def _held(self, endpoint: str | None, stages: frozenset[int]) -> list[Cell]:
+        """The cells of an endpoint, or of a transaction, in those stages; of all endpoints for None."""
+        if endpoint is None:
+            return [cell for cell in self.cells if cell.stage in stages]
+        return [c for c in (*self.cells, *self.together) if c.stage in stages and c.endpoint == endpoint]
+
     def _times(self, endpoint: str | None, stages: frozenset[int]) -> tuple[Array, Array]:
         """Ascending buckets of the ok response times, and how many lie in them and below."""
         key = (endpoint, stages)
         if key not in self._pooled:
-            held = [c for c in self.cells if c.stage in stages and endpoint in (None, c.endpoint) and len(c.index)]
+            held = [cell for cell in self._held(endpoint, stages) if len(cell.index)]
             if not held:
                 self._pooled[key] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
             elif len(held) == 1:
@@ -245,18 +260,8 @@ class RunFigures:
                 {"rule": f.rule, "kind": f.kind, "endpoint": f.endpoint, "sentence": f.sentence} for f in self.findings
             ],
             "spans": [[name, metric, low, high] for (name, metric), (low, high) in sorted(self.spans.items())],
-            "cells": [
-                {
-                    "stage": cell.stage,
-                    "endpoint": cell.endpoint,
-                    "judged": cell.judged,
-                    "bad": cell.bad,
-                    # Steps between ascending buckets are shorter to write than the buckets.
-                    "bucket_steps": np.diff(cell.index, prepend=0).tolist(),
-                    "counts": cell.count.tolist(),
-                }
-                for cell in self.cells
-            ],
+            "cells": [_cell_dict(cell) for cell in self.cells],
+            **({"transactions": [_cell_dict(cell) for cell in self.together]} if self.together else {}),
         }
 
     @classmethod
@@ -285,6 +290,7 @@ class RunFigures:
                 None if raw["sent_ratio"] is None else float(raw["sent_ratio"]),
                 bool(raw.get("searched", False)),
                 _span(raw.get("capacity_span")),
+                tuple(_cell(item) for item in raw.get("transactions") or ()),
             )
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"it does not describe a run: {error}") from error
@@ -292,6 +298,18 @@ class RunFigures:
 
 def _span(ends: Any) -> tuple[float, float] | None:
     return None if ends is None or None in ends else (float(ends[0]), float(ends[1]))
+
+
+def _cell_dict(cell: Cell) -> dict[str, Any]:
+    return {
+        "stage": cell.stage,
+        "endpoint": cell.endpoint,
+        "judged": cell.judged,
+        "bad": cell.bad,
+        # Steps between ascending buckets are shorter to write than the buckets.
+        "bucket_steps": np.diff(cell.index, prepend=0).tolist(),
+        "counts": cell.count.tolist(),
+    }
 
 
 def _cell(item: Mapping[str, Any]) -> Cell:
@@ -308,26 +326,17 @@ def _cell(item: Mapping[str, Any]) -> Cell:
 
 def figures_of(summary: Summary, findings: Iterable[Any] = ()) -> RunFigures:
     """From a summary, and its findings where somebody has judged it."""
-    cells = []
-    for stage in summary.stages:
-        for figures in stage.endpoints:
-            index, count = figures.response.histogram.sparse()
-            cells.append(
-                Cell(
-                    stage.index,
-                    figures.name,
-                    figures.tally.judged,
-                    figures.tally.bad,
-                    np.array(index, dtype=np.int64),
-                    np.array(count, dtype=np.int64),
-                )
-            )
+    cells = [_cell_of(stage.index, figures) for stage in summary.stages for figures in stage.endpoints]
+    taken = {cell.endpoint for cell in cells}
+    together = [_cell_of(stage.index, figures) for stage in summary.stages for figures in stage.transactions]
     spans = {}
-    for figures in (summary.total, *summary.endpoints):
+    whole = ((figures.name, figures) for figures in (summary.total, *summary.endpoints))
+    beside = ((apart(figures.name, taken), figures) for figures in summary.transactions)
+    for name, figures in (*whole, *beside):
         for metric, q in TIMES.items():
             estimate = figures.response.quantiles.get(q) or Estimate(None)
             if estimate.low is not None and estimate.high is not None:
-                spans[figures.name, metric] = (float(estimate.low), float(estimate.high))
+                spans[name, metric] = (float(estimate.low), float(estimate.high))
     found, search = summary.saturation, summary.capacity
     tally = summary.total.tally
     capacity = found.throughput_per_s if found and found.reached and not found.generator else None
@@ -348,14 +357,33 @@ def figures_of(summary: Summary, findings: Iterable[Any] = ()) -> RunFigures:
         capacity_span=None if search is None else _span((search.low, search.high)),
         findings=tuple(Seen(f.id, f.kind, f.endpoint, f.sentence[:LONGEST_TEXT]) for f in findings),
         sent_ratio=tally.sent / tally.due if tally.due else None,
+        together=tuple(replace(cell, endpoint=apart(cell.endpoint, taken)) for cell in together),
     )
 
 
-def figures_from(meta: Mapping[str, Any], document: Mapping[str, Any], cells: Iterable[Cell]) -> RunFigures:
-    """From what a run directory holds: `run.json`, the result document, and the cells of its windows."""
+def apart(name: str, endpoints: Container[str]) -> str:
+    """What a transaction is called in a comparison: by its name, unless an endpoint has that already."""
+    return f"{name} (transaction)" if name in endpoints else name
+
+
+def _cell_of(stage: int, figures: EndpointFigures) -> Cell:
+    index, count = figures.response.histogram.sparse()
+    tally = figures.tally
+    return Cell(stage, figures.name, tally.judged, tally.bad, np.array(index, np.int64), np.array(count, np.int64))
+
+
+def figures_from(
+    meta: Mapping[str, Any], document: Mapping[str, Any], cells: Iterable[Cell], together: Iterable[Cell] = ()
+) -> RunFigures:
+    """From what a run directory holds: `run.json`, the result document, the cells of its windows, and those of what is
+    timed beside its requests.
+    """
     judged = _mapping(document.get("verdict"))
     spans = {}
+    cells = tuple(cells)
+    taken = {cell.endpoint for cell in cells}
     parts = [(ALL, document["totals"]), *((part["name"], part) for part in document["endpoints"])]
+    parts += [(apart(part["name"], taken), part) for part in document.get("transactions") or ()]
     for name, part in parts:
         for metric in TIMES:
             estimate = _mapping(_mapping(part.get("response")).get(metric))
@@ -383,7 +411,8 @@ def figures_from(meta: Mapping[str, Any], document: Mapping[str, Any], cells: It
             )
             for stage in document["stages"]
         ),
-        cells=tuple(cells),
+        cells=cells,
+        together=tuple(replace(cell, endpoint=apart(cell.endpoint, taken)) for cell in together),
         spans=spans,
         capacity_per_s=capacity,
         searched=bool(search),

@@ -495,6 +495,8 @@ class Change:
     detectable: float | None = None
     figures: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     caution: str = ""
+    together: bool = False
+    """Of a transaction or of messages of a conversation, not of an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def _quantile(objective: Objective, book: Book, stages: Sequence[StageFigures], 
     if verdict == "no data":
         enough = math.ceil(math.log(SURE) / math.log(q))
         why = (
-            f"{n:,} {book.what}, {label} needs {enough:,}"
+            f"{n:,} {book.what if n != 1 else book.what.removesuffix('s')}, {label} needs {enough:,}"
             if n < enough
             else f"{counted}: too close to the {units.format_ratio(1 - q)} allowed to tell in a run this short"
         )

@@ -18,11 +18,12 @@ def judge(summary: Summary) -> list[Finding]:
     if found is None:
         return []
     stages = {stage.index: stage for stage in summary.stages}
+    if summary.capacity is not None and (found.reached or not summary.capacity.at_least):
+        # The search tells of its limit itself. Its steps are too short to count answers by: those of its heaviest come
+        # when it is over.
+        return []
     if found.reached:
         return [_reached(summary, found, stages)]
-    if summary.capacity is not None and not summary.capacity.at_least:
-        # The search went up to where an objective broke, and tells of that.
-        return []
     # Growth that comes with errors is nothing to praise; the findings about errors speak of it.
     failing = (usable(summary)[-1].total.error_ratio.low or 0.0) > MOST_FAILING
     return [] if failing else [_not_reached(summary, found, stages)]

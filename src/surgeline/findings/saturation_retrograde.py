@@ -19,7 +19,8 @@ Z_99 = 2.576
 def judge(summary: Summary) -> list[Finding]:
     """At most one finding: from the stage of most goodput to that of the highest load."""
     stages = usable(summary)
-    if len(stages) < 3:
+    # The heaviest steps of a search are over before their answers have come.
+    if len(stages) < 3 or summary.capacity is not None:
         return []
     top = max(stages, key=lambda stage: stage.total.goodput_per_s or 0.0)
     last = stages[-1]

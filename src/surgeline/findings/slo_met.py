@@ -19,7 +19,7 @@ def judge(summary: Summary) -> list[Finding]:
             Finding(
                 id=RULE.id,
                 kind="well",
-                sentence=f"{result.objective.text} was met{where}: {result.reason}.",
+                sentence=f"{result.objective.spoken()} was met{where}: {result.reason}.",
                 confidence=confidence(True, len(met), doubtful=any(stage.validity != "valid" for stage in met)),
                 endpoint=result.objective.endpoint,
                 n=result.judged or summary.total.tally.judged,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from surgeline import units
-from surgeline.analysis.model import EndpointFigures, ObjectiveResult, StageFigures, Summary
+from surgeline.analysis.capacity_search import Capacity
+from surgeline.analysis.model import EndpointFigures, Limit, ObjectiveResult, StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
 from surgeline.findings.errors_by_load import PENALTY_S
@@ -19,19 +20,36 @@ def judge(summary: Summary) -> list[Finding]:
     data.
     """
     found = []
+    unknown = [r for r in summary.objectives if r.verdict == "no data" and r.first_missed_stage is None]
     for result in summary.objectives:
         if result.verdict == "missed" or result.first_missed_stage is not None:
             found.append(_missed(summary, result))
-        elif result.verdict == "no data":
+        elif result.verdict == "no data" and (summary.capacity is None or len(unknown) < 2):
             found.append(_no_data(result))
+    if summary.capacity is not None and len(unknown) > 1:
+        found.append(_hardly_judged(unknown))
     return found
+
+
+def _beyond(summary: Summary, result: ObjectiveResult) -> StageFigures | None:
+    """In a search, the stage of the lowest load above what it found in which the objective was missed for sure."""
+    found = summary.capacity
+    if found is None or found.rate_per_s is None:
+        return None
+    tried = {one.index for one in found.tried if one.rate_per_s >= found.rate_per_s and not one.passed}
+    missed = [s for s in summary.stages if s.index in tried and result.by_stage.get(s.index) == "missed"]
+    return min(missed, key=lambda stage: (stage.end, stage.index), default=None)
 
 
 def _missed(summary: Summary, result: ObjectiveResult) -> Finding:
     stages = {stage.index: stage for stage in summary.stages}
     first = stages.get(result.first_missed_stage) if result.first_missed_stage is not None else None
-    text = result.objective.text
-    if first is not None and len(stages) > 1:
+    text = result.objective.spoken()
+    beyond = _beyond(summary, result)
+    if beyond is not None and summary.capacity is not None:
+        where = f"at {wording.load(beyond)}"
+        sentence = f"{text} gives way beyond {_held(summary.capacity)}: {_in_stage(result, beyond, where)}"
+    elif first is not None and len(stages) > 1:
         sentence = f"{text} was missed from {wording.load(first)} on: {_in_stage(result, first)}"
     elif first is not None:
         sentence = f"{text} was missed at {wording.load(first)}: {result.reason}"
@@ -52,8 +70,46 @@ def _missed(summary: Summary, result: ObjectiveResult) -> Finding:
             {"stage": index, "load": max(stages[index].start, stages[index].end), "verdict": verdict}
             for index, verdict in result.by_stage.items()
         ),
-        next_step=RULE.next_step,
+        next_step=_step(summary.limit) if beyond is not None else RULE.next_step,
         impact_s=_impact(summary, result),
+    )
+
+
+def _held(found: Capacity) -> str:
+    """What a search found, with its interval."""
+    rate = wording.rate(found.rate_per_s)
+    if found.low is None or found.high is None:
+        return rate
+    return f"{rate} [{wording.rate(found.low).removesuffix('/s')}–{wording.rate(found.high)}]"
+
+
+def _step(limit: Limit | None) -> str:
+    """What to look at, by the kind of limit that was met."""
+    steps = {
+        "CPU": "Profile the served process at that load: its CPU is what is used up.",
+        "pool or lock": "Look for what is waited for while CPU is left: a pool, a lock, another service.",
+        "rate limiter": "Raise the rate limiter for the test, or take its limit as the answer.",
+    }
+    return steps.get(limit.kind if limit is not None else "", RULE.next_step)
+
+
+def _hardly_judged(results: Sequence[ObjectiveResult]) -> Finding:
+    """Objectives that steered a search on too few requests for a verdict on any."""
+    first = results[0]
+    return Finding(
+        id=RULE.id,
+        kind="explore",
+        sentence=(
+            f"{len(results)} objectives had too few requests at the loads that were tried for a verdict: "
+            f"{first.objective.spoken()} ({first.reason}) and {wording.plural(len(results) - 1, 'other')}."
+        ),
+        confidence="low",
+        endpoint=None,
+        n=sum(result.judged or 0 for result in results),
+        evidence=tuple({"objective": result.objective.text, "reason": result.reason} for result in results),
+        next_step="Give the search more time, or see to the objective that breaks first: beyond it the loads grow.",
+        impact_s=0.0,
+        doubt="",
     )
 
 
@@ -75,7 +131,7 @@ def _is_transaction(
     return name not in names and any(figures.name == name for figures in together)
 
 
-def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
+def _in_stage(result: ObjectiveResult, stage: StageFigures, there: str = "there") -> str:
     """The figure there against the limit."""
     objective, figures = result.objective, _figures(stage, result.objective.endpoint)
     if objective.metric == "quantile" and objective.quantile is not None:
@@ -85,8 +141,8 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
         counted = f"{over} of {figures.tally.judged:,} {_what(stage, objective.endpoint)} were slower or went wrong"
         if value is None:
             allowed = units.format_ratio(1.0 - objective.quantile)
-            return f"there {counted}, more went wrong than the {allowed} that {label} leaves out"
-        return f"there {label} is {value} against {limit}, {counted}"
+            return f"{there} {counted}, more went wrong than the {allowed} that {label} leaves out"
+        return f"{there} {label} is {value} against {limit}, {counted}"
     if objective.metric == "errors":
         what, allowed = _what(stage, objective.endpoint), units.format_ratio(objective.limit)
         share = wording.share(figures.error_ratio)
@@ -98,7 +154,7 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures) -> str:
             if unsent == figures.tally.bad
             else "went wrong or were not sent"
         )
-        return f"there {share} of {figures.tally.judged:,} {what} {went} against {allowed}"
+        return f"{there} {share} of {figures.tally.judged:,} {what} {went} against {allowed}"
     return result.reason
 
 
@@ -158,7 +214,7 @@ def _no_data(result: ObjectiveResult) -> Finding:
     return Finding(
         id=RULE.id,
         kind="explore",
-        sentence=f"Whether {result.objective.text} holds is not known: {result.reason}.",
+        sentence=f"Whether {result.objective.spoken()} holds is not known: {result.reason}.",
         confidence="low",
         endpoint=result.objective.endpoint,
         n=result.judged or 0,

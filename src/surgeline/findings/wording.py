@@ -15,8 +15,8 @@ LARGE_FACTOR = 2.0
 
 
 def name(text: str) -> str:
-    """An endpoint's name, short enough for a sentence."""
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    """An endpoint's name, short enough for a sentence: of a long one the beginning and the end, where names differ."""
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 25]}…{text[-24:]}"
 
 
 def names(texts: Sequence[str], most: int = 2) -> str:

@@ -52,6 +52,27 @@ class Objective:
         """Whether the limit must not be exceeded (times, errors) rather than reached (rate, Apdex, seconds)."""
         return self.metric in _LOWER_IS_BETTER
 
+    def spoken(self, where: bool = True) -> str:
+        """The objective in the units of a page: `p95 < 300 ms`, `POST /checkout: errors < 1 %`, `rate > 200/s`.
+
+        Without `where` its endpoint is left out.
+        """
+        limit: str
+        if self.metric == "quantile":
+            name, limit = f"p{(self.quantile or 0) * 100:g}", units.format_duration(self.limit)
+        elif self.metric in ("mean", "max"):
+            name, limit = self.metric, units.format_duration(self.limit)
+        elif self.metric == "errors":
+            name, limit = "errors", units.format_ratio(self.limit)
+        elif self.metric == "rate":
+            name, limit = "rate", units.format_rate(self.limit)
+        elif self.each is not None:
+            name, limit = f"seconds({self.each.spoken()})", units.format_ratio(self.limit)
+        else:
+            name, limit = f"apdex({units.format_duration(self.apdex_ns)})", f"{self.limit:g}"
+        place = f"{self.endpoint}: " if where and self.endpoint is not None else ""
+        return f"{place}{name} {'<' if self.upper else '>'} {limit}"
+
 
 class ObjectiveError(ValueError):
     """A text that is not an objective; the message shows right ones."""

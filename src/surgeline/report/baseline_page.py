@@ -44,7 +44,7 @@ def _lines(baseline: Mapping[str, Any], runs: Sequence[RunFigures]) -> Iterator[
     yield "| endpoint | requests | p50 | p95 | p99 | errors |"
     yield "| --- | ---: | --- | --- | --- | --- |"
     stages = frozenset.intersection(*(run.usable_stages for run in runs))
-    names = list(dict.fromkeys(name for run in runs for name in run.endpoints))
+    names = list(dict.fromkeys(name for run in runs for name in (*run.endpoints, *run.transactions)))
     for name in (None, *names[:MOST_ENDPOINTS]):
         yield _row(runs, name, stages)
     if len(names) > MOST_ENDPOINTS:

@@ -12,6 +12,9 @@ from surgeline.analysis.model import Summary
 from surgeline.report.text import LONGEST_SENTENCE, shown
 from surgeline.report.verdict import objective_text
 
+BESIDE = ("settle", "overrun")
+"""Parts of a search whose times are those of what went before, not of their own load."""
+
 MOST_TRIED = 60
 
 

@@ -46,6 +46,8 @@ def status(document: Document) -> Status:
         found = document["capacity"]
         if found["rate_per_s"] is None:
             return Status("✗", "no capacity", "bad")
+        if verdict["slo"] == "no data":
+            return Status("?", "little known", "warn")
         return Status("✓", "at least" if found["at_least"] else "capacity", "good")
     if verdict["slo"] == "missed":
         return Status("✗", "missed", "bad")
@@ -171,12 +173,16 @@ BRIEFS = (
 """What the words mean that stand in the place of a percentile or an interval."""
 
 
-def legend(parts: Iterable[Node], rates: Iterable[Node] = ()) -> str:
-    """What the brackets are, and the words in their place: one line below a table of figures, `rates` with theirs."""
+def legend(parts: Iterable[Node], rates: Iterable[Node] = (), search: bool = False) -> str:
+    """What the brackets are, and the words in their place: one line below a table of figures, `rates` with theirs.
+
+    Of a `search` it is said that the figures are of all its loads.
+    """
     said = [part["response"][name]["brief"] for part in parts for name in ("p50", "p95", "p99")]
     said += [rate_bracket(part).strip("[]") for part in rates]
     found = [(first, means) for word, means in BRIEFS if (first := next(filter(word.fullmatch, said), ""))]
-    return "; ".join(("[95 % interval]", *(f"“{first}”: {means}" for first, means in found))) + "."
+    begin = "Over all loads tried, in brackets" if search else "In brackets"
+    return "; ".join((f"{begin} the 95 % interval", *(f"“{first}”: {means}" for first, means in found))) + "."
 
 
 def no_interval(estimate: Node) -> str:
@@ -292,6 +298,11 @@ def holds(document: Document, endpoint: Node) -> str:
     `not known` where it misses only above loads at which too few requests were made to tell; an en dash where nothing
     is known.
     """
+    found = document["capacity"]
+    if found is not None and found["rate_per_s"] is not None and endpoint["slo"] == "met":
+        if endpoint["breaks_stage"] is not None or found["at_least"]:
+            return f"{'≥ ' if found['at_least'] else ''}{rate(found['rate_per_s'])}"
+        return "all loads"
     stages = [stage for stage in document["stages"] if stage["validity"] != "invalid" and stage["rung"] is not None]
     place = {stage["index"]: stage["rung"] for stage in stages}
     if endpoint["breaks_stage"] is not None:
@@ -347,8 +358,12 @@ def capacity(document: Document) -> list[str]:
         parts.append("no recovery within 25 s after a failure")
     elif found["recovery_ns"] is not None:
         parts.append(f"recovered within {units.format_duration(max(found['recovery_ns'], units.NS_PER_S))}")
-    if found["held"] != "not tried":
-        parts.append(f"{found['held']} for {units.format_duration(found['held_ns'])} just below it")
+    if found["held"] == "held":
+        parts.append(f"held for {units.format_duration(found['held_ns'])} just below it")
+    elif found["held"] == "broke":
+        last = [tried["rate_per_s"] for tried in found["tried"] if tried["role"] == "hold"][-1:]
+        where = f"{rate(last[0])} " if last else "the last hold "
+        parts.append(f"{where}broke after {units.format_duration(found['held_ns'])} of being held")
     elif found["rate_per_s"] is not None and not found["at_least"]:
         parts.append("no time was left to hold it for longer")
     parts.append(f"{plural(found['steps'], 'load')} tried in {units.format_duration(found['took_ns'])}")
@@ -378,6 +393,13 @@ BOXES = (
     ("explore", "What to explore next", "?", "Nothing asks for a closer look."),
 )
 """The three boxes: key, heading, mark, and what stands in an empty one."""
+
+def empty(document: Document, usual: str) -> str:
+    """What stands in an empty box: of a target that answered nothing, nothing was good and nothing stood the test."""
+    if document["verdict"]["basis"] in ("nothing measured", "nothing answered"):
+        return "Nothing was answered, so nothing can be said."
+    return usual
+
 
 LEVEL_MARKS = {"good": "✓", "note": "~", "warning": "✗"}
 """The mark of a statement of trust."""

@@ -131,6 +131,7 @@ def _change(change: Change) -> dict[str, Any]:
     return {
         "endpoint": shown(change.endpoint),
         "whole": change.endpoint == ALL,
+        "together": change.together,
         "metric": change.metric,
         "unit": unit_of(change.metric),
         "base": _estimate(change.base, is_time),
@@ -318,6 +319,10 @@ SCHEMA: dict[str, Any] = {
                     {
                         "endpoint": _TEXT,
                         "whole": {**_BOOL, "description": "Of all endpoints together."},
+                        "together": {
+                            **_BOOL,
+                            "description": "Of a transaction or of messages, timed beside the requests.",
+                        },
                         "metric": {"enum": list(_METRICS)},
                         "unit": {"enum": ["ns", "ratio", "per_s"]},
                         "base": _ESTIMATE,

@@ -36,7 +36,7 @@ from surgeline.analysis.model import (
 )
 from surgeline.findings.model import Finding
 from surgeline.report import closeup
-from surgeline.report.capacity import capacity_part, limit_part, server_part
+from surgeline.report.capacity import BESIDE, capacity_part, limit_part, server_part
 from surgeline.report.question import question_part
 from surgeline.report.schema import SCHEMA as SCHEMA
 from surgeline.report.text import LONGEST_SENTENCE, bounded, plain_number, plural, shown
@@ -50,6 +50,7 @@ from surgeline.report.verdict import (
     load_text,
     objective_text,
     objective_word,
+    peak,
     stage_text,
     verdict,
 )
@@ -83,6 +84,9 @@ MOST_EVIDENCE = 20
 
 SAME_LENGTH, LATE_S = 0.02, 0.003
 """Stages of one planned length differ by no more than this share and time: what a worker is late at either end."""
+
+FEWEST_IN_SEARCH = 72
+"""Requests of an endpoint, in all loads of a search, without which there is no p95 of it."""
 
 STAGE_QUANTILES = (0.5, 0.95, 0.99)
 """The quantiles of an endpoint within one stage that are in the document."""
@@ -230,6 +234,11 @@ def _sorted(value: Any) -> Any:
 def describe_load(summary: Summary) -> str:
     """The workload in a few words: `closed, 7 stages of 8 s, 1 to 64 users`."""
     stages = summary.stages
+    if summary.capacity is not None:
+        tried = [stage for stage in stages if stage.role not in BESIDE]
+        low, high = min((s.end for s in tried), default=0.0), max((s.end for s in tried), default=0.0)
+        span = f", {units.format_rate(low).removesuffix('/s')} to {units.format_rate(high)}" if tried else ""
+        return f"search for capacity, {plural(summary.capacity.steps, 'load')}{span}"
     partly = (summary.run.get("settings") or {}).get("model") == "partly-open"
     model = "script" if summary.model == "script" else f"{'partly open' if partly else summary.model} model"
     if summary.model == "script" and (summary.run.get("subject") or {}).get("kind") == "plan":
@@ -438,6 +447,10 @@ def _standing(summary: Summary, whole: EndpointFigures, order: Sequence[StageFig
     results = [result for result in summary.objectives if applies(result.objective, whole.name)]
     if not results:
         return _Standing(None, None, None)
+    search = summary.capacity
+    if search is not None:
+        # What drains a search between its steps carries what they left behind.
+        order = [stage for stage in order if stage.role not in BESIDE]
     held: int | None = None
     last: Slo = "no data"
     for stage in order:
@@ -446,7 +459,10 @@ def _standing(summary: Summary, whole: EndpointFigures, order: Sequence[StageFig
             continue
         words = {_stage_word(result, stage.index, figures) for result in results}
         if "missed" in words:
-            return _Standing("missed", held, stage.index)
+            # A search goes beyond what is held on purpose, so what gives way within its interval is not missed.
+            expected = search is not None and search.rate_per_s is not None and peak(stage) >= (search.low or 0.0)
+            enough = whole.tally.judged >= FEWEST_IN_SEARCH
+            return _Standing("missed" if not expected else "met" if enough else "no data", held, stage.index)
         last = "no data" if "no data" in words else "met"
         held = stage.index if last == "met" else held
     if any(objective_word(result) == "missed" and result.objective.endpoint == whole.name for result in results):

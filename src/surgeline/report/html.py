@@ -24,8 +24,14 @@ def _joined(text: object) -> str:
     return re.sub("(?<=[A-Z]{3}) (?=/)", "\xa0", re.sub(" ([<>]) ", "\xa0\\1\xa0", whole))
 
 
+def _quoted(text: object) -> str:
+    """A sentence of ours with what it has between backticks, as in Markdown, between quotation marks."""
+    return re.sub("`([^`]*)`", "“\\1”", str(text))
+
+
 _FILTERS: dict[str, Callable[..., Any]] = {
     "joined": _joined,
+    "quoted": _quoted,
     "duration": units.format_duration,
     "count": units.format_count,
     "rate": units.format_rate,
@@ -95,7 +101,7 @@ def render(document: Document) -> str:
             "small_head": ("endpoint", *(stage["label"] for stage in document["stages"])),
             "small_rows": list(_small_rows(document)),
             "legend_stages": cells.legend(document["stages"], document["stages"]),
-            "legend_endpoints": cells.legend(ranked),
+            "legend_endpoints": cells.legend(ranked, search=document["capacity"] is not None),
             "any_finding": any(box["items"] for box in document["findings"].values()),
             "setup": list(_setup(document)),
         },

@@ -89,7 +89,7 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
         yield ""
         yield f"## {heading}"
         yield ""
-        yield from _box(document["findings"][key], mark, empty, fit)
+        yield from _box(document["findings"][key], mark, cells.empty(document, empty), fit)
     if document["endpoints"]:
         yield ""
         yield "## Endpoints, worst first"

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from surgeline import units
 from surgeline.report import cells, svg
+from surgeline.report.capacity import BESIDE
 from surgeline.report.cells import Document, Node
 from surgeline.report.text import plural, shown
 
@@ -154,10 +155,6 @@ class _Load(NamedTuple):
 
     level: float
     stage: Node
-
-
-BESIDE = ("settle", "overrun")
-"""Parts of a search whose times are those of what went before, not of their own load."""
 
 
 def _by_load(document: Document) -> list[_Load]:

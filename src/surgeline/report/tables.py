@@ -218,35 +218,39 @@ def endpoints_csv(summary: Summary) -> Iterator[str]:
 
 TRANSACTION_COLUMNS = (
     *("transaction", "stage", "due", "ok", "failure", "error", "timeout", "not_sent", "aborted"),
-    *("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "bytes_in", "bytes_out"),
+    *("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "bytes_in", "bytes_out", "stage_name"),
 )
 """Of `transactions.csv`. Times are of transactions whose steps all were right, think times left out."""
 
 
-def transactions_csv(windows: Sequence[Window]) -> Iterator[str]:
-    """Each transaction as a whole, then each of its stages; nothing but the head without transactions."""
-    yield from _beside_csv(TRANSACTION_COLUMNS, windows)
+def transactions_csv(windows: Sequence[Window], stage_names: Mapping[int, str] | None = None) -> Iterator[str]:
+    """Each transaction as a whole, then each of its stages; nothing but the head without transactions.
+
+    `stage_names` are those of the run's stages by number; a stage without one has an empty cell.
+    """
+    yield from _beside_csv(TRANSACTION_COLUMNS, windows, stage_names or {})
 
 
 MESSAGE_COLUMNS = ("message", *TRANSACTION_COLUMNS[1:])
 """Of `messages.csv`. `due` are those that came or were waited for in vain; times are of those that came."""
 
 
-def messages_csv(windows: Sequence[Window]) -> Iterator[str]:
+def messages_csv(windows: Sequence[Window], stage_names: Mapping[int, str] | None = None) -> Iterator[str]:
     """Each kind of message as a whole, then in each stage; nothing but the head without conversations."""
-    yield from _beside_csv(MESSAGE_COLUMNS, windows)
+    yield from _beside_csv(MESSAGE_COLUMNS, windows, stage_names or {})
 
 
-def _beside_csv(columns: Sequence[str], windows: Sequence[Window]) -> Iterator[str]:
+def _beside_csv(columns: Sequence[str], windows: Sequence[Window], stage_names: Mapping[int, str]) -> Iterator[str]:
     yield ",".join(columns) + "\n"
     for name in dict.fromkeys(window.endpoint for window in windows):
         own = [window for window in windows if window.endpoint == name]
-        yield _transaction_row(name, "", own)
+        yield _transaction_row(name, "", own, "")
         for stage in sorted({window.stage for window in own}):
-            yield _transaction_row(name, str(stage), [window for window in own if window.stage == stage])
+            mine = [window for window in own if window.stage == stage]
+            yield _transaction_row(name, str(stage), mine, stage_names.get(stage, ""))
 
 
-def _transaction_row(name: str, stage: str, windows: Sequence[Window]) -> str:
+def _transaction_row(name: str, stage: str, windows: Sequence[Window], stage_name: str) -> str:
     counts = dict.fromkeys(Outcome, 0)
     right = Histogram()
     for window in windows:
@@ -263,6 +267,7 @@ def _transaction_row(name: str, stage: str, windows: Sequence[Window]) -> str:
         *(milliseconds(right.quantile(q)) for q in (0.5, 0.9, 0.95, 0.99)),
         str(sum(window.bytes_in for window in windows)),
         str(sum(window.bytes_out for window in windows)),
+        cell(stage_name),
     ]
     return ",".join(cells) + "\n"
 

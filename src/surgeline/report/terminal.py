@@ -99,7 +99,7 @@ def _run(document: Document, pen: Pen, width: int, cut: bool) -> Iterator[str]:
     for key, heading, mark, empty in cells.BOXES:
         yield ""
         yield pen(heading, "bold")
-        yield from _box(document["findings"][key], key, mark, empty, width, pen)
+        yield from _box(document["findings"][key], key, mark, cells.empty(document, empty), width, pen)
     if document["endpoints"]:
         yield ""
         yield pen("Endpoints, worst first", "bold")
@@ -173,7 +173,7 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     more = len(endpoints) - len(chosen) + document["endpoints_left_out"]
     if more > 0:
         yield f"    +{more} more in endpoints.csv"
-    yield from filled(cells.legend(chosen), "    ", min(width, WIDTH), pen, (), ("dim",))
+    yield from filled(cells.legend(chosen, search=document["capacity"] is not None), "    ", min(width, WIDTH), pen, (), ("dim",))
 
 
 def _together(kind: cells.Together, pen: Pen, width: int) -> Iterator[str]:

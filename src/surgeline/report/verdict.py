@@ -38,6 +38,9 @@ LONGEST_NAME = 60
 ERRORS_BEGIN_RATIO = 0.01
 """Errors "begin" where this share of the due requests goes wrong: the limit most teams set without thinking (taste)."""
 
+FEWEST_FOR_CAPACITY = 299
+"""Requests in all loads of a search, without which not even one load could be told to hold 1 %."""
+
 Slo = Literal["met", "missed", "no data"]
 Basis = Literal[
     "objectives",
@@ -146,26 +149,9 @@ def in_order_of_load(stages: Sequence[StageFigures]) -> list[StageFigures]:
 
 
 def objective_text(objective: Objective, where: bool = True) -> str:
-    """The objective in the units of the page: `p95 < 300 ms`, `POST /checkout: errors < 1 %`, `rate > 200/s`.
-
-    Without `where` its endpoint is left out.
-    """
-    sign = "<" if objective.upper else ">"
-    limit: str
-    if objective.metric == "quantile":
-        name, limit = f"p{(objective.quantile or 0) * 100:g}", units.format_duration(objective.limit)
-    elif objective.metric in ("mean", "max"):
-        name, limit = objective.metric, units.format_duration(objective.limit)
-    elif objective.metric == "errors":
-        name, limit = "errors", units.format_ratio(objective.limit)
-    elif objective.metric == "rate":
-        name, limit = "rate", units.format_rate(objective.limit)
-    elif objective.each is not None:
-        name, limit = f"seconds({objective_text(objective.each)})", units.format_ratio(objective.limit)
-    else:
-        name, limit = f"apdex({units.format_duration(objective.apdex_ns)})", f"{objective.limit:g}"
+    """The objective in the units of the page, its endpoint's name as a page may show it."""
     place = f"{shown(objective.endpoint)}: " if where and objective.endpoint is not None else ""
-    return f"{place}{name} {sign} {limit}"
+    return f"{place}{objective.spoken(False)}"
 
 
 def _name(name: str) -> str:
@@ -520,6 +506,18 @@ def _searched(summary: Summary, found: Capacity) -> Verdict:
         key=lambda tried: (not tried.generator, tried.rate_per_s),
     )
     rate = units.format_rate(found.rate_per_s)
+    judged = sum(tried.due for tried in found.tried if tried.role not in ("settle", "overrun"))
+    if judged < FEWEST_FOR_CAPACITY and not found.at_least:
+        who = f"; {_name(found.endpoint)} breaks first" if found.endpoint else ""
+        sentence = _shortest_that_fits(
+            f"Little is known: {judged:,} requests put what it holds within {within} near {rate}{who}.",
+            f"Little is known: {judged:,} requests put what it holds near {rate}{who}.",
+            f"Little is known: {judged:,} requests put what it holds near {rate}.",
+        )
+        return Verdict(
+            sentence, "capacity", "no data", held.index, breaks.index if breaks else None, found.endpoint or None,
+            found.broken or None,
+        )  # fmt: skip
     if found.at_least:
         why = {
             "generator": "beyond that the generator was the limit",
@@ -566,7 +564,7 @@ def _without_objectives(summary: Summary) -> Verdict:
     if flat is not None:
         return _stops_growing(order, flat, failing)
     last = order[-1]
-    facts = f"{_rate(last)}, {_p95(last.total)}, {_errors_text(last)}"
+    facts = f"{_rate(last)}, {_p95(last.total, True)}, {_errors_text(last)}"
     generator = any(stage.validity == "invalid" and peak(stage) > peak(last) for stage in summary.stages)
     if generator:
         sentence = f"No limit reached up to {stage_text(last)} ({facts}); beyond that the generator was the limit."
@@ -575,7 +573,7 @@ def _without_objectives(summary: Summary) -> Verdict:
     but = "" if elsewhere is None else f"; but at {stage_text(elsewhere)} {_errors_text(elsewhere)}"
     broke = None if elsewhere is None else elsewhere.index
     if len({peak(stage) for stage in order}) == 1:
-        start = f"Answers {_rate(last)} at {stage_text(last)}: {_p95(last.total)}, {_errors_text(last)}"
+        start = f"Answers {_rate(last)} at {stage_text(last)}: {_p95(last.total, True)}, {_errors_text(last)}"
         sentence = _shortest_that_fits(f"{start}{but or '; one load shows no limit'}.", f"{start}.")
         return Verdict(sentence, "one load", None, last.index, broke)
     start = f"No limit reached up to {stage_text(last)}: {facts}"
@@ -594,11 +592,14 @@ def _rate(stage: StageFigures) -> str:
     return units.format_rate(stage.total.goodput_per_s)
 
 
-def _p95(figures: EndpointFigures) -> str:
-    """`p95 41 ms`; where there is none the median, or that there is neither."""
+def _p95(figures: EndpointFigures, around: bool = False) -> str:
+    """`p95 41 ms`; where there is none the median, or that there is neither. With its interval if that is known."""
     for name, q in (("p95", 0.95), ("p50", 0.5)):
-        if figures.response.quantiles[q].value is not None:
-            return f"{name} {units.format_duration(figures.response.quantiles[q].value)}"
+        found = figures.response.quantiles[q]
+        if found.value is not None:
+            known = around and (found.low is not None or found.high is not None)
+            ends = f" [{units.format_ends(found.low, found.high, found.value)}]" if known else ""
+            return f"{name} {units.format_duration(found.value)}{ends}"
     return "too few answers for percentiles"
 
 
@@ -686,7 +687,8 @@ def _nothing_answered(summary: Summary) -> str:
     start = f"Nothing was measured: none of {plural(tally.due, 'request')} was answered"
     if group is None or not group.kind:
         return f"{start}."
-    return _shortest_that_fits(f"{start}, most with {shown(group.kind, 40)}.", f"{start}.")
+    most = "all" if group.count == tally.due else "most"
+    return _shortest_that_fits(f"{start}, {most} with {shown(group.kind, 40)}.", f"{start}.")
 
 
 def _invalid(summary: Summary) -> str:

@@ -30,7 +30,7 @@ from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, Foreign, Misused, StoreError, from_os, shown
 from surgeline.store.journal import Journal, Segment, Tail, open_segments
 from surgeline.store.meta import ENDED, RUN_FILE, RUN_FORMAT, STATES, Meta, State, iso, read_meta, slug, write_meta
-from surgeline.store.transactions import MESSAGES, TRANSACTIONS, windows_in
+from surgeline.store.transactions import MESSAGES, TRANSACTIONS, cells_of, windows_in
 from surgeline.store.transactions import lines as window_lines
 from surgeline.store.transactions import read as read_windows
 
@@ -137,6 +137,10 @@ class Run:
         if not self.closed:
             raise Busy(f"the run {self.id} is not closed yet; `surgeline runs recover {self.id}` closes what was left")
         return parquet.read_cells(self._path)
+
+    def cells_beside(self) -> list[dict[str, Any]]:
+        """The same of what is timed beside the requests, transactions and messages, under `endpoint` each by its name."""
+        return [cell for file in (TRANSACTIONS, MESSAGES) for cell in cells_of(read_windows(self._path / file))]
 
     def rows(
         self,

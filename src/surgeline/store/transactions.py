@@ -73,6 +73,25 @@ def read(path: Path) -> tuple[Window, ...]:
     return tuple(found)
 
 
+def cells_of(windows: Iterable[Window]) -> list[dict[str, Any]]:
+    """The windows added up by stage and name, as `parquet.read_cells` has those of requests."""
+    found: dict[tuple[int, str], tuple[list[int], Histogram]] = {}
+    for window in windows:
+        counts, right = found.setdefault((window.stage, window.endpoint), ([0, 0], Histogram()))
+        if window.outcome is Outcome.ABORTED:
+            continue
+        counts[0] += window.count
+        if window.outcome is Outcome.OK:
+            right.merge(window.response)
+        else:
+            counts[1] += window.count
+    return [
+        {"stage": stage, "endpoint": name, "judged": judged, "bad": bad, "index": index, "count": count}
+        for (stage, name), ((judged, bad), right) in sorted(found.items(), key=lambda item: item[0])
+        for index, count in (right.sparse(),)
+    ]
+
+
 def _or_none(limit_ns: int | None) -> int:
     """A histogram's least or greatest value as a window's column has it: -1 where there is none."""
     return -1 if limit_ns is None else limit_ns
