@@ -29,13 +29,14 @@ def a_run(
     errors: float = 0.0,
     change: Callable[[str, Array], Array] = lambda name, times: times,
     findings: Sequence[Seen] = (),
+    together: Sequence[str] = (),
     **meta: Any,
 ) -> RunFigures:
     """A run whose endpoints are lognormal around 20 ms times `factor`, with a luck of its own."""
     dice = np.random.default_rng(seed)
     luck = float(np.exp(noise * dice.standard_normal()))
     cells = []
-    for endpoint in endpoints:
+    for endpoint in (*endpoints, *together):
         times = change(endpoint, 20e6 * np.exp(0.4 * dice.standard_normal(count)) * luck * factor)
         bad = round(errors * count)
         index, counts = buckets(times[bad:])
@@ -56,7 +57,11 @@ def a_run(
     }
     leg = Leg(0, "300/s", 10.0, True, "valid")
     load = "open model, 300/s for 10 s"
-    return RunFigures(known, "open", load, "valid", (), False, (leg,), tuple(cells), {}, None, tuple(findings), 1.0)
+    beside = tuple(cells[len(endpoints) :])
+    cells = cells[: len(endpoints)]
+    return RunFigures(
+        known, "open", load, "valid", (), False, (leg,), tuple(cells), {}, None, tuple(findings), 1.0, together=beside
+    )
 
 
 def a_side(letter: str, runs: int = 5, first_seed: int = 1, group: str | None = None, **more: Any) -> list[RunFigures]:

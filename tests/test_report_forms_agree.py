@@ -47,14 +47,16 @@ def table_rows(made):
     shown = terminal.render(made, width=220).partition("worst first")[2].partition("\n\n")[0]
     yield [re.split(r"\s{2,}", line.strip()) for line in shown.splitlines() if line.strip()][1:]
     markup = re.sub(r'<t[dh][^>]* class="picture".*?</t[dh]>', "", html.render(made), flags=re.S)
-    table = re.search(r'<table class="rank figures">.*?</table>', re.sub(r"<svg.*?</svg>", "", markup, flags=re.S), re.S)
+    table = re.search(
+        r'<table class="rank figures">.*?</table>', re.sub(r"<svg.*?</svg>", "", markup, flags=re.S), re.S
+    )
     body = re.findall(r"<tr.*?</tr>", table[0], re.S)[1:]
     yield [[plain(cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.S)] for row in body]
 
 
 def test_counts_and_percentiles_read_the_same_in_every_form(summary):
-    """For each endpoint of the page: due, p50, p95, p99 and errors stand in one row of Markdown, HTML and terminal, each
-    with its interval, or in its place why there is none.
+    """For each endpoint of the page: due, p50, p95, p99 and errors stand in one row of Markdown, HTML and terminal,
+    each with its interval, or in its place why there is none.
     """
     made = document.result_document(summary, examples.FINDINGS[:1])
     endpoints = made["endpoints"][: cells.MOST_ROWS]

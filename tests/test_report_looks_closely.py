@@ -265,7 +265,7 @@ def test_an_objective_may_name_a_transaction(slo, word):
     if word == "missed":
         assert made["verdict"]["sentence"].startswith("checkout misses p95 < 500 ms")
         said = made["findings"]["failed"]["items"][0]["sentence"]
-        assert "368 transactions" in said and "checkout: p95 < 500ms was missed" in said
+        assert "368 transactions" in said and "checkout: p95 < 500 ms was missed" in said
 
 
 def test_errors_of_a_transaction_are_its_own():

@@ -89,7 +89,9 @@ def test_every_rule_has_its_error_rates_on_the_page() -> None:
     """The table has a row for each rule, with a share at half of its threshold, at it and at twice it."""
     text = (ROOT / "docs" / "reference" / "error-rates" / "findings.md").read_text("utf-8")
     for rule in RULES:
-        assert re.search(rf"^\| \[{re.escape(rule.id)}\]\(.*(\| [0-9.]+ % ){{3}}\| [0-9]+ \|$", text, re.MULTILINE), rule.id
+        assert re.search(rf"^\| \[{re.escape(rule.id)}\]\(.*(\| [0-9.]+ % ){{3}}\| [0-9]+ \|$", text, re.MULTILINE), (
+            rule.id
+        )
 
 
 def test_the_page_of_thresholds_is_a_table_of_rates(borderline: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,35 @@ def test_ten_percent_slower_is_found_and_named():
     assert not found.indicative
 
 
+def test_a_transaction_is_compared_and_gated_as_an_endpoint_is_and_is_part_of_no_total():
+    """Slower by 15 %: regressed and the gate fails on it alone; requests are counted without it, a baseline's file
+    keeps it, and one side that has none, as files of before, is no difference.
+    """
+    slower = lambda name, times: times * (1.15 if name == "checkout" else 1.0)  # noqa: E731 - one expression
+    base, candidate = (
+        a_side("a", together=["checkout"]),
+        a_side("b", first_seed=30, change=slower, together=["checkout"]),
+    )
+    found = compare_runs(base, candidate)
+    row = _row(found, "p95", "checkout")
+    assert (row.word, row.together, row.gate) == ("regressed", True, "failed")
+    assert row.low is not None and row.high is not None and row.low < 0.15 < row.high
+    assert [(c.endpoint, c.metric) for c in found.changes if c.gate == "failed"] == [("checkout", "p95")]
+    assert {c.endpoint for c in found.changes if c.together} == {"checkout"}
+    assert base[0].tally(None, frozenset({0}))[0] == 6000
+    assert base[0].transactions == ("checkout",) and "checkout" not in base[0].endpoints
+    kept = [RunFigures.parse(json.loads(json.dumps(run.as_dict()))) for run in base]
+    assert compare_runs(kept, candidate).changes == found.changes
+    document = comparison_document(found)
+    jsonschema.validate(document, SCHEMA)
+    assert {c["endpoint"] for c in document["changes"] if c["together"]} == {"checkout"}
+    assert "checkout" in comparison_text.render(document)
+    assert "checkout" in comparison_page.render(document)
+    before = [dataclasses.replace(run, together=()) for run in base]
+    old = compare_runs(before, candidate)
+    assert "checkout" not in {c.endpoint for c in old.changes} and old.only_candidate == ()
+
+
 def test_interleaved_blocks_are_paired_by_block_and_lose_incomplete_ones():
     """Noise that a block's two runs share does not count; a block with one run is left out, and that is said."""
     moods = [1.0, 1.3, 0.8, 1.1, 0.9, 1.2]

@@ -175,7 +175,7 @@ def format_duration(value_ns: float | None, digits: int = 3) -> str:
 
 
 def format_ends(low_ns: float | None, high_ns: float | None, like_ns: float) -> str:
-    """The interval of a duration in the unit in which that is printed: `0.8–2.4` of 1.25 s; `≥ 653`, `≤ 892` with one end.
+    """An interval in the unit in which its duration is printed: `0.8–2.4` of 1.25 s; `≥ 653`, `≤ 892` with one end.
 
     No more digits than it supports: both ends go outwards to a power of ten of at most a quarter of its half width.
     Past two minutes, where a duration takes two units, they keep their own.

@@ -5,7 +5,7 @@ all three take it from here. Nothing is computed; numbers are printed by `units`
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from surgeline import units
@@ -393,6 +393,7 @@ BOXES = (
     ("explore", "What to explore next", "?", "Nothing asks for a closer look."),
 )
 """The three boxes: key, heading, mark, and what stands in an empty one."""
+
 
 def empty(document: Document, usual: str) -> str:
     """What stands in an empty box: of a target that answered nothing, nothing was good and nothing stood the test."""

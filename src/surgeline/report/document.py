@@ -16,6 +16,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
@@ -125,7 +126,7 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
         "timeline": timeline(summary.seconds),
         "errors": [_error(group, kept.get(group.endpoint, ())) for group in _largest(summary.errors)[:MOST_ERRORS]],
         "errors_left_out": max(len(summary.errors) - MOST_ERRORS, 0),
-        "objectives": [_objective(result) for result in summary.objectives],
+        "objectives": [_objective(_as_searched(result, summary)) for result in summary.objectives],
         "findings": {kind: _box(kind, findings) for kind in KINDS},
         "trust": [statement._asdict() for statement in trust(summary)],
         "health": _health(summary.health, summary.health.shares_machine or summary.shares_machine),
@@ -640,6 +641,26 @@ def _error(group: ErrorGroup, exchanges: Sequence[closeup.Exchange]) -> dict[str
         "cluster_share": _number(group.cluster_share),
         "example": closeup.error_example(group, exchanges),
     }
+
+
+def _as_searched(result: ObjectiveResult, summary: Summary) -> ObjectiveResult:
+    """In a search that found a rate an objective is met that no load below its interval missed: beyond it, it breaks on
+    purpose. All loads together, those too, say nothing of it.
+    """
+    found = summary.capacity
+    if found is None or found.rate_per_s is None or result.objective.metric == "rate":
+        return result
+    loads = {stage.index: peak(stage) for stage in summary.stages}
+    missed = [stage for stage, word in result.by_stage.items() if word == "missed" and stage in loads]
+    if any(loads[stage] < (found.low or found.rate_per_s) for stage in missed):
+        return result
+    rate = units.format_rate(found.rate_per_s)
+    if found.low is not None and found.high is not None:
+        rate += f" [{units.format_rate(found.low).removesuffix('/s')}–{units.format_rate(found.high)}]"
+    said = f"held up to {rate}" if missed else f"missed at no load that was tried: {result.reason}"
+    if missed or result.verdict == "met":
+        return replace(result, verdict="met", first_missed_stage=None, reason=said)
+    return result
 
 
 def _objective(result: ObjectiveResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from surgeline import units
 from surgeline.report import cells, distributions, plots
 from surgeline.report.cells import Document, Node
-from surgeline.report.text import shown
+from surgeline.report.text import middle_cut, shown
 from surgeline.report.webpage import drawing, rendered
 
 _UNIT = re.compile(r"(?<=[\d≥≤±]) (?=(?:ns|µs|ms|s|min|h|B|kB|MB|GB|[kM]/s|%|users?|\d)(?![\w]))")
@@ -30,6 +30,7 @@ def _quoted(text: object) -> str:
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
+    "brief": lambda text: middle_cut(text, LONGEST_RANKED),
     "joined": _joined,
     "quoted": _quoted,
     "duration": units.format_duration,
@@ -37,6 +38,10 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "rate": units.format_rate,
     "size": units.format_size,
 }
+
+
+LONGEST_RANKED = 64
+"""Characters of a name in the table of endpoints: two lines on paper. Its section has it whole."""
 
 
 class Closeup(NamedTuple):
@@ -178,20 +183,22 @@ _SHEET = 1000
 def _density(document: Document) -> str:
     """How much of the page must be left out on paper so that it ends with the first sheet.
 
-    *Tight* leaves out the next steps within the boxes, *tighter* also how sure each finding is and what is in order,
-    *tightest* sets it smaller too. All that is left out stands on the sheets that follow.
+    *Compact* sets intervals behind their figures and leaves the small pictures out, *tight* also the next steps within
+    the boxes, *tighter* how sure each finding is and what is in order too, *tightest* sets it smaller. All that is left
+    out stands on the sheets that follow.
     """
-    for word, steps, meta, good in (
-        ("", True, True, True),
-        ("tight", False, True, True),
-        ("tighter", False, False, False),
+    for word, compact, steps, meta, good in (
+        ("", False, True, True, True),
+        ("compact", True, True, True, True),
+        ("compact tight", True, False, True, True),
+        ("compact tighter", True, False, False, False),
     ):
-        if _sheet_height(document, steps, meta, good) <= _SHEET:
+        if _sheet_height(document, compact, steps, meta, good) <= _SHEET:
             return word
-    return "tighter tightest"
+    return "compact tighter tightest"
 
 
-def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> int:
+def _sheet_height(document: Document, compact: bool, steps: bool, meta: bool, good: bool) -> int:
     """About how high the page is on paper, from the lengths of its texts."""
 
     def lines(text: str, width: int) -> int:
@@ -209,13 +216,15 @@ def _sheet_height(document: Document, steps: bool, meta: bool, good: bool) -> in
         for item in document["trust"][: cells.MOST_TRUST]
         if good or item["level"] != "good"
     )
-    rows = min(len(document["endpoints"]), cells.MOST_ROWS)
-    rows += sum(1 + min(len(kind.parts), cells.MOST_TOGETHER) for kind in cells.together(document))
+    ranked = document["endpoints"][: cells.MOST_ROWS]
+    names = sum(13 * (lines(middle_cut(part["name"], LONGEST_RANKED), 40) - 1) for part in ranked)
+    rows = len(ranked) + sum(1 + min(len(kind.parts), cells.MOST_TOGETHER) for kind in cells.together(document))
     question = document["question"]
-    head = 93 + 26 * lines(document["verdict"]["sentence"], 62)
+    found = cells.capacity(document) if document["capacity"] is not None else []
+    head = 93 + 14 * lines(" · ".join(found), 130) + 26 * lines(document["verdict"]["sentence"], 62)
     if question is not None:
         head += 16 + 20 * lines(f"{question['asked']} {question['answer']}", 100)
-    return round(head + 254 + max(boxes) + 50 + 27.4 * rows + 49 + max(trust, 105))
+    return round(head + 254 + max(boxes) + 50 + (18.2 if compact else 27.4) * rows + names + 49 + max(trust, 105))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

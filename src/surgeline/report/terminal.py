@@ -168,12 +168,16 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     endpoints = document["endpoints"]
     chosen = endpoints[: cells.MOST_ROWS]
     # Without an objective nothing can be held.
-    held = [("holds up to", *(cells.holds(document, endpoint) for endpoint in chosen))] if document["objectives"] else []
+    held = (
+        [("holds up to", *(cells.holds(document, endpoint) for endpoint in chosen))] if document["objectives"] else []
+    )
     yield from _ranked("endpoint", chosen, held, pen, width)
     more = len(endpoints) - len(chosen) + document["endpoints_left_out"]
     if more > 0:
         yield f"    +{more} more in endpoints.csv"
-    yield from filled(cells.legend(chosen, search=document["capacity"] is not None), "    ", min(width, WIDTH), pen, (), ("dim",))
+    yield from filled(
+        cells.legend(chosen, search=document["capacity"] is not None), "    ", min(width, WIDTH), pen, (), ("dim",)
+    )
 
 
 def _together(kind: cells.Together, pen: Pen, width: int) -> Iterator[str]:

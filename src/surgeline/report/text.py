@@ -80,3 +80,9 @@ def plural(count: int | float, one: str, many: str = "") -> str:
     """`1 user`, `64 users`, `1,200 requests`, `2.5 users`; `many` where an s is not enough."""
     number = f"{count:,}" if isinstance(count, int) else f"{round(count, 1):,g}" if count < 1e6 else f"{count:,.0f}"
     return f"{number} {one if count == 1 else many or one + 's'}"
+
+
+def middle_cut(text: object, limit: int) -> str:
+    """`shown`, but of a long text the beginning and the end: names of endpoints differ there."""
+    plain = shown(text)
+    return plain if len(plain) <= limit else f"{plain[: limit - limit // 2 - 1]}…{plain[-(limit // 2) :]}"

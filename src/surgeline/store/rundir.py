@@ -139,7 +139,7 @@ class Run:
         return parquet.read_cells(self._path)
 
     def cells_beside(self) -> list[dict[str, Any]]:
-        """The same of what is timed beside the requests, transactions and messages, under `endpoint` each by its name."""
+        """The same of what is timed beside the requests, transactions and messages; `endpoint` is the name of each."""
         return [cell for file in (TRANSACTIONS, MESSAGES) for cell in cells_of(read_windows(self._path / file))]
 
     def rows(
