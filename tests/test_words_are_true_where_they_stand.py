@@ -170,7 +170,7 @@ def test_what_is_known_to_be_unknown_is_not_asked_about():
     plan = open_plan((1,), "8s", slo=["p99 < 300ms"])
     summary = summary_of(plan, fast(), settings={"workers": 1, "slo": ["p99 < 300ms"]})
     said = [found.sentence for found in judge(summary) if found.id == "slo.missed"]
-    assert len(said) == 1 and said[0].startswith("Whether p99 < 300ms holds is not known")
+    assert len(said) == 1 and said[0].startswith("Whether p99 < 300 ms holds is not known")
     assert not any("more than chance" in found.sentence for found in judge(summary))
     pattern = Finding("x.y", "failed", "Something is so.", "low", None, 3, (), "", 0.0)
     assert asked(pattern, summary).sentence == "Something is so. Is that more than chance?"
