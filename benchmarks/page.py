@@ -94,8 +94,8 @@ def _engine(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         figures, what = sorted(row["figures"]), " ".join(row["what"].split())
         middle = f"{row['median']:.3g} ({figures[0]:.3g} to {figures[-1]:.3g})" if figures else "not judged"
-        if row.get("beside"):
-            middle += f"; {row['beside_name']} {_middle(row['beside'])}"
+        for name, values in row.get("beside", {}).items():
+            middle += f"; {name} {_middle(values)}"
         cells = [row["case"], what, _middle(row["ours"]), f"{_middle(row['peer'])} {row['peer_name']}".strip(), middle]
         lines.append(f"| {' | '.join(cells)} | {row['goal']:g} | {row['least']:g} |")
     lines += ["", "Units: " + "; ".join(f"*{row['case']}* {row['unit']}" for row in rows) + "."]
