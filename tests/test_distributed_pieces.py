@@ -7,6 +7,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,50 @@ RUN = {
     "subject": {"kind": "plan", "plan": {}},
 }
 JOINED = [event("worker_joined", 0.0, worker=f"worker-{n}", host="a", late=False) for n in range(2)]
+
+
+def with_users(run: Measurement, worker: str, users: Sequence[int], planned: int) -> Measurement:
+    """With readings of a worker's users and of what its master planned, one for each second."""
+    generator = ("generator", worker, "users"), ("generator", "master", "users_planned")
+    more = [
+        Reading(second * S + S // 2, *who, float(value))
+        for second, own in enumerate(users)
+        for who, value in zip(generator, (own, planned), strict=True)
+    ]
+    return replace(run, health=(*run.health, *more))
+
+
+STEERED = {**RUN, "stages": [], "due_known": False, "subject": {"kind": "script"}}
+
+
+def test_users_that_were_still_being_started_are_not_missed() -> None:
+    """A worker that joins when all planned users are there came late for nothing; with half of them it was missed."""
+    late = event("worker_joined", 8.0, worker="worker-1", host="a", late=True)
+    for users, level in (((1, 2, 3, 4, 5, 6, 6, 6, 6, 6), "note"), ((3,) * 8 + (6, 6), "warning")):
+        run = with_users(measured(*JOINED[:1], late), "worker-0", users, 6)
+        (said,) = (line for line in trust(summarise(STEERED, run)) if "joined 8 s" in line.sentence)
+        assert said.level == level and ("planned" in said.sentence) == (level == "warning")
+
+
+def test_a_worker_that_has_nothing_to_send_is_missed_while_it_has_not() -> None:
+    """No row of test data was left for it, though Locust gave it users: planned and actual load are told, both ways."""
+    late = event("worker_joined", 2.0, worker="worker-1", host="a", late=True)
+    idle = event("worker_idle", 2.0, worker="worker-1", host="a", why="all rows of test data are dealt out")
+    back = event("worker_back", 6.0, worker="worker-1", host="a")
+    users = (6, 6, 3, 3, 3, 3, 6, 6, 6, 6)
+    for events, told in (
+        (
+            (late, idle),
+            "sent nothing from 2 s on into the run (all rows of test data are dealt out): meanwhile 4.5 of 6",
+        ),
+        (
+            (late, idle, back),
+            "sent nothing from 2 s to 6 s into the run (all rows of test data are dealt out): meanwhile 3 of 6",
+        ),
+    ):
+        summary = summarise(STEERED, with_users(measured(*JOINED[:1], *events), "worker-0", users, 6))
+        assert summary.validity == "degraded"
+        assert [told in line.sentence for line in trust(summary) if line.about == "workers"].count(True) == 1
 
 
 def test_a_run_without_workers_says_nothing_of_them() -> None:

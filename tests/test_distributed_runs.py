@@ -4,20 +4,21 @@ import csv
 import json
 import math
 import re
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
-from distributed import Troupe, events_of, free_port, the_run
+from distributed import Started, Troupe, events_of, free_port, the_run
 from surgeline.cli import surgeline
 from surgeline.samples import Histogram, Outcome
 from targets.faulty import Faulty
@@ -60,6 +61,14 @@ def led(target: Faulty, port: str, workers: int, *more: str, seconds: int = 4) -
     waits = ["--expect-workers", str(workers), "--master-bind-port", port, "--expect-workers-max-wait", "40"]
     shown = ["--ui", "none", "--no-preflight", "--no-abort"]
     return ["run", "locustfile.py", "--target", target.url, "-u", "8", "-t", f"{seconds}s", *waits, *shown, *more]
+
+
+def until(true: Callable[[], bool], one: Started, timeout_s: float = 60.0) -> None:
+    """Waits for something while a command runs, however slow this machine is today."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert one.process.poll() is None and time.monotonic() < deadline, one.text
+        time.sleep(0.05)
 
 
 def test_locusts_csv_our_store_and_the_servers_log_are_equal(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
@@ -108,13 +117,15 @@ def test_a_worker_that_is_asked_to_end_brings_its_rows_home_first(
     """SIGTERM to one of two: the run goes on, says that it left, and misses no row of either."""
     port = free_port()
     hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
-    leader = troupe.start(*led(target, port, 2, seconds=6))
+    leader = troupe.start(*led(target, port, 2, seconds=90))
     for one in hired:
         one.says("takes part")
-    hired[0].says("joined")
-    time.sleep(2)
+    until(lambda: len(target.seen) > 300, leader)
     hired[0].process.terminate()
     assert hired[0].ended(40) == 0, hired[0].text
+    before = len(target.seen)
+    until(lambda: len(target.seen) > before + 100, leader)
+    leader.process.send_signal(signal.SIGINT)
     assert leader.ended() == 0, leader.text
     run = the_run(tmp_path)
     (lost,) = events_of(run, "worker_lost")
@@ -167,7 +178,7 @@ def test_workers_that_do_not_fit_are_named_on_both_sides(target: Faulty, troupe:
     what it sent is not in the figures, with Locust's number and ours.
     """
     port = free_port()
-    leader = troupe.start(*led(target, port, 2, seconds=5))
+    leader = troupe.start(*led(target, port, 2, seconds=3))
     others = {
         "Surgeline 9.9.9": "import surgeline; surgeline.__version__ = '9.9.9'",
         "Locust 2.44.1": "import locust; locust.__version__ = '2.44.1'",
@@ -183,10 +194,10 @@ def test_workers_that_do_not_fit_are_named_on_both_sides(target: Faulty, troupe:
     for number, named in enumerate(others):
         command = [sys.executable, f"other{number}.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"]
         refused[named] = troupe.run(command)
+    ours = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
     for named, one in refused.items():
         assert one.ended(60) == 2, one.text
         assert named in one.text and "refuses this worker" in one.text and "Traceback" not in one.text
-    ours = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
     troupe.run([sys.executable, "-m", "locust", "-f", "-", "--worker", "--master-port", port, "--headless"])
     assert leader.ended() == 0, leader.text
     assert ours.ended(40) == 0, ours.text
@@ -204,7 +215,7 @@ def test_workers_that_do_not_come_are_given_up_with_a_sentence(target: Faulty, t
     """Fewer are there than were to be when the time is up: exit code 3, how many came, and how to start one."""
     port = free_port()
     hired = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
-    waits = ["--expect-workers", "2", "--expect-workers-max-wait", "4", "--master-bind-port", port]
+    waits = ["--expect-workers", "2", "--expect-workers-max-wait", "3", "--master-bind-port", port]
     leader = troupe.start("run", "locustfile.py", "--target", target.url, *waits, "--ui", "none", "--no-preflight")
     assert leader.ended() == 3, leader.text
     assert re.search(r"[01] of 2 workers came to 127\.0\.0\.1", leader.text), leader.text
@@ -214,13 +225,30 @@ def test_workers_that_do_not_come_are_given_up_with_a_sentence(target: Faulty, t
     assert "Traceback" not in hired.text
 
 
-def test_nobody_goes_on_sending_when_who_leads_is_gone(target: Faulty, troupe: Troupe) -> None:
+IMPATIENT = """
+import sys
+sys.argv.remove("surgeline.locust.launch")
+import locust
+from surgeline.locust import distributed
+distributed.UNHEARD_S = 4.0
+import runpy
+runpy.run_module("surgeline.locust.launch", run_name="__main__")
+"""
+
+
+def test_nobody_goes_on_sending_when_who_leads_is_gone(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
     """
-    The master is killed: one worker hears nothing any more, stops and ends with 3. The command of the other worker is
-    killed before that: its Locust ends too.
+    The master is killed: one worker hears nothing any more, stops (here after four seconds) and ends with 3. The
+    command of the other worker is killed before that: its Locust ends too.
     """
     port = free_port()
-    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
+    (tmp_path / "impatient.py").write_text(
+        "import sys\nfrom surgeline.locust import join\n"
+        f"join.COMMAND = (sys.executable, '-c', {IMPATIENT!r}, 'surgeline.locust.launch')\n"
+        "from surgeline.cli import main\nmain(sys.argv[1:])\n"
+    )
+    joins = [sys.executable, "impatient.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"]
+    hired = [troupe.run(joins) for _ in range(2)]
     leader = troupe.start(*led(target, port, 2, seconds=60))
     for one in hired:
         one.says("takes part")
@@ -283,7 +311,7 @@ PLAN = """
       visit: {{steps: [{{get: /ok}}]}}
     workload:
       model: open
-      stages: [{{rate: 60/s, for: 2s}}, {{rate: 60/s, for: 9s}}]
+      stages: [{{rate: 60/s, for: 2s}}, {{rate: 60/s, for: 90s}}]
 """
 
 
@@ -300,13 +328,15 @@ def test_a_share_of_a_plan_is_taken_over_by_who_stands_by(target: Faulty, troupe
     leader = troupe.start("run", "plan.yaml", *waits, "--ui", "none", "--no-preflight", "--no-abort")
     for one in hired:
         one.says("takes part")
-    run = the_run(tmp_path)
-    deadline = time.monotonic() + 20
-    while len(target.of_run(run.id)) < 180 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(target.seen) > 150, leader)
     (first,) = (one for one in hired if "sends share 1 of 2" in one.text)
+    (third,) = (one for one in hired if "sends share" not in one.text)
     first.process.terminate()
     assert first.ended(40) == 0, first.text
+    third.says("sends share 1 of 2")
+    before = len(target.seen)  # two seconds of the second worker alone, then of both
+    until(lambda: len(target.seen) > before + 60 + 120, leader)
+    leader.process.send_signal(signal.SIGINT)
     assert leader.ended() == 0, leader.text
     assert [one.ended(40) for one in hired] == [0, 0, 0], [one.text for one in hired]
     run = the_run(tmp_path)
@@ -319,7 +349,7 @@ def test_a_share_of_a_plan_is_taken_over_by_who_stands_by(target: Faulty, troupe
         due[row["worker"]].append(float(row["intended_us"]) * 1000)
     assert len(due) == 3 and all(due.values())
     spare = max(due, key=lambda worker: min(due[worker]))
-    assert lost["at_ns"] < min(due[spare]) and max(due[spare]) < end
+    assert lost["at_ns"] < min(due[spare]) and max(due[spare]) < end + 1e9, "the stop has to reach it"
     assert len(due[spare]) > 0.5 * 30 * (end - min(due[spare])) / 1e9
     assert {row["stage"] for row in rows if row["worker"] == spare} == {"1"}
     document = json.loads((run.path / "result.json").read_text())
@@ -331,34 +361,37 @@ def test_a_share_of_a_plan_is_taken_over_by_who_stands_by(target: Faulty, troupe
 def test_a_forked_worker_that_is_killed_is_missed(way: str, target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
     """
     One of two workers that Locust forked is killed in the middle, of a locustfile and of a plan that Locust steers: the
-    run goes on to its end, the loss is marked with what was planned and what there was, the run is not called valid,
-    what the other sent is all there, and no process is left.
+    run goes on, the loss is marked with what was planned and what there was, the run is not called valid, what the
+    other sent is all there, and no process is left.
     """
     (tmp_path / "plan.yaml").write_text(textwrap.dedent(PLAN.format(target=target.url)))
     port = free_port()
     if way == "run --workers":
         shown = ["--ui", "none", "--no-preflight", "--no-abort"]
-        more = ["--target", target.url, "-u", "8", "-t", "11s", "--workers", "2", *shown]
+        more = ["--target", target.url, "-u", "8", "-t", "90s", "--workers", "2", *shown]
         leader = troupe.start("run", "locustfile.py", *more)
     else:
-        more = ["-u", "60", "-r", "60", "-t", "11s", "--processes", "2", "--headless", "-s", "1"]
+        more = ["-u", "60", "-r", "60", "-t", "90s", "--processes", "2", "--headless", "-s", "1"]
         leader = troupe.start("locust", "-f", "plan.yaml", *more, "--master-bind-port", port, "--master-port", port)
-    deadline = time.monotonic() + 60
-    while not target.seen and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(3)  # a few flushes, so that there is something of it to keep
+    until(lambda: len(target.seen) > 150, leader)
+    time.sleep(2.5)  # two flushes, so that there is something of it to keep
     family = leader.locusts()
     parents = {process.ppid() for process in family}
     killed = max((process for process in family if process.pid not in parents), key=lambda process: process.pid)
     killed.kill()
-    assert leader.ended() == 0, leader.text
+    said = the_run(tmp_path).path / "locust.log" if way == "run --workers" else leader.said
+    until(lambda: "is lost: it was not heard of any more" in said.read_text(errors="replace"), leader)
+    before = len(target.seen)
+    until(lambda: len(target.seen) > before + 100, leader)
+    leader.process.send_signal(signal.SIGINT if way == "run --workers" else signal.SIGTERM)
+    assert leader.ended() in (0, 143), leader.text
     psutil.wait_procs(family, timeout=10)
     assert not [process for process in family if process.is_running()]
     run = the_run(tmp_path)
     (lost,) = events_of(run, "worker_lost")
     rows = list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
     last = {w: max(float(row["intended_us"]) for row in rows if row["worker"] == w) for w in ("worker-0", "worker-1")}
-    assert last[lost["worker"]] < max(last.values()) - 3e6
+    assert last[lost["worker"]] < max(last.values()) - 1e6
     document = json.loads((run.path / "result.json").read_text())
     assert document["verdict"]["validity"] != "valid"
     # Its last second may be in our books and not in Locust's: then one more sentence says so.
@@ -370,7 +403,7 @@ def test_a_forked_worker_that_is_killed_is_missed(way: str, target: Faulty, trou
     assert found, said
     planned = {"run --workers": (8, "users"), "locust --processes": (60, "requests/s")}[way]
     assert (float(found[2]), found[3]) == planned
-    assert 0.4 < float(found[1]) / planned[0] < 0.75
+    assert 0.3 < float(found[1]) / planned[0] < 0.8
     measured = run.measurement()
     assert sum(count.due for count in measured.counts) == sum(window.count for window in measured.windows)
     seconds = Counter(int(float(row["intended_us"]) / 1e6) for row in rows if row["worker"] == lost["worker"])
@@ -415,7 +448,7 @@ def test_a_clock_that_drifts_is_followed(target: Faulty, troupe: Troupe, tmp_pat
     )
     port = free_port()
     hired = troupe.run([sys.executable, "fast.py", "worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"])
-    leader = troupe.start(*led(target, port, 1, seconds=9))
+    leader = troupe.start(*led(target, port, 1, seconds=7))
     assert leader.ended() == 0, leader.text
     assert hired.ended(40) == 0, hired.text
     run = the_run(tmp_path)

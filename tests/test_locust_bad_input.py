@@ -291,7 +291,7 @@ def test_a_copy_of_a_script_does_not_hold_up_the_end(tmp_path: Path) -> None:
         running = started(tmp_path, source, "-u", "2", "-r", "10", "-t", "3s", "-H", target.url)
         begun = time.monotonic()
         ending = running.wait(60)
-        assert time.monotonic() - begun < 3 + 5
+        assert time.monotonic() - begun < 30
     assert ending is not None and ending.reason == "finished"
     made, asked = forks(tmp_path)
     assert made == 1 and asked > 5

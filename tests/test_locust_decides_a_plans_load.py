@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from distributed import Started, Troupe, free_port
+from distributed import Started, Troupe, events_of, free_port
 from surgeline.engines.native import available
 from surgeline.store.rundir import Run
 from targets.faulty import Faulty
@@ -260,18 +260,72 @@ def test_a_master_and_workers_share_an_open_plan(target: Faulty, troupe: Troupe,
     assert "one of its users is one request per second" in page and "none was lost" in page
 
 
+@pytest.mark.parametrize("at_end", ["wrap", "stop"])
+def test_a_worker_that_comes_late_gets_its_part_of_the_load(
+    at_end: str, target: Faulty, troupe: Troupe, tmp_path: Path
+) -> None:
+    """
+    Six users of a plan on one worker, then a second one comes: Locust gives it three of them, which send there too, and
+    Locust's CSV, our rows and the target agree to the last request. Where each row of test data may be used once only,
+    the second sends nothing, and the run says how many users were missing for it.
+    """
+    (tmp_path / "ids.csv").write_text("id\n" + "".join(f"{number}\n" for number in range(90_000)))
+    write(
+        tmp_path,
+        "late.yaml",
+        """
+        target: {target}
+        data: {{ids: {{file: ids.csv, at_end: {at_end}}}}}
+        scenarios: {{ask: {{think_time: 20ms, steps: [{{get: "/ok?id={{{{ids.id}}}}", name: /ok}}]}}}}
+        """,
+        target=target.url,
+        at_end=at_end,
+    )
+    port = free_port()
+    load = ["-u", "6", "-r", "6", "-t", "90s", "--headless", "--csv", "out", "--expect-workers", "1", "-s", "2"]
+    leader = troupe.start("locust", "-f", "late.yaml", "--master", "--master-bind-port", port, *load)
+    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")]
+    until(lambda: len(target.seen) > 200, hired[0], 60)
+    hired.append(troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s"))
+    hired[1].says("takes part")
+    before = len(target.seen)
+    until(lambda: len(target.seen) > before + 500, hired[0], 60)
+    leader.process.send_signal(signal.SIGTERM)
+    assert leader.ended() in (0, 143), leader.text
+    assert [one.ended(40) for one in hired] == [0, 0], [one.text for one in hired]
+    (run,) = runs(tmp_path)
+    rows = rows_of(run)
+    cut_off = sum(row["outcome"] == "aborted" for row in rows)  # perhaps before a byte of them was sent
+    assert len(rows) - cut_off == counted(tmp_path, "out")["Aggregated"][0]
+    assert len(rows) - cut_off <= len(target.of_run(run.id)) <= len(rows)
+    joined = {event["worker"]: event["late"] for event in events_of(run, "worker_joined")}
+    assert joined == {"worker-0": False, "worker-1": True}
+    users = list(users_by_second(run).values())[-4:]
+    said = [t["sentence"] for t in json.loads((run.path / "result.json").read_text())["trust"]]
+    of_second = {row["user"] for row in rows if row["worker"] == "worker-1"}
+    if at_end == "wrap":
+        assert len(of_second) == 3 and 6 in users
+        assert any("Worker-1 joined" in sentence for sentence in said), said
+        assert any("draws the same rows of test data" in sentence for sentence in said), said
+        return
+    assert not of_second and 3 in users
+    (idle,) = (sentence for sentence in said if "Worker-1 sent nothing" in sentence)
+    assert "all rows of test data are dealt out" in idle and "of 6 planned users" in idle
+    assert json.loads((run.path / "result.json").read_text())["verdict"]["validity"] != "valid"
+
+
 @pytest.mark.parametrize(("patience", "outcome"), [("3", "ok"), ("0", "aborted")])
 def test_the_stop_timeout_is_for_requests_in_flight(
     patience: str, outcome: str, target: Faulty, troupe: Troupe, tmp_path: Path
 ) -> None:
-    """With -s 3 answers that take a second and a half are waited for at the end; with -s 0 they are cut off."""
+    """With -s 3 answers that take most of two seconds are waited for at the end; with -s 0 they are cut off."""
     write(
         tmp_path,
         "slow.yaml",
-        "{{target: '{target}', scenarios: {{s: {{steps: [{{get: /slow/1500}}]}}}}}}",
+        "{{target: '{target}', scenarios: {{s: {{steps: [{{get: /slow/1700}}]}}}}}}",
         target=target.url,
     )
-    one = troupe.start("locust", "-f", "slow.yaml", "--headless", "-u", "2", "-r", "2", "-t", "2s", "-s", patience)
+    one = troupe.start("locust", "-f", "slow.yaml", "--headless", "-u", "2", "-r", "2", "-t", "3s", "-s", patience)
     assert one.ended() == 0, one.text
     (run,) = runs(tmp_path)
     assert [row["outcome"] for row in rows_of(run)] == ["ok", "ok", outcome, outcome]

@@ -51,6 +51,8 @@ class Gap:
     why: str
     late: bool
     load: Load | None
+    idle: bool = False
+    """It was there, and had nothing to send: no share of the plan was left for it."""
     zero_ns: int = 0
     """When the first stage began: from there on what is told counts, as everything on a page does."""
 
@@ -62,6 +64,9 @@ class Gap:
             return f"{self.worker} joined {self._at(self.end_ns or 0)} into the run{load}"
         back = "" if self.end_ns is None else f" and back at {self._at(self.end_ns)}"
         when = self._at(self.begin_ns)
+        if self.idle:
+            until = "on" if self.end_ns is None else f"to {self._at(self.end_ns)}"
+            return f"{self.worker} sent nothing from {when} {until} into the run ({self.why}){self._load('meanwhile')}"
         return f"{self.worker} was lost {when} into the run{back} ({self.why}){self._load('meanwhile')}"
 
     def _at(self, moment_ns: int) -> str:
@@ -139,7 +144,7 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
     """What a run's events tell of its workers; None for a run without any."""
     names: dict[str, None] = {}
     gaps: list[Gap] = []
-    lost: dict[str, tuple[int, str]] = {}
+    lost: dict[str, tuple[int, str, bool]] = {}
     skews: dict[str, Skew] = {}
     strangers: dict[str, str] = {}
     missing: dict[str, int] = {}
@@ -156,15 +161,16 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
                 names[worker] = None
                 strangers.pop(worker, None)
                 if event.get("late"):
-                    gaps.append(
-                        Gap(worker, book.begin_ns, at, "", True, load_between(book, book.begin_ns, at), book.begin_ns)
-                    )
-            case "worker_lost":
+                    gaps.append(Gap(worker, book.begin_ns, at, "", True, _load_until(book, at), zero_ns=book.begin_ns))
+            case "worker_lost" | "worker_idle":
                 names[worker] = None
-                lost.setdefault(worker, (at, str(event.get("why", ""))))
+                if worker in lost and lost[worker][2]:  # what had nothing to send is missed by nobody
+                    continue
+                lost.setdefault(worker, (at, str(event.get("why", "")), event.get("kind") == "worker_idle"))
             case "worker_back" if worker in lost:
-                begin, why = lost.pop(worker)
-                gaps.append(Gap(worker, begin, at, why, False, load_between(book, begin, at), book.begin_ns))
+                begin, why, idle = lost.pop(worker)
+                load = load_between(book, begin, at)
+                gaps.append(Gap(worker, begin, at, why, False, load, idle, book.begin_ns))
             case "worker_clock":
                 skews[worker] = _skew(worker, event)
             case "worker_refused" | "worker_unknown" if event.get("sent", True):
@@ -174,8 +180,9 @@ def workers_of(events: Iterable[Mapping[str, Any]], book: "Book") -> Workers | N
                     missing[worker] = count
                 if _whole(event.get("frames_missing")) > 0:
                     cut[worker] = None
-    for worker, (begin, why) in lost.items():
-        gaps.append(Gap(worker, begin, None, why, False, load_between(book, begin, book.end_ns), book.begin_ns))
+    for worker, (begin, why, idle) in lost.items():
+        load = load_between(book, begin, book.end_ns)
+        gaps.append(Gap(worker, begin, None, why, False, load, idle, book.begin_ns))
     if not (names or strangers):
         return None
     gaps.sort(key=lambda gap: gap.end_ns or 0 if gap.late else gap.begin_ns)
@@ -191,6 +198,14 @@ def _skew(worker: str, event: Mapping[str, Any]) -> Skew:
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _load_until(book: "Book", at_ns: int) -> Load | None:
+    """The load until a worker came. Where just before that all planned users were there, they were only being started
+    at first, and nobody was missed: then that of those seconds.
+    """
+    load, just = (load_between(book, begin, at_ns) for begin in (book.begin_ns, at_ns - 3 * units.NS_PER_S))
+    return just if just is not None and just.unit == "users" and just.kept else load
 
 
 def load_between(book: "Book", begin_ns: int, end_ns: int) -> Load | None:

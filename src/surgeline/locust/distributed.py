@@ -106,6 +106,7 @@ PIECE_S = 15.0
 """How long a worker waits for a piece of a file, and a master for a worker that fetches some to ask for the next."""
 LONGEST_FRAME = 64 << 20
 LOOK_S = 0.5
+DEALT_OUT = "all rows of test data are dealt out"
 
 
 def versions() -> dict[str, str]:
@@ -602,7 +603,7 @@ class Master:
         if peer is not None and not peer.ready:
             peer.ready = True
             self._note_offset(peer, msg.data)
-            if self._told is not None:
+            if self._told is not None and self._home.is_set():  # else the run is over, and nobody would fetch it
                 self._tell(peer)
 
     def _note_offset(self, peer: Peer, told: dict[str, Any]) -> None:
@@ -685,9 +686,17 @@ class Master:
         peer.share, peer.equipped = None, None
         if self._told["plan"] is not None and not self._told["files"]:
             peer.share, plan = self._share(self._free(peer))
+            if peer.share is None:
+                self._idles(peer, DEALT_OUT)
         if peer.offset is not None:
             self._event("worker_clock", worker=peer.name, moment="begin", **peer.offset._asdict(), drift_ns=0)
         self._send(peer, RUN, **{**self._told, "machine": machine(), "share": peer.share, "begin_ns": None, **plan})
+
+    def _idles(self, peer: Peer, why: str) -> None:
+        """A worker without a share sends nothing, though it has users where Locust decides the load."""
+        if self._told is not None and self._told.get("users"):
+            log.error("%s sends nothing: %s", peer.name, why)
+            self._event("worker_idle", worker=peer.name, host=peer.host, why=why)
 
     def _free(self, peer: Peer) -> list[int]:
         """The shares of the plan that nobody else has."""
@@ -716,10 +725,13 @@ class Master:
             peer.share, plan = self._share(self._free(peer))
             if peer.share is not None:
                 self._send(peer, SHARE, run=told["run"], share=peer.share, **plan)
+            else:
+                self._idles(peer, DEALT_OUT)
         else:
             why = f"{peer.name} sends nothing: {_short(told['why'], 300)}"
             log.error("%s", why)
             self._event("note", reason=why)
+            self._idles(peer, "it has not the files that the plan sends")
             self._plugin.fault = self._plugin.fault or why
         self._progress.set()
 
@@ -756,7 +768,6 @@ class Master:
             return free[0] if free else None
         feeds = [feed for feed in self._told["compiled"]["feeds"] if feed["order"] != "random"]
         if any(not feed["wraps"] for feed in feeds):
-            self._event("note", reason="a worker that joined late sends nothing: all rows of test data are dealt out")
             return None
         if feeds:
             reason = "a worker that joined late draws the same rows of test data as another one"
@@ -854,6 +865,8 @@ class Master:
             spare[0].share, plan = self._share([share])
             if spare[0].share is not None:
                 self._send(spare[0], SHARE, run=self._told["run"], share=share, **plan)
+                if self._told.get("users"):
+                    self._event("worker_back", worker=spare[0].name, host=spare[0].host)
         self._event("worker_lost", self._plugin.since_ns(peer.heard_ns), worker=peer.name, host=peer.host, why=why)
 
     # --- coming home -------------------------------------------------------------------------------------------------

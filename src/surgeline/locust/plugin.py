@@ -628,7 +628,8 @@ class Plugin:
             for metric, value in self.more_readings().items():
                 readings[metric] = max(value, readings.get(metric, 0.0))
         elif self.runner is not None and not isinstance(self.runner, MasterRunner):
-            readings["users"] = float(self.runner.user_count)
+            # Where a plan came from another machine and no share of it yet, users of Locust's stand for nobody.
+            readings["users"] = 0.0 if self.hosts else float(self.runner.user_count)
             readings["in_flight"] = float(self.watch.in_flight())
         return readings
 
