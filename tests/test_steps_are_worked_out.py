@@ -103,7 +103,7 @@ def test_the_path_carries_base_path_and_query() -> None:
 
 
 def test_a_later_header_replaces_an_earlier_one() -> None:
-    """Plan, auth, step, run; whatever their case; a cookie jar comes last."""
+    """The sender's own, plan, auth, step; whatever their case. What a step has comes last, and cookies behind all."""
     plan, step = _plan(
         {"get": "/", "headers": {"X-B": "step", "authorization": "Bearer {{token}}"}},
         headers={"x-a": "plan", "x-b": "plan", "x-c": "plan"},
@@ -111,10 +111,13 @@ def test_a_later_header_replaces_an_earlier_one() -> None:
     )
     scope = _scope(token="t")
     scope.cookies["sid"] = "1"
-    sent = evaluate.prepare(plan, step, scope, [("X-C", "run")])
-    assert dict(sent.headers) == {
-        **{"x-a": "plan", "X-B": "step", "X-C": "run", "x-key": "k", "authorization": "Bearer t", "cookie": "sid=1"},
-    }
+    sent = evaluate.prepare(plan, step, scope, [("X-C", "own"), ("X-D", "own")])
+    assert sent.headers == (
+        *(("x-c", "plan"), ("X-D", "own"), ("x-a", "plan"), ("x-key", "k")),
+        *(("X-B", "step"), ("authorization", "Bearer t")),
+    )
+    assert sent.cookies == "sid=1"
+    assert sent.head("h:1").endswith(b"\r\nauthorization: Bearer t\r\nCookie: sid=1\r\n\r\n")
 
 
 def test_a_body_brings_its_content_type_unless_the_step_has_one() -> None:

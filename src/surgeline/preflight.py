@@ -1,13 +1,14 @@
 """One look at the target before the load: is anything there, is it allowed, and is it what the user means to measure?
 
 What comes in is a plan; what leaves is one probe per endpoint and the problems they show, as sentences. Each scenario
-is gone through once, in order and without pauses, so that later steps have the variables of earlier ones. Probes carry
-no run's id: they belong to no measurement. This module talks to the target with the standard library, one request at
-a time; it knows nothing of engines.
+is gone through once, in order and without pauses, so that later steps have the variables of earlier ones. A probe is
+the request that the load will send, byte for byte, but for the run's id: it belongs to no measurement. This module
+talks to the target with the standard library, one request at a time; it knows nothing of engines.
 """
 
 import errno
 import http.client
+import io
 import ipaddress
 import random
 import socket
@@ -17,10 +18,12 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from surgeline import units
+from typing_extensions import override
+
+from surgeline import __version__, units
 from surgeline.plan import evaluate
 from surgeline.plan.decode import BadEncoding
 from surgeline.plan.feed import Feed
@@ -30,11 +33,15 @@ from surgeline.samples import Outcome
 
 PATIENCE_S = 10.0
 """How long a probe waits: longer than a cold start usually takes, shorter than a person's patience."""
+LONGEST_S = 30.0
+"""How long its answer may take to come whole, where something comes all the time."""
 MOST_BODY_BYTES = 4 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 """Of a file that is sent."""
 LEAST_TEXT_BYTES = 1_400
 """A smaller answer fits into one packet, and compressing it saves nothing."""
+AGENT = f"surgeline/{__version__}"
+"""As the load names itself, without a run's id: this belongs to no run."""
 MOST_TEXTS = 50
 """Endpoints whose answers are asked for once more, to see whether they are compressed."""
 
@@ -253,36 +260,38 @@ class Client:
     addresses: tuple[str, ...]
     way: Way = field(default_factory=Way)
     files: Mapping[str, SentFile] = field(default_factory=dict)
+    agent: str = AGENT
     _context: ssl.SSLContext | None = field(default=None, init=False)
+
+    @property
+    def authorization(self) -> str | None:
+        """What the proxy wants to see; None where there is none or it wants nothing."""
+        return None if self.way.proxy is None else self.way.proxy.authorization
 
     def send(self, request: evaluate.Request) -> evaluate.Answer:
         """Sends it and reads the whole answer, redirects not followed.
 
         Raises OSError or http.client.HTTPException, and Unreachable where a proxy or TLS is in the way.
         """
-        connection = self._connect()
+        made = self._connect()
         begin = time.monotonic_ns()
         try:
-            headers = dict(request.headers)
-            headers.setdefault("accept", "*/*")
-            path, proxy = request.path, self.way.proxy
-            if proxy is not None and not self._secure:
-                path = "{0.scheme}://{0.netloc}".format(urlsplit(self.target)) + path
-                if proxy.authorization is not None:
-                    headers["proxy-authorization"] = proxy.authorization
-            body: bytes | Iterator[bytes] | None = request.body
-            if request.pieces:
-                body = self._read(request)
-                if not request.chunked:
-                    headers["content-length"] = str(self._length(request))
-            connection.request(request.method, path, body, headers)
-            answer = connection.getresponse()
+            through = "{0.scheme}://{0.netloc}".format(urlsplit(self.target))
+            origin = through if self.way.proxy is not None and not self._secure else ""
+            length = None if request.chunked else self._length(request)
+            made.sendall(request.head(urlsplit(self.target).netloc, origin, length) + (request.body or b""))
+            for piece in self._read(request):
+                made.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if request.chunked else piece)
+            if request.chunked and request.pieces:
+                made.sendall(b"0\r\n\r\n")
+            answer = http.client.HTTPResponse(_Patient(made), method=request.method)  # type: ignore[arg-type]  # a file of it
+            answer.begin()
             came = answer.read(MOST_BODY_BYTES)
             return evaluate.Answer(answer.status, answer.getheaders(), came, time.monotonic_ns() - begin)
         except ssl.SSLError as error:
             raise Unreachable(tls_trouble(self.target, error)) from error
         finally:
-            connection.close()
+            made.close()
 
     def speaks_http2(self) -> bool:
         """Whether it begins with SETTINGS where HTTP/2 is begun, negotiated in TLS or with prior knowledge (RFC 9113
@@ -324,7 +333,7 @@ class Client:
     def _secure(self) -> bool:
         return self.target.startswith("https:")
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self) -> socket.socket:
         host = urlsplit(self.target).hostname or ""
         plain = self.way.begin(self.target, self.addresses)
         try:
@@ -342,9 +351,34 @@ class Client:
         except BaseException:
             plain.close()
             raise
-        connection = http.client.HTTPConnection(host, port_of(self.target), timeout=PATIENCE_S)
-        connection.sock = plain
-        return connection
+        plain.settimeout(PATIENCE_S)
+        return plain
+
+
+class _Patient(io.RawIOBase):
+    """What a socket brings until `LONGEST_S` have passed, as the library's HTTP reads it. Raises TimeoutError then."""
+
+    def __init__(self, made: socket.socket) -> None:
+        self._made, self._until = made, time.monotonic() + LONGEST_S
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        """The only thing that the library wants of a socket."""
+        return io.BufferedReader(self)
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        patience = min(left, PATIENCE_S)
+        try:
+            self._made.settimeout(max(patience, 0.001))
+            return self._made.recv_into(buffer)
+        except TimeoutError as error:
+            said = "its answer has not come whole" if patience == left else "nothing has come"
+            raise TimeoutError(f"{said} in {LONGEST_S if patience == left else PATIENCE_S:.0f} s") from error
 
 
 def _usable(way: Way) -> ssl.SSLContext:
@@ -504,6 +538,7 @@ def check(
     data: Mapping[str, Feed] | None = None,
     files: Mapping[str, SentFile] | None = None,
     way: Way | None = None,
+    agent: str | None = None,
 ) -> Preflight:
     """Goes through every scenario once, with the first row of its data, and says what a user wants to know beforehand.
 
@@ -515,7 +550,7 @@ def check(
         constants |= evaluate.cells(name, feed.columns, feed.rows[0])
     way = way or Way(plan.connection, plan.tls, plan.insecure)
     open_ones = reachable(plan.target, addresses, way)
-    client = Client(plan.target, open_ones, way, files or {})
+    client = Client(plan.target, open_ones, way, files or {}, agent or AGENT)
     probes: dict[str, Probe] = {}
     problems: list[Problem] = []
     http2 = plan.connection.http == "2"
@@ -547,11 +582,12 @@ def _walk(
     texts: dict[str, SentAs],
 ) -> Iterator[Probe]:
     scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
+    own = evaluate.own_headers(plan, client.agent, client.authorization)
     for step in (*plan.scenarios[name].once, *plan.scenarios[name].steps):
         if step.talks:
             continue  # a conversation may last for ever, and needs the engine
         try:
-            request = evaluate.prepare(plan, step, scope)
+            request = evaluate.prepare(plan, step, scope, own)
         except evaluate.MissingVariable as missing:
             problems.append(
                 Problem(
@@ -590,10 +626,7 @@ def _probe(
             hops += 1
             parts = urlsplit(following)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            keep = answer.status in (307, 308)
-            method = request.method if keep else ("HEAD" if request.method == "HEAD" else "GET")
-            kept = (request.body, request.pieces, request.chunked) if keep else (None, (), False)
-            current = evaluate.Request(step.endpoint, method, path, current.headers, *kept)
+            current = current.redirected(answer.status, path, evaluate.cookie_header(scope))
     except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
         return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)
@@ -632,7 +665,7 @@ def _sent_as(endpoint: str, request: evaluate.Request, answer: evaluate.Answer, 
     text = kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))
     if request.method != "GET" or not text or len(answer.body) < LEAST_TEXT_BYTES or "accept-encoding" in asked:
         return None
-    again = evaluate.Request(endpoint, "GET", request.path, (*request.headers, ("accept-encoding", "gzip")), None)
+    again = replace(request, headers=(*request.headers, ("accept-encoding", "gzip")), body=None)
     try:
         packed = client.send(again)
     except (OSError, http.client.HTTPException):

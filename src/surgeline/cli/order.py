@@ -125,7 +125,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         alone_ns = _slowest(found_out)
         if kind == "url" and alone_ns is not None and alone_ns > SLOW_ALONE_NS:
             # A first answer may be a cold one.
-            again = _slowest(preflight.check(plan, addresses, secrets, data, sent_files, way))
+            again = _slowest(preflight.check(plan, addresses, secrets, data, sent_files, way, wanted.user_agent))
             alone_ns = min(alone_ns, again or alone_ns)
         if kind in ("url", "openapi") and not wanted.anyway:
             plan = _without_walls(plan, found_out)
@@ -282,10 +282,12 @@ def _fetcher(url: str, addresses: tuple[str, ...], way: preflight.Way, wanted: W
 
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
-    client = preflight.Client(origin, addresses, way)
+    client = preflight.Client(origin, addresses, way, agent=wanted.user_agent or preflight.AGENT)
     if parts.scheme == "https":
         client.look()
-    headers = tuple(_header(text) for text in wanted.headers)
+    asked = tuple(_header(text) for text in wanted.headers)
+    ours = (("user-agent", client.agent), ("accept", "*/*"))
+    headers = (*(pair for pair in ours if not any(name.lower() == pair[0] for name, _ in asked)), *asked)
     unseen = [origin]
 
     def fetch(address: str) -> Fetched:
@@ -487,7 +489,7 @@ def _look(
     way: preflight.Way,
     wanted: Wanted,
 ) -> preflight.Preflight:
-    found = preflight.check(plan, addresses, secrets, data, sent_files, way)
+    found = preflight.check(plan, addresses, secrets, data, sent_files, way, wanted.user_agent)
     style.say("Check", found.sentence)
     for problem in found.problems:
         style.warn(problem.sentence)

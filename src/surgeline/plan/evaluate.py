@@ -12,11 +12,11 @@ import re
 import string
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from surgeline.plan import upload
@@ -60,6 +60,7 @@ class Request:
     """One request, ready to be sent. `path` begins with a slash and carries the query; `body` is None without one.
 
     A body made of files is `pieces` instead, which whoever sends reads from the files; `chunked` says how it is sent.
+    `cookies` is what the user's jar sends, "" for nothing.
     """
 
     endpoint: str
@@ -69,6 +70,39 @@ class Request:
     body: bytes | None
     pieces: tuple[bytes | FilePiece, ...] = ()
     chunked: bool = False
+    cookies: str = ""
+
+    def head(self, host: str, origin: str = "", length: int | None = None) -> bytes:
+        """The bytes that go before the body, as the engine in Rust writes them too.
+
+        `host` is the target's, `origin` what a proxy must be told before the path. `length` is that of a body made of
+        files, None where it is chunked.
+        """
+        lines = [f"{self.method} {origin}{self.path} HTTP/1.1"]
+        if not any(name.lower() == "host" for name, _ in self.headers):
+            lines.append(f"Host: {host}")
+        lines += [f"{name}: {value}" for name, value in self.headers if name.lower() not in _FRAMING]
+        if not self.pieces and (self.body is not None or self.method in ("POST", "PUT", "PATCH")):
+            lines.append(f"Content-Length: {len(self.body or b'')}")
+        if self.cookies:
+            lines.append(f"Cookie: {self.cookies}")
+        if self.pieces:
+            lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
+        return "".join(f"{line}\r\n" for line in (*lines, "")).encode("utf-8", "surrogateescape")
+
+    def redirected(self, status: int, path: str, cookies: str) -> "Request":
+        """The request that follows a redirect: RFC 9110 section 15.4. 303 asks for a GET, 301 and 302 make one of a
+        POST, and what becomes a GET has no body."""
+        dropped = (status == 303 and self.method != "HEAD") or (status in (301, 302) and self.method == "POST")
+        if not dropped:
+            return replace(self, path=path, cookies=cookies)
+        headers = tuple(pair for pair in self.headers if pair[0].lower() not in _OF_BODIES)
+        return Request(self.endpoint, "GET", path, headers, None, cookies=cookies)
+
+
+_FRAMING = ("content-length", "transfer-encoding")
+"""Headers that are not the plan's to write."""
+_OF_BODIES = ("content-type", "content-encoding")
 
 
 MOST_DECODED_BYTES = 16 * 1024 * 1024
@@ -100,51 +134,114 @@ class Answer:
         return self._plain[0]
 
 
-def prepare(plan: Plan, step: Step, scope: Scope, extra_headers: Sequence[tuple[str, str]] = ()) -> Request:
-    """The request of a step. Headers: the plan's, the step's, `extra_headers`; a later one replaces an earlier one.
+Place = Literal["path", "header", "json", "form", "plain"]
+"""Where a template stands, hence how what is filled in is written."""
+
+
+def own_headers(plan: Plan, agent: str, authorization: str | None = None) -> tuple[tuple[str, str], ...]:
+    """What requests carry unless the plan says otherwise. `authorization` is what a proxy wants to see."""
+    ours = [("user-agent", agent), ("accept", "*/*")]
+    if plan.connection.keep_alive is False:
+        ours.append(("connection", "close"))
+    if authorization is not None and plan.target.startswith("http://"):
+        ours.append(("proxy-authorization", authorization))
+    return tuple(ours)
+
+
+def prepare(plan: Plan, step: Step, scope: Scope, own: Sequence[tuple[str, str]] = ()) -> Request:
+    """The request of a step. Headers: `own`, the plan's, the step's; a later one replaces an earlier one.
 
     Raises MissingVariable where a template names what the scope does not have.
     """
     body, content_type = body_template(step)
     headers: dict[str, tuple[str, str]] = {}
-    for name, value in (
-        *plan.headers.items(),
-        *auth_headers(plan, scope.variables),
-        *step.headers.items(),
-        *extra_headers,
-    ):
-        headers[name.lower()] = (name, render(value, scope))
-    if content_type and "content-type" not in headers:
+    for name, value in (*own, *plan.headers.items(), *auth_headers(plan, scope.variables)):
+        headers[name.lower()] = (name, value)
+    for name, value in step.headers.items():
+        headers.pop(name.lower(), None)
+        headers[name.lower()] = (name, value)
+    if content_type and not any(name.lower() == "content-type" for name in step.headers):
+        headers.pop("content-type", None)
         headers["content-type"] = ("content-type", content_type)
-    path = render(path_template(plan, step), scope, _escape_url)
-    made_of = upload.pieces(step) or ()
-    pieces = tuple(_piece(piece, scope) if isinstance(piece, TextPiece) else piece for piece in made_of)
     sent_as = headers.get("content-type", ("", ""))[1].lower()
-    escape: Callable[[str], str] = str
+    place: Place = "plain"
     if "json" in sent_as:
-        escape = _escape_json
+        place = "json"
     elif "x-www-form-urlencoded" in sent_as:
-        escape = _escape_url
-    if scope.cookies:
-        headers["cookie"] = ("cookie", "; ".join(f"{name}={value}" for name, value in scope.cookies.items()))
+        place = "form"
+    made_of = upload.pieces(step) or ()
     return Request(
         step.endpoint,
         step.method,
-        path,
-        tuple(headers.values()),
-        None if body is None else render(body, scope, escape).encode(),
-        pieces,
+        written(path_template(plan, step), scope, "path"),
+        tuple((name, written(value, scope, "header")) for name, value in headers.values()),
+        None if body is None else written(body, scope, place).encode(),
+        tuple(
+            written(piece.text, scope, piece.place).encode() if isinstance(piece, TextPiece) else piece
+            for piece in made_of
+        ),
         step.transfer == "chunked",
+        cookie_header(scope),
     )
 
 
-def _piece(piece: TextPiece, scope: Scope) -> bytes:
-    return render(piece.text, scope, escape_for(piece.place)).encode()
+def cookie_header(scope: Scope) -> str:
+    """What the scope's cookies are sent as; "" without any. One that was removed is not sent."""
+    return "; ".join(f"{name}={value}" for name, value in scope.cookies.items() if value)
 
 
-def escape_for(place: str) -> Callable[[str], str]:
-    """How values are written into a text: "json", "form" or "plain"."""
-    return {"json": _escape_json, "form": _escape_url}.get(place, str)
+def written(template: str, scope: Scope, place: Place) -> str:
+    """The template filled in, for where it stands: nothing in it can break a request line, a head or a JSON string.
+
+    Raises MissingVariable.
+    """
+    parts, at, strings = [], 0, _JsonStrings()
+    for found in TEMPLATE.finditer(template):
+        literal = template[at : found.start()]
+        parts.append(_literal(literal, place))
+        strings.read(literal)
+        value = _value(found[1], scope)
+        match place:
+            case "path" | "form":
+                value = _escape_url(value)
+            case "header":
+                value = _CONTROL.sub(" ", value)
+            case "json" if strings.inside:
+                value = _escape_json(value)
+        parts.append(value)
+        at = found.end()
+    return "".join((*parts, _literal(template[at:], place)))
+
+
+def _literal(text: str, place: Place) -> str:
+    """A plan's own text: only what would break a request line or a head is written otherwise."""
+    match place:
+        case "path":
+            return quote(text, safe=_PRINTABLE)
+        case "header":
+            return _CONTROL.sub(" ", text)
+    return text
+
+
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(slots=True)
+class _JsonStrings:
+    """Whether the text read so far ends inside of a JSON string literal."""
+
+    inside: bool = False
+    escaped: bool = False
+
+    def read(self, text: str) -> None:
+        for letter in text:
+            if self.escaped:
+                self.escaped = False
+            elif letter == "\\" and self.inside:
+                self.escaped = True
+            elif letter == '"':
+                self.inside = not self.inside
 
 
 def render(template: str, scope: Scope, escape: Callable[[str], str] = str) -> str:
