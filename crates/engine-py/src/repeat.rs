@@ -403,8 +403,7 @@ impl Repeater {
     #[pyo3(name = "_keep")]
     fn keep(&mut self, py: Python<'_>, shot: &Bound<'_, Shot>, most: usize) -> PyResult<()> {
         let (method, url) = (shot.get().method.bind(py), shot.get().url.bind(py));
-        let place = self.shots.iter().position(|(known, _)| known.bind(py).as_any().eq(method).unwrap_or(false));
-        let place = place.unwrap_or_else(|| {
+        let place = self.place(py, method.as_any()).unwrap_or_else(|| {
             self.shots.push((method.clone().unbind(), PyDict::new(py).unbind()));
             self.shots.len() - 1
         });
@@ -425,12 +424,9 @@ impl Repeater {
         let py = slf.py();
         {
             let this = slf.borrow();
-            let same = |(known, _): &&(Py<PyString>, Py<PyDict>)| {
-                known.is(method) || known.bind(py).as_any().eq(method).unwrap_or(false)
-            };
-            let Some((_, shots)) = this.shots.iter().find(same) else { return Ok(None) };
+            let Some(place) = this.place(py, method) else { return Ok(None) };
             // What cannot be a key has not been kept.
-            let Ok(Some(shot)) = shots.bind(py).get_item(url) else { return Ok(None) };
+            let Ok(Some(shot)) = this.shots[place].1.bind(py).get_item(url) else { return Ok(None) };
             if this.still_stands(py)? {
                 return Ok(Some(shot.cast_into()?));
             }
@@ -535,6 +531,12 @@ impl Repeater {
 }
 
 impl Repeater {
+    /// Where the requests of a method are kept.
+    fn place(&self, py: Python<'_>, method: &Bound<'_, PyAny>) -> Option<usize> {
+        let same = |known: &Py<PyString>| known.is(method) || known.bind(py).as_any().eq(method).unwrap_or(false);
+        self.shots.iter().position(|(known, _)| same(known))
+    }
+
     fn forget(&mut self) {
         self.stands = false;
         self.stakes.clear();

@@ -1463,7 +1463,9 @@ impl Conn {
             if source.is_empty() {
                 return Ok(None);
             }
-            let Some(mut head) = heads.parse(source, self.exchange.bodyless)? else {
+            let parsed = heads.parse(source, self.exchange.bodyless);
+            let Some(mut head) = parsed.map_err(|kind| blame(kind, source, self.served > 0 && self.interim == 0))?
+            else {
                 if direct {
                     self.head_bytes.extend_from_slice(&bytes[at..]);
                 }
@@ -1708,6 +1710,13 @@ fn socket_read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, 
 
 fn has_empty_line(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
+}
+
+/// What is wrong with bytes that are no head. On a `kept` connection, what does not even begin as an answer is left over
+/// from the one before, whose length was not what it said.
+#[cold]
+fn blame(kind: Kind, bytes: &[u8], kept: bool) -> Kind {
+    if kind == Kind::InvalidHttp && kept && !bytes.starts_with(b"HTTP/") { Kind::Surplus } else { kind }
 }
 
 /// Whether this begins an answer 408, with which servers end a connection that waits (RFC 9110 section 15.5.9).

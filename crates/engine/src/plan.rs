@@ -24,6 +24,7 @@ use crate::secret::Secrets;
 use crate::template::{Place, Scope, Template};
 use crate::upload::{FileText, Shared, Upload, UploadText};
 use crate::way::Way;
+use crate::websocket::Opcode;
 use crate::worker::talk::{Item, Talk, Until};
 
 /// The version of the plan's form that this engine reads.
@@ -247,6 +248,10 @@ enum ItemText {
     Send {
         text: String,
         json: bool,
+    },
+    /// A binary message.
+    Bytes {
+        hex: String,
     },
     Expect {
         name: String,
@@ -836,7 +841,12 @@ impl Program {
         for item in items {
             compiled.push(match item {
                 ItemText::Send { text, json } => {
-                    Item::Send(Template::compile(&text, if json { Place::Json } else { Place::Plain }, scope)?)
+                    let place = if json { Place::Json } else { Place::Plain };
+                    Item::Send(Opcode::Text, Template::compile(&text, place, scope)?)
+                }
+                ItemText::Bytes { hex } => {
+                    let bytes = bytes_of_hex(&hex).ok_or("a binary message comes in as hexadecimal digits")?;
+                    Item::Send(Opcode::Binary, Template::literal(bytes))
                 }
                 ItemText::Expect { name, timeout_ns: timeout, check, extract: texts } => {
                     demand(timeout.is_none_or(|timeout| timeout > 0), || "timeout_ns must be above 0".into())?;
@@ -908,6 +918,12 @@ fn addresses(whose: &str, texts: &[String], port: u16) -> Result<Vec<SocketAddr>
     let addresses = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     demand(port > 0 && !addresses.is_empty(), || format!("{whose} needs a port and at least one address"))?;
     Ok(addresses)
+}
+
+/// None where it is not pairs of hexadecimal digits.
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 fn demand(holds: bool, sentence: impl FnOnce() -> String) -> Result<(), String> {

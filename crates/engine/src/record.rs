@@ -1,12 +1,14 @@
 //! What was measured: rows, windows, counts and health, from one worker.
 //!
 //! While requests run, a row is one copy into a batch, and the two counts are two additions. Every few hundred rows the
-//! batch is folded into the windows of their due seconds; once a second everything leaves as encoded tables. Whole batches
-//! of rows leave unencoded: the reader's thread does that, away from the requests. Where the reader does not keep up,
-//! rows are dropped and counted; windows and counts never are.
+//! batch is folded into the windows of their due seconds; once a second everything leaves as it is, and what the reader
+//! has done with comes back in its place: tables are made of it on the reader's thread, away from the requests. Where the
+//! reader does not keep up, rows are dropped and counted; windows and counts never are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::clock::{Ns, SECOND};
 use crate::conn::Phases;
@@ -21,6 +23,8 @@ pub const BATCH: usize = 8192;
 /// Rows between two folds: few enough that a fold delays no request by more than some microseconds.
 const FOLD: usize = 128;
 const LONGEST_TIMING: usize = 200;
+/// Windows whose memory a ledger keeps for its next second: that of a plan with very many endpoints is given back.
+const KEPT_WINDOWS: usize = 1024;
 
 /// One request that was due.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +112,8 @@ impl Batch {
         }
     }
 
-    /// The rows as a table.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The rows as a table. `pause` is called now and then: many rows take a millisecond and more.
+    pub fn encode(&self, pause: &mut dyn FnMut()) -> Vec<u8> {
         let rows = &self.rows;
         let program = &*self.program;
         let step = |row: &Row| &program.steps[row.step as usize];
@@ -120,7 +124,7 @@ impl Batch {
                 (&self.texts[start as usize..*url as usize], &self.texts[*url as usize..*end as usize])
             })
             .collect();
-        let mut table = Table::new(rows.len());
+        let mut table = Table::new(rows.len()).pausing(pause);
         table.i64("seq", rows.iter().map(|row| row.seq));
         table.texts("endpoint", rows.iter().map(|row| step(row).endpoint), |code| &program.endpoints[code]);
         table.texts("scenario", rows.iter().map(|row| step(row).scenario), |code| &program.scenarios[code].name);
@@ -232,8 +236,10 @@ impl<V: Default> ByKey<V> {
         self.keys.iter().copied().zip(&self.values)
     }
 
-    fn clear(&mut self, forget: impl Fn(&mut V)) {
-        self.values[..self.keys.len()].iter_mut().for_each(forget);
+    fn clear(&mut self, forget: impl FnMut(&mut V)) {
+        self.values.truncate(KEPT_WINDOWS);
+        let used = self.keys.len().min(self.values.len());
+        self.values[..used].iter_mut().for_each(forget);
         self.places.clear();
         self.keys.clear();
         self.last = (Key(u64::MAX), 0);
@@ -300,13 +306,8 @@ pub struct Doing {
     pub planned_rate: Option<f64>,
 }
 
-/// One worker's records.
-pub struct Recorder {
-    program: Arc<Program>,
-    worker: Arc<str>,
-    sink: Arc<Sink>,
-    batch: Batch,
-    folded: usize,
+/// What a second adds up to beside its rows, on its way to the reader.
+pub struct Ledger {
     windows: ByKey<Window>,
     counts: ByKey<Counts>,
     transactions: ByKey<Window>,
@@ -314,17 +315,18 @@ pub struct Recorder {
     lag: Histogram,
     rows_dropped: u64,
     surplus: u64,
+    /// The moment of the readings, and what the worker was doing then.
+    at: Ns,
+    doing: Doing,
+    evidence: Vec<Value>,
+    program: Arc<Program>,
+    worker: Arc<str>,
 }
 
-impl Recorder {
-    /// Nothing recorded yet.
-    pub fn new(program: Arc<Program>, worker: Arc<str>, sink: Arc<Sink>) -> Self {
+impl Ledger {
+    /// An empty ledger of a worker.
+    pub fn new(program: Arc<Program>, worker: Arc<str>) -> Self {
         Self {
-            batch: Batch::new(program.clone(), worker.clone()),
-            program,
-            worker,
-            sink,
-            folded: 0,
             windows: ByKey::new(),
             counts: ByKey::new(),
             transactions: ByKey::new(),
@@ -332,25 +334,142 @@ impl Recorder {
             lag: Histogram::default(),
             rows_dropped: 0,
             surplus: 0,
+            at: 0,
+            doing: Doing::default(),
+            evidence: Vec::new(),
+            program,
+            worker,
+        }
+    }
+
+    /// All that is in it as frames. `pause` is called now and then.
+    pub fn encode(&self, pause: &mut dyn FnMut()) -> Vec<(Frame, Vec<u8>)> {
+        let mut frames = Vec::new();
+        if !self.counts.keys.is_empty() {
+            frames.push((Frame::Counts, self.encode_counts(pause)));
+        }
+        for (kind, windows, names) in [
+            (Frame::Windows, &self.windows, &self.program.endpoints),
+            (Frame::Transactions, &self.transactions, &self.program.transactions),
+            (Frame::Messages, &self.messages, &self.program.messages),
+        ] {
+            if !windows.keys.is_empty() {
+                frames.push((kind, encode_windows(windows, names, pause)));
+            }
+        }
+        frames.push((Frame::Health, self.encode_health()));
+        for value in &self.evidence {
+            pause();
+            frames.push((Frame::Exchange, value.to_string().into_bytes()));
+        }
+        frames
+    }
+
+    /// Forgets what is in it, keeps the memory. `pause` is called now and then.
+    pub fn clear(&mut self, pause: &mut dyn FnMut()) {
+        self.counts.clear(|counts| *counts = Counts::default());
+        for windows in [&mut self.windows, &mut self.transactions, &mut self.messages] {
+            windows.clear(|window| {
+                pause();
+                window.clear();
+            });
+        }
+        self.lag.clear();
+        (self.rows_dropped, self.surplus) = (0, 0);
+        self.evidence.clear();
+    }
+
+    fn encode_counts(&self, pause: &mut dyn FnMut()) -> Vec<u8> {
+        let used: Vec<(Key, &Counts)> = self.counts.used().collect();
+        let mut table = Table::new(used.len()).pausing(pause);
+        table.i32("second", used.iter().map(|(key, _)| key.second()));
+        table.i32("stage", used.iter().map(|(key, _)| key.stage()));
+        table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &self.program.endpoints[code]);
+        table.i64("due", used.iter().map(|(_, counts)| counts.due));
+        table.i64("sent", used.iter().map(|(_, counts)| counts.sent));
+        table.i64("hops", used.iter().map(|(_, counts)| counts.hops));
+        table.finish()
+    }
+
+    fn encode_health(&self) -> Vec<u8> {
+        let (at, doing) = (self.at, self.doing);
+        let mut readings: Vec<(&str, f64)> = Vec::new();
+        for (metric, q) in [("lag_p50_ns", 0.5), ("lag_p99_ns", 0.99), ("lag_max_ns", 1.0)] {
+            // Nothing started: no lag was measured, which is not a lag of zero.
+            readings.extend(self.lag.quantile(q).map(|lag| (metric, lag as f64)));
+        }
+        readings.push(("in_flight", doing.in_flight as f64));
+        readings.push(("users", doing.users as f64));
+        readings.push(("connections", doing.connections as f64));
+        readings.push(("rows_dropped", self.rows_dropped as f64));
+        if self.surplus > 0 {
+            readings.push(("surplus_answers", self.surplus as f64));
+        }
+        readings.extend(doing.planned_rate.map(|rate| ("planned_rate", rate)));
+        let mut table = Table::new(readings.len());
+        table.i64("at_ns", readings.iter().map(|_| at));
+        table.texts("source", readings.iter().map(|_| 0), |_| "generator");
+        table.texts("worker", readings.iter().map(|_| 0), |_| &self.worker);
+        table.texts("metric", 0..readings.len(), |number| readings[number].0);
+        table.f64("value", readings.iter().map(|(_, value)| *value));
+        table.finish()
+    }
+}
+
+fn encode_windows(windows: &ByKey<Window>, names: &[String], pause: &mut dyn FnMut()) -> Vec<u8> {
+    let used: Vec<(Key, &Window)> = windows.used().collect();
+    let mut table = Table::new(used.len()).pausing(pause);
+    table.i32("second", used.iter().map(|(key, _)| key.second()));
+    table.i32("stage", used.iter().map(|(key, _)| key.stage()));
+    table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &names[code]);
+    table.u8("outcome", used.iter().map(|(key, _)| key.outcome()));
+    table.i64("count", used.iter().map(|(_, window)| window.count));
+    table.i64("bytes_in", used.iter().map(|(_, window)| window.bytes_in));
+    table.i64("bytes_out", used.iter().map(|(_, window)| window.bytes_out));
+    add_histograms(&mut table, "response", used.iter().map(|(_, window)| &window.response));
+    add_histograms(&mut table, "service", used.iter().map(|(_, window)| &window.service));
+    table.finish()
+}
+
+/// One worker's records.
+pub struct Recorder {
+    sink: Arc<Sink>,
+    batch: Batch,
+    folded: usize,
+    ledger: Ledger,
+    program: Arc<Program>,
+    worker: Arc<str>,
+}
+
+impl Recorder {
+    /// Nothing recorded yet.
+    pub fn new(program: Arc<Program>, worker: Arc<str>, sink: Arc<Sink>) -> Self {
+        Self {
+            sink,
+            batch: Batch::new(program.clone(), worker.clone()),
+            folded: 0,
+            ledger: Ledger::new(program.clone(), worker.clone()),
+            program,
+            worker,
         }
     }
 
     /// So many connections brought bytes that belong to no answer.
     pub fn surplus(&mut self, connections: u64) {
-        self.surplus += connections;
+        self.ledger.surplus += connections;
     }
 
     /// A request is due, and if `sent`, it is on its way now.
     #[inline]
     pub fn due(&mut self, intended: Ns, stage: u32, endpoint: usize, sent: bool) {
-        let counts = self.counts.at(Key::new(intended, stage, endpoint, 0));
+        let counts = self.ledger.counts.at(Key::new(intended, stage, endpoint, 0));
         counts.due += 1;
         counts.sent += i64::from(sent);
     }
 
     /// A transaction has ended.
     pub fn transaction(&mut self, group: &Group, outcome: Outcome, response: Ns) {
-        let window = self.transactions.at(Key::new(group.due, group.stage, group.number, outcome as u8));
+        let window = self.ledger.transactions.at(Key::new(group.due, group.stage, group.number, outcome as u8));
         window.count += 1;
         window.bytes_in += group.bytes_in;
         window.bytes_out += group.bytes_out;
@@ -362,7 +481,7 @@ impl Recorder {
 
     /// A message has come, or was waited for, since `begin`, in a conversation of this stage.
     pub fn message(&mut self, number: usize, begin: Ns, stage: u32, outcome: Outcome, waited: Ns, bytes: usize) {
-        let window = self.messages.at(Key::new(begin, stage, number, outcome as u8));
+        let window = self.ledger.messages.at(Key::new(begin, stage, number, outcome as u8));
         window.count += 1;
         window.bytes_in += bytes as i64;
         window.response.record(waited);
@@ -371,13 +490,13 @@ impl Recorder {
 
     /// The request that was due then follows a redirect.
     pub fn hop(&mut self, intended: Ns, stage: u32, endpoint: usize) {
-        self.counts.at(Key::new(intended, stage, endpoint, 0)).hops += 1;
+        self.ledger.counts.at(Key::new(intended, stage, endpoint, 0)).hops += 1;
     }
 
     /// How late a request started.
     #[inline]
     pub fn lag(&mut self, lag: Ns) {
-        self.lag.record(lag);
+        self.ledger.lag.record(lag);
     }
 
     /// A request has ended. `url` where its step does not know it.
@@ -403,7 +522,7 @@ impl Recorder {
     fn fold(&mut self) {
         for row in &self.batch.rows[self.folded..] {
             let endpoint = self.program.steps[row.step as usize].endpoint;
-            let window = self.windows.at(Key::new(row.intended, row.stage, endpoint, row.outcome as u8));
+            let window = self.ledger.windows.at(Key::new(row.intended, row.stage, endpoint, row.outcome as u8));
             window.count += 1;
             window.bytes_in += row.bytes_in;
             window.bytes_out += row.bytes_out;
@@ -422,7 +541,7 @@ impl Recorder {
         if let Err(dropped) =
             self.sink.put_rows(&mut self.batch, || Batch::new(self.program.clone(), self.worker.clone()))
         {
-            self.rows_dropped += dropped as u64;
+            self.ledger.rows_dropped += dropped as u64;
         }
         // The batch in its place may have been another worker's.
         self.batch.worker = self.worker.clone();
@@ -430,31 +549,12 @@ impl Recorder {
     }
 
     /// Hands over what has come together since the last time. `at` is the moment of the health readings.
-    pub fn flush(&mut self, at: Ns, doing: Doing) {
+    pub fn flush(&mut self, at: Ns, doing: Doing, evidence: Vec<Value>) {
         self.fold();
         self.hand_over();
-        let mut frames = Vec::new();
-        if !self.counts.keys.is_empty() {
-            frames.push((Frame::Counts, self.encode_counts()));
-            self.counts.clear(|counts| *counts = Counts::default());
-        }
-        if !self.windows.keys.is_empty() {
-            frames.push((Frame::Windows, Self::encode_windows(&self.windows, &self.program.endpoints)));
-            self.windows.clear(Window::clear);
-        }
-        if !self.transactions.keys.is_empty() {
-            let table = Self::encode_windows(&self.transactions, &self.program.transactions);
-            frames.push((Frame::Transactions, table));
-            self.transactions.clear(Window::clear);
-        }
-        if !self.messages.keys.is_empty() {
-            frames.push((Frame::Messages, Self::encode_windows(&self.messages, &self.program.messages)));
-            self.messages.clear(Window::clear);
-        }
-        frames.push((Frame::Health, self.encode_health(at, doing)));
-        self.lag.clear();
-        (self.rows_dropped, self.surplus) = (0, 0);
-        self.sink.put(frames);
+        (self.ledger.at, self.ledger.doing, self.ledger.evidence) = (at, doing, evidence);
+        self.sink.put_ledger(&mut self.ledger, || Ledger::new(self.program.clone(), self.worker.clone()));
+        self.ledger.worker = self.worker.clone();
     }
 
     /// A batch of so many rows, for tests of what becomes of batches.
@@ -481,56 +581,6 @@ impl Recorder {
         (0..rows).for_each(|_| self.row(row, b"", None));
         self.batch
     }
-
-    fn encode_counts(&self) -> Vec<u8> {
-        let used: Vec<(Key, &Counts)> = self.counts.used().collect();
-        let mut table = Table::new(used.len());
-        table.i32("second", used.iter().map(|(key, _)| key.second()));
-        table.i32("stage", used.iter().map(|(key, _)| key.stage()));
-        table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &self.program.endpoints[code]);
-        table.i64("due", used.iter().map(|(_, counts)| counts.due));
-        table.i64("sent", used.iter().map(|(_, counts)| counts.sent));
-        table.i64("hops", used.iter().map(|(_, counts)| counts.hops));
-        table.finish()
-    }
-
-    fn encode_windows(windows: &ByKey<Window>, names: &[String]) -> Vec<u8> {
-        let used: Vec<(Key, &Window)> = windows.used().collect();
-        let mut table = Table::new(used.len());
-        table.i32("second", used.iter().map(|(key, _)| key.second()));
-        table.i32("stage", used.iter().map(|(key, _)| key.stage()));
-        table.texts("endpoint", used.iter().map(|(key, _)| key.endpoint()), |code| &names[code]);
-        table.u8("outcome", used.iter().map(|(key, _)| key.outcome()));
-        table.i64("count", used.iter().map(|(_, window)| window.count));
-        table.i64("bytes_in", used.iter().map(|(_, window)| window.bytes_in));
-        table.i64("bytes_out", used.iter().map(|(_, window)| window.bytes_out));
-        add_histograms(&mut table, "response", used.iter().map(|(_, window)| &window.response));
-        add_histograms(&mut table, "service", used.iter().map(|(_, window)| &window.service));
-        table.finish()
-    }
-
-    fn encode_health(&self, at: Ns, doing: Doing) -> Vec<u8> {
-        let mut readings: Vec<(&str, f64)> = Vec::new();
-        for (metric, q) in [("lag_p50_ns", 0.5), ("lag_p99_ns", 0.99), ("lag_max_ns", 1.0)] {
-            // Nothing started: no lag was measured, which is not a lag of zero.
-            readings.extend(self.lag.quantile(q).map(|lag| (metric, lag as f64)));
-        }
-        readings.push(("in_flight", doing.in_flight as f64));
-        readings.push(("users", doing.users as f64));
-        readings.push(("connections", doing.connections as f64));
-        readings.push(("rows_dropped", self.rows_dropped as f64));
-        if self.surplus > 0 {
-            readings.push(("surplus_answers", self.surplus as f64));
-        }
-        readings.extend(doing.planned_rate.map(|rate| ("planned_rate", rate)));
-        let mut table = Table::new(readings.len());
-        table.i64("at_ns", readings.iter().map(|_| at));
-        table.texts("source", readings.iter().map(|_| 0), |_| "generator");
-        table.texts("worker", readings.iter().map(|_| 0), |_| &self.worker);
-        table.texts("metric", 0..readings.len(), |number| readings[number].0);
-        table.f64("value", readings.iter().map(|(_, value)| *value));
-        table.finish()
-    }
 }
 
 /// The five columns of one side of the windows.
@@ -542,8 +592,13 @@ pub(crate) fn add_histograms<'h>(
     table.i64(&format!("{side}_sum_ns"), histograms.clone().map(|histogram| histogram.sum));
     table.i64(&format!("{side}_min_ns"), histograms.clone().map(|histogram| histogram.min));
     table.i64(&format!("{side}_max_ns"), histograms.clone().map(|histogram| histogram.max));
-    let (indices, counts): (Vec<Vec<u32>>, Vec<Vec<u32>>) =
-        histograms.map(|histogram| histogram.buckets().unzip()).unzip();
+    let (mut indices, mut counts): (Vec<Vec<u32>>, Vec<Vec<u32>>) = (Vec::new(), Vec::new());
+    for histogram in histograms {
+        table.pause();
+        let (index, count) = histogram.buckets().unzip();
+        indices.push(index);
+        counts.push(count);
+    }
     table.lists(&format!("{side}_index"), &indices);
     table.lists(&format!("{side}_count"), &counts);
 }

@@ -1,18 +1,26 @@
 //! Where workers leave what they measured, and where the reader picks it up.
 //!
-//! Workers come here about once a second, never for a single request. Batches of rows are bounded: with too many waiting,
-//! the worker keeps its batch's memory and drops its rows. Everything else is small and always taken.
+//! Workers come here about once a second, never for a single request, and leave what they have as it is: the reader makes
+//! tables of it, on its own thread, and gives way between pieces of that work, where a worker may wait for the same core.
+//! Batches of rows are bounded: with too many waiting, the worker keeps its batch's memory and drops its rows. Everything
+//! else is small and always taken; where the reader does not come for seconds, the worker makes tables of it, which are
+//! smaller still.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::outcome::Reason;
-use crate::record::Batch;
+use crate::record::{Batch, Ledger};
 use crate::table::Frame;
 
 /// Batches that may wait for the reader: half a million rows, some 80 MB.
 const MOST_WAITING: usize = 64;
+/// Ledgers that may wait for the reader as they are: some seconds of a few workers.
+const MOST_LEDGERS: usize = 16;
+/// The longest that the reader works in one piece. Linux lets a thread that was not interrupted go on for some 1.5 ms,
+/// also where another has just woken on its core: a request would start that much late.
+const PIECE: Duration = Duration::from_micros(100);
 /// Kinds of failures that are told apart between two looks at them; a plan's checks and statuses are far fewer.
 pub const MOST_FAILURES: usize = 10_000;
 
@@ -32,12 +40,15 @@ struct State {
     waiting: VecDeque<Item>,
     batches: usize,
     spare: Vec<Batch>,
+    ledgers: usize,
+    spare_ledgers: Vec<Ledger>,
     workers: usize,
     fault: Option<String>,
 }
 
 enum Item {
     Rows(Batch),
+    Ledger(Box<Ledger>),
     Encoded(Frame, Vec<u8>),
 }
 
@@ -87,6 +98,21 @@ impl Sink {
         Ok(())
     }
 
+    /// Takes a ledger and leaves an empty one in its place.
+    pub fn put_ledger(&self, ledger: &mut Ledger, make: impl FnOnce() -> Ledger) {
+        let mut state = self.lock();
+        if state.ledgers >= MOST_LEDGERS {
+            drop(state);
+            self.put(ledger.encode(&mut || {}));
+            return ledger.clear(&mut || {});
+        }
+        let spare = state.spare_ledgers.pop().unwrap_or_else(make);
+        state.ledgers += 1;
+        state.waiting.push_back(Item::Ledger(Box::new(std::mem::replace(ledger, spare))));
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// A worker has ended, by a fault if there is a sentence.
     pub fn worker_ended(&self, fault: Option<String>) {
         let mut state = self.lock();
@@ -124,15 +150,30 @@ impl Sink {
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let items: Vec<Item> = state.waiting.drain(..).collect();
-        state.batches = 0;
+        (state.batches, state.ledgers) = (0, 0);
         drop(state);
         let mut frames = Vec::with_capacity(items.len());
+        let mut since = Instant::now();
+        let mut pause = || {
+            if since.elapsed() >= PIECE {
+                std::thread::yield_now();
+                since = Instant::now();
+            }
+        };
         for item in items {
             match item {
                 Item::Encoded(kind, payload) => frames.push((kind, payload)),
+                Item::Ledger(mut ledger) => {
+                    frames.extend(ledger.encode(&mut pause));
+                    ledger.clear(&mut pause);
+                    let mut state = self.lock();
+                    if state.spare_ledgers.len() < state.workers {
+                        state.spare_ledgers.push(*ledger);
+                    }
+                }
                 Item::Rows(mut batch) => {
                     batch.count_failures(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner));
-                    frames.push((Frame::Rows, batch.encode()));
+                    frames.push((Frame::Rows, batch.encode(&mut pause)));
                     batch.clear();
                     // One for each worker to go on with: what a backlog took beyond that is given back.
                     let mut state = self.lock();

@@ -12,6 +12,9 @@ use std::collections::HashMap;
 
 use crate::secret::Secrets;
 
+/// Rows whose texts are compared before there is a pause: distinct ones take some 50 to 100 ns each.
+const ROWS_PER_PAUSE: usize = 512;
+
 /// The frames' numbers in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,23 +38,38 @@ pub enum Frame {
 }
 
 /// A table under construction. Columns are added whole, one after the other.
-pub struct Table {
+pub struct Table<'p> {
     bytes: Vec<u8>,
     rows: usize,
     columns: u16,
+    pause: Option<&'p mut dyn FnMut()>,
 }
 
-impl Table {
+impl<'p> Table<'p> {
     /// A table of `rows` rows without columns.
     pub fn new(rows: usize) -> Self {
         // A row of samples takes some 180 bytes; memory that is not touched costs nothing.
         let mut bytes = Vec::with_capacity(4096 + rows * 192);
         bytes.extend_from_slice(&(rows as u32).to_le_bytes());
         bytes.extend_from_slice(&0u16.to_le_bytes());
-        Self { bytes, rows, columns: 0 }
+        Self { bytes, rows, columns: 0, pause: None }
+    }
+
+    /// Has this called before each column, and within those that take longer.
+    pub fn pausing(mut self, pause: &'p mut dyn FnMut()) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+
+    /// Calls what it was given to call.
+    pub fn pause(&mut self) {
+        if let Some(pause) = &mut self.pause {
+            pause();
+        }
     }
 
     fn begin(&mut self, name: &str, kind: u8) {
+        self.pause();
         self.bytes.push(name.len() as u8);
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(kind);
@@ -124,7 +142,11 @@ impl Table {
         let mut used = Vec::new();
         let mut last: (&[u8], u32) = (&[], u32::MAX);
         let coded: Vec<u32> = values
-            .map(|value| {
+            .enumerate()
+            .map(|(row, value)| {
+                if row % ROWS_PER_PAUSE == 0 {
+                    self.pause();
+                }
                 // Where the text is the very same one, its bytes need not be compared.
                 if last.1 == u32::MAX || !(std::ptr::eq(value, last.0) || value == last.0) {
                     let place = *places.entry(value).or_insert_with(|| {
@@ -138,7 +160,10 @@ impl Table {
             .collect();
         self.begin(name, 5);
         self.bytes.extend_from_slice(&(used.len() as u32).to_le_bytes());
-        for value in used {
+        for (number, value) in used.into_iter().enumerate() {
+            if number % ROWS_PER_PAUSE == 0 {
+                self.pause();
+            }
             let text = secrets.masked(String::from_utf8_lossy(value));
             self.bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
             self.bytes.extend_from_slice(text.as_bytes());

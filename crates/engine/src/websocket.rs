@@ -6,6 +6,7 @@
 use ring::digest;
 
 use crate::events::LONGEST_MESSAGE;
+use crate::http1;
 use crate::outcome::Kind;
 use crate::schedule::SplitMix64;
 
@@ -20,6 +21,8 @@ const LONGEST_CONTROL: usize = 125;
 pub enum Opcode {
     /// A message of text.
     Text = 1,
+    /// A message of bytes.
+    Binary = 2,
     /// The end of the conversation.
     Close = 8,
     /// A question whether anybody is there.
@@ -53,6 +56,23 @@ pub fn accept(key: &[u8]) -> Vec<u8> {
     // The protocol's own choice of hash; it protects nothing.
     let sum = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
     base64(sum.as_ref())
+}
+
+/// Whether the server has agreed to speak WebSocket: RFC 6455 section 4.1.
+pub fn accepts(head: &[u8], key: &[u8]) -> bool {
+    let (mut upgrade, mut connection, mut answered, mut extension) = (false, false, false, false);
+    let wanted = accept(key);
+    http1::each_header(head, |name, value| {
+        let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        match name.to_ascii_lowercase().as_str() {
+            "upgrade" => upgrade |= words.any(|word| word.eq_ignore_ascii_case(b"websocket")),
+            "connection" => connection |= words.any(|word| word.eq_ignore_ascii_case(b"upgrade")),
+            "sec-websocket-accept" => answered |= value == wanted,
+            "sec-websocket-extensions" => extension |= !value.is_empty(),
+            _ => {}
+        }
+    });
+    upgrade && connection && answered && !extension
 }
 
 fn base64(bytes: &[u8]) -> Vec<u8> {

@@ -835,14 +835,7 @@ impl<'p> Worker<'p> {
                 Err(_) => (answer.body, answer.unreadable) = (b"", true),
             }
         }
-        let mut filling = Filling {
-            slots: &user.slots,
-            draws: &mut user.draws,
-            seq: user.flight.seq,
-            user: user.number,
-            iteration: user.iteration,
-        };
-        let mut reason = step.check.judge(&answer, &mut filling, &mut self.scratch);
+        let mut reason = step.check.judge(&answer, &mut user.filling(), &mut self.scratch);
         let (mut missing, mut unseen) = (false, false);
         for extract in &step.extract {
             let found = extract.apply(&answer, &mut user.slots);
@@ -1195,7 +1188,9 @@ impl<'p> Worker<'p> {
     fn flush(&mut self, now: Ns) {
         let doing = self.doing(now);
         self.count_surplus();
-        self.recorder.flush(now, doing);
+        let second = now / SECOND;
+        let evidence = self.exchanges.take(second.count_ones() == 1);
+        self.recorder.flush(now, doing, evidence);
         if self.sink.is_faulty() && self.stop.is_none() {
             // Half a load is not the plan's load: when a worker breaks off, the others end.
             self.obey(Control::Stop { at: now, grace: 0 });
@@ -1203,9 +1198,6 @@ impl<'p> Worker<'p> {
         if self.stop.is_none() && self.program.used_up.load(Ordering::Relaxed) {
             self.obey(Control::Stop { at: now, grace: self.program.grace });
         }
-        let second = now / SECOND;
-        let exchanges = self.exchanges.take(second.count_ones() == 1);
-        self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
         self.next_flush = (now.div_euclid(SECOND) + 1) * SECOND;
     }
 
@@ -1282,13 +1274,24 @@ impl<'p> Worker<'p> {
         self.show();
         let doing = self.doing(now);
         self.count_surplus();
-        self.recorder.flush(now, doing);
-        let exchanges = self.exchanges.take(true);
-        self.sink.put(exchanges.into_iter().map(|payload| (Frame::Exchange, payload)).collect());
+        let evidence = self.exchanges.take(true);
+        self.recorder.flush(now, doing, evidence);
     }
 }
 
 impl User {
+    /// What its templates are filled with.
+    #[inline]
+    fn filling(&mut self) -> Filling<'_> {
+        Filling {
+            slots: &self.slots,
+            draws: &mut self.draws,
+            seq: self.flight.seq,
+            user: self.number,
+            iteration: self.iteration,
+        }
+    }
+
     /// Adds an exchange's figures to those of the request, which may consist of several.
     #[inline]
     fn add(&mut self, completion: &Completion) {

@@ -9,6 +9,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use surgeline_engine::conn::{Exchange, Payload};
+use surgeline_engine::decode::{BadEncoding, undo};
+use surgeline_engine::events::{EventStream, LONGEST_MESSAGE};
 use surgeline_engine::h2::Session;
 use surgeline_engine::hpack::{Decoder, TABLE_SIZE};
 use surgeline_engine::http1::{Chunks, LONGEST_HEAD, each_header, parse_head};
@@ -16,6 +18,7 @@ use surgeline_engine::outcome::Kind;
 use surgeline_engine::plan::Plan;
 use surgeline_engine::schedule::SplitMix64;
 use surgeline_engine::template::{Filling, Place, Scope, Slot, Template};
+use surgeline_engine::websocket::{self, Incoming, Reader};
 
 /// Tries each of the files that the command line names.
 pub fn replay(target: impl Fn(&[u8])) -> io::Result<()> {
@@ -211,5 +214,123 @@ pub fn fields(data: &[u8]) {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// The key that the corpus answers: the one of RFC 6455 section 1.3.
+const KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A WebSocket server is believed only where it answers the key; what it says then is the same however the network cut it.
+pub fn socket(data: &[u8]) {
+    let mut frames = data;
+    if let Ok(Some(head)) = parse_head(data, false) {
+        let (said, rest) = data.split_at(head.length);
+        if websocket::accepts(said, KEY) {
+            assert!(!websocket::accepts(said, b"AAAAAAAAAAAAAAAAAAAAAA=="), "the answer to another key");
+            let mut accept = Vec::new();
+            each_header(said, |name, value| {
+                if name.eq_ignore_ascii_case("sec-websocket-accept") {
+                    accept.push(value.to_vec());
+                }
+            });
+            assert!(accept.contains(&b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_vec()));
+        }
+        frames = rest;
+    }
+    let whole = said(frames, frames.len().max(1));
+    for size in [1, 2, 9, 100] {
+        assert_eq!(said(frames, size), whole, "cut in pieces of {size}");
+    }
+    assert!(whole.0.iter().map(String::len).sum::<usize>() <= 40 * (frames.len() + 1));
+}
+
+/// What comes of frames in pieces of this size: what was told, and why it ended before them.
+fn said(frames: &[u8], size: usize) -> (Vec<String>, Option<Kind>) {
+    let (mut reader, mut told) = (Reader::default(), Vec::new());
+    for piece in frames.chunks(size) {
+        reader.push(piece);
+        loop {
+            match reader.next() {
+                Ok(None) => break,
+                Ok(Some(incoming)) => {
+                    if let Incoming::Message(message) = incoming {
+                        assert!(message.len() <= LONGEST_MESSAGE);
+                    }
+                    told.push(format!("{incoming:?}"));
+                }
+                Err(kind) => return (told, Some(kind)),
+            }
+        }
+    }
+    (told, None)
+}
+
+/// Messages of a stream of events are the same however the network cut it, and the same that a reader of whole lines finds.
+pub fn events(data: &[u8]) {
+    let whole = heard(data, data.len().max(1));
+    for size in [1, 2, 7, 100] {
+        assert_eq!(heard(data, size), whole, "cut in pieces of {size}");
+    }
+    if data.len() < LONGEST_MESSAGE {
+        assert_eq!(whole, (by_lines(data), None));
+    }
+}
+
+fn heard(data: &[u8], size: usize) -> (Vec<Vec<u8>>, Option<Kind>) {
+    let (mut stream, mut messages) = (EventStream::default(), Vec::new());
+    for piece in data.chunks(size) {
+        if let Err(kind) = stream.read(piece, |message| messages.push(message.to_vec())) {
+            return (messages, Some(kind));
+        }
+    }
+    (messages, None)
+}
+
+/// The messages by the letter of WHATWG HTML section 9.2.6, with the whole stream at hand.
+fn by_lines(data: &[u8]) -> Vec<Vec<u8>> {
+    let mut text = Vec::new();
+    for byte in data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data) {
+        if *byte == b'\n' && text.last() == Some(&b'\r') {
+            text.pop();
+        }
+        text.push(*byte);
+    }
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n' || *byte == b'\r').collect();
+    // What no line break ends is no line.
+    lines.pop();
+    let (mut messages, mut message) = (Vec::new(), None::<Vec<u8>>);
+    for line in lines {
+        let (field, value) = match line.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),
+            None => (line, &b""[..]),
+        };
+        if line.is_empty() {
+            messages.extend(message.take());
+        } else if field == b"data" {
+            match &mut message {
+                Some(text) => text.extend([b"\n", value].concat()),
+                None => message = Some(value.to_vec()),
+            }
+        }
+    }
+    messages
+}
+
+/// Bytes that a packed body may become.
+const MOST_UNPACKED: usize = 200_000;
+
+/// A head, an empty line, a packed body: unpacked or refused, in bounded time and room, and the same each time.
+pub fn codings(data: &[u8]) {
+    let Some(end) = data.windows(4).position(|end| end == b"\r\n\r\n") else { return };
+    let (head, body) = data.split_at(end + 4);
+    let begun = Instant::now();
+    let unpacked = undo(head, body, MOST_UNPACKED);
+    assert!(begun.elapsed() < Duration::from_secs(5), "unpacking took {:?}", begun.elapsed());
+    let Ok(text) = unpacked else { return };
+    let packed = !text.is_empty() && text != body;
+    assert!(!packed || text.len() <= MOST_UNPACKED, "{} bytes", text.len());
+    assert_eq!(undo(head, body, 2 * MOST_UNPACKED).as_deref(), Ok(&text[..]));
+    if packed {
+        assert_eq!(undo(head, body, text.len() - 1), Err(BadEncoding), "one byte less room");
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use surgeline_engine::plan::Plan;
 use surgeline_engine::schedule::SplitMix64;
-use surgeline_fuzz::{chunks, compile_and_fill, fields, frames, head, plan, template};
+use surgeline_fuzz::{chunks, codings, compile_and_fill, events, fields, frames, head, plan, socket, template};
 
 const PLAN: &str = include_str!("../corpus/plan/everything.json");
 
@@ -134,6 +134,24 @@ fn frames_are_the_same_however_they_are_cut() {
 #[test]
 fn fields_are_decoded_or_refused() {
     tried("fields", 50_000, fields);
+}
+
+/// However a WebSocket server's handshake and frames are made and cut, the same comes of them.
+#[test]
+fn sockets_say_the_same_however_they_are_cut() {
+    tried("socket", 20_000, socket);
+}
+
+/// However a stream of events is made and cut, its messages are those of its lines.
+#[test]
+fn events_are_the_same_however_they_are_cut() {
+    tried("events", 20_000, events);
+}
+
+/// Whatever a packed body is, it is unpacked or refused.
+#[test]
+fn packed_bodies_are_unpacked_or_refused() {
+    tried("codings", 5000, codings);
 }
 
 /// One part of the document replaced by junk, by another part, or taken out.

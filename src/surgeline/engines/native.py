@@ -4,6 +4,7 @@ This is the only module outside of `locust/` that imports the compiled one. `com
 value, a JSON text, goes over; integers and bytes come back. The Global Interpreter Lock is not taken for any request.
 """
 
+import base64
 import contextlib
 import importlib
 import json
@@ -325,14 +326,10 @@ def _tls(plan: Plan, settings: Settings) -> dict[str, Any]:
 def _headers(plan: Plan, settings: Settings) -> list[list[str]]:
     """Ours, then the plan's, then the run's; a later one of the same name replaces an earlier one."""
     wanted: dict[str, tuple[str, str]] = {}
-    ours = [("user-agent", settings.user_agent or "surgeline"), ("accept", "*/*")]
-    if plan.connection.keep_alive is False:
-        ours.append(("connection", "close"))
     proxy = _proxy(plan, settings)
-    if proxy is not None and proxy.authorization is not None and plan.target.startswith("http://"):
-        ours.append(("proxy-authorization", proxy.authorization))
+    authorization = None if proxy is None else proxy.authorization
     for name, value in (
-        *ours,
+        *evaluate.own_headers(plan, settings.user_agent or "surgeline", authorization),
         *plan.headers.items(),
         *evaluate.auth_headers(plan, _variables(plan, settings)),
         *settings.headers,
@@ -482,6 +479,7 @@ def _item(message: Message, name: str) -> dict[str, Any]:
             "body_contains": list(expect.contains),
             "body_not": list(expect.not_),
             "body_regex": list(expect.regex),
+            "size": list(expect.size) if expect.size is not None else None,
             "json": [
                 [path, rule, wanted] for path, value in expect.json_.items() for rule, wanted in json_rules(value)
             ],
@@ -495,6 +493,8 @@ def _item(message: Message, name: str) -> dict[str, Any]:
         return {"listen": {"name": name, "time_ns": message.listen}}
     if message.close is not None:
         return {"close": {"code": message.close}}
+    if message.send_base64 is not None:
+        return {"bytes": {"hex": base64.b64decode(message.send_base64).hex()}}
     if message.send is not None:
         return {"send": {"text": message.send, "json": False}}
     text = json.dumps(message.send_json, ensure_ascii=False, separators=(",", ":"))

@@ -61,6 +61,10 @@ KINDS: dict[str, Kind] = {
     "body_timeout": Kind("timeout", "no whole body in time", "server", _SLOW),
     "total_timeout": Kind("timeout", "time ran out after a redirect", "server", _SLOW),
     "invalid_http": Kind("error", "what came is not HTTP/1", "server", _PROTOCOL),
+    "surplus": Kind(
+        "error", "on a kept connection, bytes that begin no answer: what an answer before had too many", "server",
+        "Compare that answer's Content-Length with its body, and look whether HEAD, 204 and 304 come without one.",
+    ),
     "header_too_large": Kind(
         "error", "the answer's head is longer than 256 kB, or has more than 4,096 lines", "server", _PROTOCOL
     ),

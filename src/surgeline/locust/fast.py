@@ -347,7 +347,7 @@ def _head_error(answer: Ended) -> BaseException:
         return transport_error(kind)
     if kind == "bad_chunk":
         return body_error(kind)
-    if kind == "invalid_http":
+    if kind in ("invalid_http", "surplus"):
         return HTTPParseError("Expected HTTP/, RTSP/ or ICE/", 8)
     return HTTPParseError(kind.replace("_", " "))
 

@@ -379,7 +379,7 @@ class Adapter(LocustHttpAdapter):
                 raise ReadTimeoutError(pool, None, "Read timed out.")
             except ReadTimeoutError as error:
                 raise ConnectionError(error)  # noqa: B904
-        if kind in UNANSWERED or kind in ("invalid_http", "header_too_large"):
+        if kind in UNANSWERED or kind in ("invalid_http", "surplus", "header_too_large"):
             behind: Exception
             if kind in UNANSWERED and answer.bytes_in == 0 and not answer.reset:
                 behind = http.client.RemoteDisconnected("Remote end closed connection without response")

@@ -5,6 +5,7 @@ A plan is a value. It says nothing about when or where it was written, holds no 
 so the JSON Schema that editors use is made from them; `surgeline schema plan` prints it.
 """
 
+import base64
 import hashlib
 import ipaddress
 import json
@@ -682,6 +683,7 @@ class Expect(_Part):
     json_: dict[str, Json] = Field(
         {}, alias="json", description="JSONPath to the value it must have, or to rules such as `{above: 3}`."
     )
+    size: SizeLimits | None = Field(None, description="Bytes of the message.", exclude_if=_absent)
     timeout: Timeout | None = Field(None, description="How long it is waited for; by default as the step's answer.")
     name: Name | None = Field(None, description="What its times are called, behind the endpoint's name.")
     extract: dict[Variable, Extract] = Field(
@@ -706,7 +708,15 @@ class Expect(_Part):
         return found["contains"] if found.keys() == {"contains"} and isinstance(found["contains"], str) else found
 
 
-MESSAGE_WORDS = ("send", "send_json", "expect", "listen", "close")
+def _base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{text[:60]!r} is not base64; `base64 -w0 FILE` writes it") from error
+    return text
+
+
+MESSAGE_WORDS = ("send", "send_json", "send_base64", "expect", "listen", "close")
 
 
 class Message(_Part):
@@ -716,6 +726,9 @@ class Message(_Part):
 
     send: str | None = Field(None, description="A message of text; a template.")
     send_json: Json = Field(None, description="A message that is a JSON document; texts in it may be templates.")
+    send_base64: Annotated[str, AfterValidator(_base64)] | None = Field(
+        None, description="A binary message: its bytes in base64, as they are.", exclude_if=_absent
+    )
     expect: Expect | None = Field(None, description="Waits for a message that fits.")
     listen: Duration | None = Field(None, description="Takes whatever comes for so long.")
     close: Annotated[int, Field(ge=1000, le=4999, strict=True)] | None = Field(
@@ -726,7 +739,7 @@ class Message(_Part):
     def _one_thing(self) -> "Message":
         said = [word for word in MESSAGE_WORDS if getattr(self, word) is not None]
         if len(said) != 1:
-            raise ValueError("write exactly one of send, send_json, expect, listen and close")
+            raise ValueError("write exactly one of send, send_json, send_base64, expect, listen and close")
         if self.listen is not None and self.listen <= 0:
             raise Misplaced("listening lasts longer than nothing", "listen")
         if self.close is not None and self.close not in (

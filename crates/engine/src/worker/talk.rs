@@ -12,8 +12,8 @@ use crate::events::EventStream;
 use crate::http1;
 use crate::outcome::{Kind, Outcome, Reason};
 use crate::plan::Step;
-use crate::record::NO_PROTOCOL;
-use crate::template::{Filling, Template};
+use crate::record::{NO_PROTOCOL, Recorder};
+use crate::template::Template;
 use crate::websocket::{self, Incoming, Opcode, Reader};
 
 use super::{End, User, Worker};
@@ -56,8 +56,8 @@ pub struct Until {
 /// One thing to do on a WebSocket.
 #[derive(Debug)]
 pub enum Item {
-    /// A message of text.
-    Send(Template),
+    /// A message, of text or of bytes.
+    Send(Opcode, Template),
     /// Waits for a message that fits; others are passed over.
     Expect {
         /// What it must be like.
@@ -137,16 +137,9 @@ impl Worker<'_> {
         match talk {
             Talk::Socket { .. } => write_key(&key, &mut self.scratch),
             Talk::Events(Until { text: Some(text), .. }) => {
-                let mut filling = Filling {
-                    slots: &user.slots,
-                    draws: &mut user.draws,
-                    seq: user.flight.seq,
-                    user: user.number,
-                    iteration: user.iteration,
-                };
                 let mut filled = Vec::new();
                 // A text that cannot be filled is in no message.
-                until = text.fill(&mut filling, &mut filled).is_ok().then_some(filled);
+                until = text.fill(&mut user.filling(), &mut filled).is_ok().then_some(filled);
             }
             Talk::Events(_) => {}
         }
@@ -228,14 +221,7 @@ impl Worker<'_> {
         (session.status, session.minor) = (completion.status, completion.minor);
         user.add_phases(completion);
         let answer = Answer::new(completion.status, head, b"", completion.end - user.flight.start);
-        let mut filling = Filling {
-            slots: &user.slots,
-            draws: &mut user.draws,
-            seq: user.flight.seq,
-            user: user.number,
-            iteration: user.iteration,
-        };
-        let reason = step.check.judge(&answer, &mut filling, &mut self.scratch);
+        let reason = step.check.judge(&answer, &mut user.filling(), &mut self.scratch);
         if reason != Reason::NONE {
             return Course::Over(reason, Outcome::Failure);
         }
@@ -245,7 +231,9 @@ impl Worker<'_> {
         }
         let wrong = match talk {
             Talk::Events(_) if !is_event_stream(head) => Some(Kind::NotEvents),
-            Talk::Socket { .. } if completion.status != 101 || !accepts(head, &session.key) => Some(Kind::BadUpgrade),
+            Talk::Socket { .. } if completion.status != 101 || !websocket::accepts(head, &session.key) => {
+                Some(Kind::BadUpgrade)
+            }
             _ => None,
         };
         if let Some(kind) = wrong {
@@ -277,8 +265,8 @@ impl Worker<'_> {
                 return;
             }
             let number = if *messages == 0 { until.first } else { until.next };
-            recorder.message(number, *since, stage, Outcome::Ok, now - *since, data.len());
-            (*messages, *since) = (*messages + 1, now);
+            hear(recorder, number, since, stage, now, data.len());
+            *messages += 1;
             done = until.messages.is_some_and(|wanted| *messages >= wanted)
                 || text.as_ref().is_some_and(|text| memchr::memmem::find(data, text).is_some());
         });
@@ -332,30 +320,21 @@ impl Worker<'_> {
         message: &[u8],
     ) -> Result<bool, Kind> {
         let user = &mut self.users[completion.owner as usize];
-        let (now, stage, since) = (completion.end, user.flight.stage, session.since);
+        let (now, stage) = (completion.end, user.flight.stage);
         match items.get(session.item) {
             Some(Item::Listen { message: number, .. }) => {
-                self.recorder.message(*number, since, stage, Outcome::Ok, now - since, message.len());
-                session.since = now;
+                hear(&mut self.recorder, *number, &mut session.since, stage, now, message.len());
                 Ok(false)
             }
             Some(Item::Expect { check, extract, message: number, .. }) => {
-                let answer = Answer::new(200, b"", message, now - since);
-                let mut filling = Filling {
-                    slots: &user.slots,
-                    draws: &mut user.draws,
-                    seq: user.flight.seq,
-                    user: user.number,
-                    iteration: user.iteration,
-                };
-                if check.judge(&answer, &mut filling, &mut self.scratch) != Reason::NONE {
+                let answer = Answer::new(200, b"", message, now - session.since);
+                if check.judge(&answer, &mut user.filling(), &mut self.scratch) != Reason::NONE {
                     return Ok(false);
                 }
                 if extract.iter().filter(|extract| !extract.apply(&answer, &mut user.slots)).count() > 0 {
                     return Err(Kind::ExtractMissing);
                 }
-                self.recorder.message(*number, since, stage, Outcome::Ok, now - since, message.len());
-                session.since = now;
+                hear(&mut self.recorder, *number, &mut session.since, stage, now, message.len());
                 session.item += 1;
                 Ok(true)
             }
@@ -370,19 +349,12 @@ impl Worker<'_> {
             let user = &mut self.users[completion.owner as usize];
             let mut frame = Vec::new();
             let wait = match items.get(session.item) {
-                Some(Item::Send(template)) => {
-                    let mut filling = Filling {
-                        slots: &user.slots,
-                        draws: &mut user.draws,
-                        seq: user.flight.seq,
-                        user: user.number,
-                        iteration: user.iteration,
-                    };
+                Some(Item::Send(opcode, template)) => {
                     self.scratch.clear();
-                    if template.fill(&mut filling, &mut self.scratch).is_err() {
+                    if template.fill(&mut user.filling(), &mut self.scratch).is_err() {
                         return Course::broken(Kind::ExtractMissing);
                     }
-                    websocket::write(Opcode::Text, &self.scratch, &mut user.draws, &mut frame);
+                    websocket::write(*opcode, &self.scratch, &mut user.draws, &mut frame);
                     None
                 }
                 Some(Item::Expect { timeout, .. }) => Some(timeout.unwrap_or(step.timeout)),
@@ -424,7 +396,6 @@ impl Worker<'_> {
         if session.opened < 0 {
             return Course::broken(kind);
         }
-        let stage = self.users[completion.owner as usize].flight.stage;
         let timed_out = completion.more;
         if timed_out && completion.end < session.limit {
             self.conns.set_deadline(completion.conn, session.limit);
@@ -434,18 +405,12 @@ impl Worker<'_> {
             Talk::Events(Until { time: Some(_), .. }) if timed_out => Course::Done,
             Talk::Events(until) if timed_out => {
                 let number = if session.messages == 0 { until.first } else { until.next };
-                let waited = completion.end - session.since;
-                self.recorder.message(number, session.since, stage, Outcome::Timeout, waited, 0);
-                Course::broken(Kind::MessageTimeout)
+                self.wait_in_vain(completion, number, session.since)
             }
             Talk::Socket { .. } if session.closing && timed_out => Course::broken(Kind::CloseTimeout),
             Talk::Socket { .. } if session.closing => Course::Done,
             Talk::Socket { items, .. } if timed_out => match items.get(session.item) {
-                Some(Item::Expect { message, .. }) => {
-                    let waited = completion.end - session.since;
-                    self.recorder.message(*message, session.since, stage, Outcome::Timeout, waited, 0);
-                    Course::broken(Kind::MessageTimeout)
-                }
+                Some(Item::Expect { message, .. }) => self.wait_in_vain(completion, *message, session.since),
                 _ => {
                     session.item += 1;
                     self.go_on(completion, step, items, session)
@@ -456,6 +421,13 @@ impl Worker<'_> {
                 other => other,
             }),
         }
+    }
+
+    /// A message has not come in time since `since`.
+    fn wait_in_vain(&mut self, completion: &Completion, number: usize, since: Ns) -> Course {
+        let stage = self.users[completion.owner as usize].flight.stage;
+        self.recorder.message(number, since, stage, Outcome::Timeout, completion.end - since, 0);
+        Course::broken(Kind::MessageTimeout)
     }
 
     /// Writes the conversation down and goes on with what the user does next.
@@ -516,6 +488,12 @@ impl Session {
     }
 }
 
+/// Writes down a message that came after what it answers, and answers the next one in its turn.
+fn hear(recorder: &mut Recorder, number: usize, since: &mut Ns, stage: u32, now: Ns, bytes: usize) {
+    recorder.message(number, *since, stage, Outcome::Ok, now - *since, bytes);
+    *since = now;
+}
+
 fn write_key(key: &[u8; websocket::KEY], request: &mut [u8]) {
     if let Some(at) = memchr::memmem::find(request, KEY_HEADER) {
         let begin = at + KEY_HEADER.len();
@@ -532,21 +510,4 @@ fn is_event_stream(head: &[u8]) -> bool {
         }
     });
     found
-}
-
-/// Whether the server has agreed to speak WebSocket: RFC 6455 section 4.1.
-fn accepts(head: &[u8], key: &[u8]) -> bool {
-    let (mut upgrade, mut connection, mut accept, mut extension) = (false, false, false, false);
-    let wanted = websocket::accept(key);
-    http1::each_header(head, |name, value| {
-        let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        match name.to_ascii_lowercase().as_str() {
-            "upgrade" => upgrade |= words.any(|word| word.eq_ignore_ascii_case(b"websocket")),
-            "connection" => connection |= words.any(|word| word.eq_ignore_ascii_case(b"upgrade")),
-            "sec-websocket-accept" => accept |= value == wanted,
-            "sec-websocket-extensions" => extension |= !value.is_empty(),
-            _ => {}
-        }
-    });
-    upgrade && connection && accept && !extension
 }

@@ -120,6 +120,24 @@ fn surplus_bytes_are_noticed() {
     }
 }
 
+/// Bytes too many that come only when the next request is on its way are told apart from an answer that is none: they
+/// came on a connection that had served before, and do not begin as an answer does.
+#[test]
+fn late_surplus_has_a_kind_of_its_own() {
+    let right = "HTTP/1.1 200 x\r\nContent-Length: 5\r\n\r\nhello";
+    let (port, _) = serve(move |_| vec![text(right), Act::Pause(3), text("world")]);
+    let written = run(&plan(port, "/", 300));
+    written.check();
+    assert!(written.errors().keys().eq(["", "surplus"].iter()), "{:?}", written.errors());
+    assert_eq!(kind_of(raw("world")), "invalid_http", "the first answer of a connection");
+    let (port, _) = serve(|asked| match asked.nth {
+        0 => vec![text("HTTP/1.1 204 x\r\n\r\n")],
+        _ => vec![text("HTTP/1.1 x\r\n\r\n"), Act::Close],
+    });
+    let written = run(&plan(port, "/", 300));
+    assert!(written.errors().keys().eq(["", "invalid_http"].iter()), "an answer, though a broken one");
+}
+
 /// Several answers that end at one moment keep their heads until each has been told, though users go on in between.
 #[test]
 fn answers_that_end_together_are_kept_apart() {
