@@ -200,6 +200,7 @@ class Joined:
         ):
             runner.register_message(name, listener)
         runner.register_message(END, self.on_end, concurrent=True)
+        runner.register_message("surgeline_begin", lambda **_: None)  # of a plan: who has a share of it listens instead
         events = runner.environment.events
         events.report_to_master.add_listener(self.on_report)  # type: ignore[no-untyped-call]  # Locust's are not annotated
         events.quitting.add_listener(self.on_quitting)  # type: ignore[no-untyped-call]  # as above

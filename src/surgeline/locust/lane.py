@@ -120,6 +120,7 @@ class Lane:
         if isinstance(runner, WorkerRunner):
             own = self._orders.share
             self._index, self._of = own if own >= 0 else runner.worker_index, self._orders.workers
+            runner.custom_messages.pop(BEGIN, None)  # a worker without a share passes it over
             runner.register_message(BEGIN, lambda msg, **_: self._begin(msg.data["begin_ns"]))
         elif isinstance(runner, MasterRunner):
             runner.register_message(DONE, lambda msg, **_: self._worker_done(msg.node_id, msg.data or {}))
