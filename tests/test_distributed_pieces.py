@@ -429,6 +429,17 @@ def test_a_file_that_is_not_what_was_promised_is_named(
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def test_workers_that_were_sent_away_had_come(tmp_path: Path) -> None:
+    """Two of three were there when the master gave up; that it then let them go does not make them none."""
+    log = _Log(tmp_path / "locust.log")
+    log.write(b"[2026-11-23 16:06:45,882] vm/INFO/root: Waiting for workers to be ready, 2 of 3 connected\n")
+    log.write(b"[2026-11-23 16:06:46,883] vm/ERROR/locust.main: Gave up waiting for workers to connect\n")
+    log.write(b"[2026-11-23 16:06:47,003] vm/INFO/locust.runners: Worker 'a' (index 0) quit. 1 workers ready.\n")
+    log.write(b"[2026-11-23 16:06:47,004] vm/INFO/locust.runners: Worker 'b' (index 1) quit. 0 workers ready.\n")
+    assert log.gave_up() and log.connected() == 2
+    log.close()
+
+
 def test_a_worker_that_was_turned_away_is_named(tmp_path: Path):
     """What the master logged of it is found again when the run gives up."""
     log = _Log(tmp_path / "locust.log")

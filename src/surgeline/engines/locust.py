@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -56,6 +57,8 @@ PATIENCE_S = 5.0
 SILENT_S = 3.0
 """After so long without a word in the journal, which gets one each second, Locust is asked who stands still."""
 WITHOUT_TARGET = "sent no request: it names no target; add --target http://127.0.0.1:PORT, or `host` to its user class"
+GAVE_UP = "Gave up waiting for workers to connect"
+"""Locust's own words."""
 LOG_FILE = "locust.log"
 LOG_BYTES = 1 << 20
 """Of what Locust prints, this much is kept, and the last part of the rest."""
@@ -571,7 +574,7 @@ class _Log:
 
     def gave_up(self) -> bool:
         """Whether Locust waited in vain for workers."""
-        return any("Gave up waiting for workers to connect" in line for line in self.lines())
+        return any(GAVE_UP in line for line in self.lines())
 
     def refused(self) -> str | None:
         """The worker that was last turned away, and why; None where none was."""
@@ -579,8 +582,9 @@ class _Log:
         return next((found[1][:300] for found in said if found), None)
 
     def connected(self) -> int:
-        """How many workers there were when Locust last said so."""
-        said = [re.search(r"(\d+) (?:workers connected|of \d+ connected|workers ready)", line) for line in self.lines()]
+        """How many workers there were when Locust gave up, or last said so; it sends them away after that."""
+        waited = takewhile(lambda line: GAVE_UP not in line, self.lines())
+        said = [re.search(r"(\d+) (?:workers connected|of \d+ connected|workers ready)", line) for line in waited]
         return next((int(found[1]) for found in reversed(said) if found), 0)
 
     def last_error(self) -> str | None:
