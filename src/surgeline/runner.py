@@ -6,11 +6,15 @@ that making a report again or recovering a run needs. `carry_out_series` makes s
 to happen between them.
 """
 
+import gc
 import json
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -490,16 +494,31 @@ def conclude(run: Run, say: Callable[[str], None] = lambda _: None, not_asked: S
     """
     from surgeline.report import document, html, page
 
-    measured = run.measurement()
-    result, summary = _judged(run, measured, not_asked)
-    run.write_text("result.json", document.dump(result))
-    run.write_text("summary.md", page.render(result))
-    run.write_text("report.html", html.render(result))
-    for name, lines in _tables(run, measured, summary):
-        say(name)
-        run.write_lines(name, lines)
+    with _uncollected():
+        measured = run.measurement()
+        result, summary = _judged(run, measured, not_asked)
+        run.write_text("result.json", document.dump(result))
+        run.write_text("summary.md", page.render(result))
+        run.write_text("report.html", html.render(result))
+        for name, lines in _tables(run, measured, summary):
+            say(name)
+            run.write_lines(name, lines)
     run.record_result({"verdict": result["verdict"], "totals": result["totals"]})
     return result
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: a measurement is many small values without any, and to look through them again
+    and again would take a twentieth of the time.
+    """
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def judged(run: Run, not_asked: Sequence[str] = ()) -> tuple[dict[str, Any], Any]:
@@ -516,7 +535,7 @@ def _judged(run: Run, measured: Measurement, not_asked: Sequence[str]) -> tuple[
     from surgeline.findings import judge
     from surgeline.report import document
 
-    seen = details.look(run.rows(details.COLUMNS, None, ROWS_AT_ONCE, ("endpoint", "error")))
+    seen = details.look(_ahead(run.rows(details.COLUMNS, None, ROWS_AT_ONCE, ("endpoint", "error"))))
     planned = [stage for stage in run.meta.raw.get("stages") or () if isinstance(stage, Mapping)]
     loads = {int(stage["index"]): float(max(stage["from"], stage["to"])) for stage in planned}
     habits = traits.look(run.rows(traits.COLUMNS), measured.exchanges, loads, seen.stalls)
@@ -525,6 +544,19 @@ def _judged(run: Run, measured: Measurement, not_asked: Sequence[str]) -> tuple[
     silent = sorted({str(rule) for rule in (*own, *not_asked)})
     summary = replace(summary, not_asked=tuple(silent))
     return document.result_document(summary, judge(summary, silent)), summary
+
+
+BATCHES_AHEAD = 3
+"""Of rows, read while one is looked at: as many as a row group of the file is cut into, and one."""
+
+
+def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches in the same order; the next ones are read by a thread while one is worked on."""
+    with ThreadPoolExecutor(1, "reader") as reader:
+        read = deque(reader.submit(next, batches, None) for _ in range(BATCHES_AHEAD))
+        while (batch := read.popleft().result()) is not None:
+            read.append(reader.submit(next, batches, None))
+            yield batch
 
 
 def _tables(run: Run, measured: Measurement, summary: Any) -> Iterator[tuple[str, Iterable[str]]]:
