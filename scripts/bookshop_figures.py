@@ -1,7 +1,8 @@
 """Writes the table of measured figures in docs/reference/bookshop.md from two real runs of the demo.
 
-`python scripts/bookshop_figures.py` runs `surgeline demo --engine native --stage 15s` without faults and with the default
-ones, and takes p50 and p95 of each endpoint at 8, 32 and 64 users from their result documents. Takes four minutes.
+`python scripts/bookshop_figures.py` runs `surgeline demo --engine native --stage 15s` without faults and with the
+default ones, and takes p50 and p95 of each endpoint at 8, 32 and 64 users from their result documents. Takes four
+minutes.
 """
 
 import json

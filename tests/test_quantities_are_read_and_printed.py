@@ -226,3 +226,23 @@ def test_nothing_is_printed_in_exponent_form(value: float | None) -> None:
 def test_counts_have_thousands_separators_and_absence_is_a_dash() -> None:
     """90,000 is read at a glance; nothing counted is not zero."""
     assert [units.format_count(value) for value in (None, 0, 90_000)] == ["–", "0", "90,000"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "like", "text"),
+    [
+        (242e6, 307e6, 272e6, "242–307"),
+        (824e6, 2.33e9, 1.25e9, "0.8–2.4"),
+        (835e6, 1.3e9, 981e6, "830–1,300"),
+        (6.4e6, 251e6, 91.2e6, "6–260"),
+        (5e6, 5e6, 5e6, "5–5"),
+        (653e6, None, 758e6, "≥ 653"),
+        (None, 892e6, 758e6, "≤ 892"),
+        (100e9, 250e9, 130e9, "100 s–4 min 10 s"),
+    ],
+)
+def test_an_interval_is_printed_in_the_unit_of_what_it_is_of(
+    low: float | None, high: float | None, like: float, text: str
+) -> None:
+    """Without a unit of its own, outwards to the digits that it supports; what is more than nothing stays so."""
+    assert units.format_ends(low, high, like) == text

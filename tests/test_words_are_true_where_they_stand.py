@@ -13,16 +13,20 @@ import series_examples
 from scripted_runs import MS, closed_plan, fast, open_plan, run_json, summary_of
 from stored_series import order_of, surgeline
 from surgeline import runner
+from surgeline.analysis.capacity_search import Search
 from surgeline.analysis.compare import compare_runs
 from surgeline.analysis.figures import RunFigures, figures_of
 from surgeline.analysis.live import Live
+from surgeline.analysis.stress import Pilot
 from surgeline.cli.live import Silent, status_line
 from surgeline.engines import scripted
+from surgeline.engines.scripted import Scripted
 from surgeline.findings import judge
 from surgeline.findings.confidence import asked
 from surgeline.findings.model import Finding
 from surgeline.plan.feed import Feed, feed_faults
 from surgeline.plan.model import Plan
+from surgeline.plan.objective import parse_objectives
 from surgeline.report import comparison_text, document, html, terminal
 from surgeline.report.comparison import comparison_document
 from surgeline.samples import HEALTH_COLUMNS, Frame, encode_table
@@ -275,3 +279,20 @@ def test_a_view_of_a_run_that_sends_nothing_more_says_so():
     live.add(Frame.HEALTH, encode_table(HEALTH_COLUMNS, {name: [late[name]] for name in HEALTH_COLUMNS}))
     assert live.ended
     assert "ENDING: the load is over" in status_line(live) and "HOLDING" not in status_line(live)
+
+
+def test_a_search_says_what_it_does_and_not_how_the_server_bears_it(tmp_path):
+    """It breaks what it can on purpose: the line names the step and its load, in place of users that nobody is."""
+    pilot = Pilot(Search(parse_objectives("p95 < 300ms"), lowest=20.0))
+    plan = open_plan((20,), "3s")
+    order = runner.Order(
+        subject=plan, source={"kind": "plan", "location": "plan.yaml"}, name="searched", engine=Scripted(fast()),
+        root=tmp_path, workload=plan.load(), pilot=pilot,
+    )  # fmt: skip
+    live = Live(run_json(plan))
+    for kind, payload in scripted.play(plan, fast()).frames:
+        live.add(kind, payload)
+    said = status_line(live, order)
+    assert said.startswith("nearly alone, 20/s · ") and "user" not in said
+    plain = status_line(live, replace(order, pilot=None))
+    assert "nearly alone" not in plain and "user" not in plain

@@ -30,7 +30,9 @@ _WORD_STYLES = {
     "FAILING": "red",
     "LATE NOW": "bold red",
     "ENDING": "cyan",
+    "SEARCHING": "cyan",
 }
+SEARCHING = "SEARCHING"
 ENDING, WAITS = "ENDING", "the load is over; requests in flight and rows of workers are waited for"
 
 
@@ -112,16 +114,18 @@ class Lines:
 
     def __init__(self) -> None:
         self._next_s = LINE_EVERY_S
+        self._order: runner.Order | None = None
 
     def started(self, run: RunDirectory, order: runner.Order) -> None:
         """Says where the run is kept."""
+        self._order = order
         style.say("Run", str(style.shown_path(run.path)))
 
     def tick(self, live: Live, elapsed_ns: int) -> None:
         """Says how it goes when ten seconds have passed."""
         if elapsed_ns >= self._next_s * units.NS_PER_S:
             self._next_s = int(elapsed_ns // units.NS_PER_S // LINE_EVERY_S + 1) * LINE_EVERY_S
-            style.say(clock(elapsed_ns), status_line(live))
+            style.say(clock(elapsed_ns), status_line(live, self._order))
 
     def ending(self, reason: str) -> None:
         """Says why nothing more is sent."""
@@ -134,24 +138,59 @@ def clock(elapsed_ns: int) -> str:
     return f"{seconds // 60:02d}:{seconds % 60:02d}"
 
 
-def status_line(live: Live) -> str:
-    """`32 users 299/s p50 21 ms p95 214 ms p99 388 ms errors 0 % in flight 24 HOLDING`."""
+def status_line(live: Live, order: runner.Order | None = None) -> str:
+    """`32 users 299/s p50 21 ms p95 214 ms p99 388 ms errors 0 % in flight 24 HOLDING`; of a search its step first."""
     times, parts = live.stage_times(), []
-    if live.users is not None:
+    step = _step(live, order)
+    if step:
+        parts.append(step)
+    elif live.users is not None and not _is_open(order):
         parts.append(f"{live.users} user{'' if live.users == 1 else 's'}")
     parts.append(f"{units.format_rate(live.done_per_s())} done")
     parts += [f"{name} {units.format_duration(value)}" for name, value in _shown(times)]
     parts.append(f"errors {units.format_ratio(live.bad / live.judged if live.judged else None)}")
     if live.in_flight is not None:
         parts.append(f"{live.in_flight} in flight")
-    word = _word(live)
+    word = _word(live, order)
     parts.append(f"{word}: {WAITS}" if word == ENDING else word)
     return " · ".join([*parts, *([live.standstill()] if live.standing_still else [])])
 
 
-def _word(live: Live) -> str:
-    """The state of the run; once its load is over and nothing comes any more, that."""
-    return ENDING if live.ended and not live.done_per_s() else live.word()
+STEPS = {
+    "floor": "nearly alone",
+    "climb": "climbing",
+    "settle": "letting it recover",
+    "bisect": "closing in",
+    "probe": "probing",
+    "overrun": "overrunning",
+    "hold": "holding",
+}
+"""What a search for capacity does in each of its parts."""
+
+
+def _step(live: Live, order: runner.Order | None) -> str:
+    """`closing in, 209/s`: what a search is doing; empty for other runs."""
+    pilot = None if order is None else order.pilot
+    stage = live.stage.index
+    if pilot is None or not 0 <= stage < len(pilot.planned):
+        return ""
+    move = pilot.planned[stage]
+    return f"{STEPS[move.role]}, {units.format_rate(move.rate_per_s)}"
+
+
+def _is_open(order: runner.Order | None) -> bool:
+    """Whether arrivals are planned: then each is a user of its own, and their number is that of requests in flight."""
+    return order is not None and order.workload is not None and order.workload.model == "open"
+
+
+def _word(live: Live, order: runner.Order | None = None) -> str:
+    """The state of the run; once its load is over and nothing comes any more, that. A search breaks what it can on
+    purpose, so of its steps it only says that it goes on, unless the generator is the slow one.
+    """
+    if live.ended and not live.done_per_s():
+        return ENDING
+    word = live.word()
+    return word if order is None or order.pilot is None or word == "LATE NOW" else SEARCHING
 
 
 def _shown(times: LiveTimes) -> list[tuple[str, int | None]]:
@@ -218,11 +257,13 @@ class View:
         from rich.table import Table
         from rich.text import Text
 
-        order, stage, word = self._order, live.stage, _word(live)
-        planned = live.planned_ns
+        order, stage, word = self._order, live.stage, _word(live, self._order)
+        step, planned = _step(live, order), live.planned_ns
+        if order is not None and order.pilot is not None:
+            planned = round(order.pilot.search.budget_s * units.NS_PER_S)
         progress = min(elapsed_ns / planned, 1.0) if planned else 0.0
         bar = "█" * round(progress * 16) + "░" * (16 - round(progress * 16)) if planned else ""
-        where = f"stage {stage.index + 1}/{stage.of} · {stage.name}" if stage.of > 1 else stage.name
+        where = step or (f"stage {stage.index + 1}/{stage.of} · {stage.name}" if stage.of > 1 else stage.name)
         total = f"/{clock(planned)}" if planned else ""
         head = Table.grid(expand=True, padding=(0, 1))
         head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -250,7 +291,8 @@ class View:
         load = Text()
         load.append(f"due {units.format_rate(live.due_per_s())}   done {units.format_rate(live.done_per_s())}   ")
         load.append(f"in flight {'–' if live.in_flight is None else live.in_flight}   ")
-        load.append(f"users {'–' if live.users is None else live.users}   ")
+        if not _is_open(self._order):
+            load.append(f"users {'–' if live.users is None else live.users}   ")
         load.append(f"received {units.format_size(live.bytes_in)}\n")
         load.append(sparkline(self._trace[-max(width - 2, 10) :]) + "\n", style="blue")
         for label, times in (("this stage", live.stage_times()), ("last 10 s", live.recent_times())):

@@ -199,7 +199,7 @@ def _ranked(noun: str, parts: Sequence[Node], more: Sequence[Sequence[str]], pen
         tuple(" ".join(filter(None, pair)) for pair in zip(*pairs, strict=True))
         for pairs in zip(above, below, strict=True)
     ]
-    if _room([head, *whole], width) >= max((len(row[1]) for row in whole), default=0):
+    if _room([head, *whole], width) >= max(len(row[1]) for row in (head, *whole)):
         rows, each = whole, 1
     elif (room := _room([head, *above, *below], width)) >= NARROWEST_NAME:
         rows, each = [row for pair in zip(above, below, strict=True) for row in _folded(*pair, room)], 2
