@@ -274,7 +274,10 @@ def page(rule: Rule) -> str:
     shown = _distinct([finding for finding in examples() if finding.id == rule.id])
     for finding in shown:
         parts.append(f"*{HEADINGS[finding.kind]}*, {finding.confidence} confidence\n\n> {finding.sentence}\n")
-    parts.append("[What confidence means, and all findings](README.md)\n")
+    parts.append(
+        "[What confidence means, and all findings](README.md) · [how often each rule speaks at its threshold, at half "
+        "of it and at twice it](../error-rates/findings.md)\n"
+    )
     return "\n".join(parts)
 
 

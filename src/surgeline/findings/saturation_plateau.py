@@ -139,7 +139,7 @@ RULE = Rule(
     ),
     guard=(
         "stages with fewer than 30 answers or limited by the generator do not count; without growing response times it "
-        "is think time, not saturation"
+        "is think time, not saturation; a search for capacity tells of its limit itself"
     ),
     why="Beyond saturation every further user only makes all of them wait longer.",
     next_step=(

@@ -62,7 +62,10 @@ RULE = Rule(
     question="Does throughput fall when the load rises beyond what the server can take?",
     statistic="correct answers per second at the highest load over the most at any load",
     threshold="10 % less or more, at 1.3 times the load or more, and more than 5 % less at 99 %",
-    guard="at least three stages; each request is taken to be worth a quarter, for the luck that a run shares",
+    guard=(
+        "at least three stages; each request is taken to be worth a quarter, for the luck that a run shares; steps of a "
+        "search for capacity are too short"
+    ),
     why="A server that does less the more is asked of it turns a peak into an outage.",
     next_step=(
         "Look for what many requests at once cost each other: locks, connections taken in turn, retries, swapping, "

@@ -231,7 +231,10 @@ RULE = Rule(
     question="Which of your objectives did not hold, from which load on, and which endpoint is to blame?",
     statistic="requests over the limit, with all that went wrong counted as over it, of those whose outcome is known",
     threshold="more of them than allowed, by more than chance would do in one run of twenty (binomial, effective n)",
-    guard="stages that the generator limited do not count; too few requests, or too close to call, is no data",
+    guard=(
+        "stages that the generator limited do not count; too few requests, or too close to call, is no data; a search "
+        "for capacity misses objectives on purpose, so there it says beyond which rate they give way"
+    ),
     why="It is the limit that you set yourself: nothing here ranks above it.",
     next_step="Begin with the endpoint that is over the limit most often, at the load at which it begins.",
     judge=judge,
