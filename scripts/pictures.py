@@ -2,7 +2,7 @@
 
 `python scripts/pictures.py` runs `surgeline demo --engine native` in a terminal of tmux, captures it in the sixth of
 its seven stages as SVG, and takes the report's picture with a headless Chromium. Needs tmux and chromium on the path,
-and an installed Surgeline beside the interpreter; takes about a minute and a half.
+and an installed Surgeline beside the interpreter; takes about two minutes.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from rich.text import Text
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 COLUMNS, ROWS = 104, 34
-CAPTURED_AFTER_S = 47.0
+CAPTURED_AFTER_S = 57.0
 LONGEST_S = 180.0
 BROWSER = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),

@@ -12,7 +12,8 @@ from surgeline.cli.run import show, stopping
 from surgeline.cli.stored import index
 from surgeline.store.rundir import DEFAULT_ROOT
 
-_NATIVE_STAGE = "8s"
+_NATIVE_STAGE = "10s"
+"""Ten seconds with requests in them are what an interval takes."""
 _LOCUST_STAGE = "5s"
 """Shorter stages: the Locust engine shows that it measures the same shop, the native run is the one to read."""
 

@@ -63,8 +63,8 @@ RULE = Rule(
     statistic="correct answers per second at the highest load over the most at any load",
     threshold="10 % less or more, at 1.3 times the load or more, and more than 5 % less at 99 %",
     guard=(
-        "at least three stages; each request is taken to be worth a quarter, for the luck that a run shares; steps of a "
-        "search for capacity are too short"
+        "at least three stages; each request is taken to be worth a quarter, for the luck that a run shares; the steps "
+        "of a search for capacity are too short"
     ),
     why="A server that does less the more is asked of it turns a peak into an outage.",
     next_step=(
