@@ -361,6 +361,23 @@ def connections(server: Nginx, folder: Path, rounds: int, say: Callable[[str], N
     return result
 
 
+def paced(server: Nginx, folder: Path, rounds: int, say: Callable[[str], None]) -> Result:
+    """
+    CPU per request at 10,000 connections against 100, both at 20,000 requests/s: users pause, so that the connections
+    are all that differs. Peers that cannot pause have no such figure.
+    """
+    url = f"http://127.0.0.1:{server.http}"
+    result = Result("paced", paced.__doc__ or "", "us per request", 1.2, 1.5, peer_name="100 connections")
+    _enough_files(10_000)
+
+    def cost(users: int) -> float:
+        mean_ms = users / 20
+        plan = _closed(url, [{"get": "/json"}], users, pacing=f"{mean_ms / 2:g}ms..{mean_ms * 3 / 2:g}ms")
+        return _cost(server, _surgeline(folder, plan), warm_s=4, window_s=4)
+
+    return _against(result, lambda: cost(10_000), lambda: cost(100), rounds, say)
+
+
 def _enough_files(connections: int) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if most < connections + 1000:
@@ -543,6 +560,7 @@ CASES: dict[str, Callable[[Nginx, Path, int, Callable[[str], None]], Result]] = 
     "tls": tls,
     "http2": http2,
     "connections": connections,
+    "paced": paced,
     "idle": idle,
     "lag": lag,
     "freeze": freeze,

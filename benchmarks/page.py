@@ -28,7 +28,7 @@ SCRIPTS = {
 }
 
 
-ORDER = ("small", "plan", "body", "tls", "http2", "connections", "idle", "lag", "freeze", "start", "soak")
+ORDER = ("small", "plan", "body", "tls", "http2", "connections", "paced", "idle", "lag", "freeze", "start", "soak")
 """Of the engine's cases on the page."""
 
 
