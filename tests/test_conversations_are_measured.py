@@ -1,6 +1,7 @@
 """`events` and `websocket`: messages from real servers, timed, in the books, on the page and in the files."""
 
 import asyncio
+import base64
 import contextlib
 import csv
 import socket
@@ -58,6 +59,14 @@ async def chat(socket: WebSocket) -> None:
             await asyncio.sleep(0.02)
 
 
+async def binary(socket: WebSocket) -> None:
+    """Sends what bytes it gets twice in one message; a message of text breaks it."""
+    await socket.accept()
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await socket.send_bytes(2 * await socket.receive_bytes())
+
+
 async def closed(socket: WebSocket) -> None:
     """Does not let anybody in."""
     await socket.close()
@@ -69,6 +78,7 @@ APP = Starlette(
         Route("/plain", lambda request: PlainTextResponse("x")),
         WebSocketRoute("/chat", chat),
         WebSocketRoute("/closed", closed),
+        WebSocketRoute("/binary", binary),
     ]
 )
 
@@ -179,6 +189,37 @@ def test_conversations_with_a_real_server(tmp_path: Path, secure: bool) -> None:
     verdicts = {item["text"]: item["verdict"] for item in made.document["objectives"]}
     assert verdicts.keys() == {"WS /chat > welcome: p95 < 10 s", "EVENTS /stream > first: p50 < 1 ms"}
     assert "met" not in verdicts["EVENTS /stream > first: p50 < 1 ms"].split()
+
+
+@needs_native
+def test_binary_messages_go_and_come_as_bytes(tmp_path: Path) -> None:
+    """What base64 stands for is what arrives, whatever bytes those are; a size and a text in it are expected."""
+    sent = bytes(range(256)) + b"\xff{{user}}"
+    talk = [
+        {"send_base64": base64.b64encode(sent).decode()},
+        {"expect": {"size": f"{2 * len(sent)}B", "contains": "{"}},
+    ]
+    with serving(tmp_path, False) as target:
+        steps = [{"websocket": "/binary", "messages": talk}]
+        load = {"model": "closed", "stages": [{"users": 1, "for": "300ms"}]}
+        made = run({"target": target, "scenarios": {"talk": {"steps": steps}}, "workload": load}, tmp_path / "runs")
+    tally = made.document["totals"]["tally"]
+    assert tally["ok"] > 0 and tally["ok"] + tally["aborted"] == tally["due"], tally
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"messages": [{"send_base64": "zz!"}]}, "is not base64"),
+        ({"headers": {"Sec-WebSocket-Extensions": "permessage-deflate"}}, "compression and other extensions"),
+        ({"headers": {"sec-websocket-key": "x"}}, "each user's key is made"),
+    ],
+)
+def test_what_a_websocket_cannot_do_is_said(step: dict[str, Any], said: str) -> None:
+    """In one sentence that names the place."""
+    plan = {"target": "http://h", "scenarios": {"a": {"steps": [{"websocket": "/", **step}]}}}
+    with pytest.raises(PlanError, match=said):
+        plan_from_data(plan, "a plan")
 
 
 @needs_native

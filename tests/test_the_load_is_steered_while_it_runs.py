@@ -63,6 +63,17 @@ def test_every_key_is_one_act_and_one_event() -> None:
     assert stop.is_set()
 
 
+def test_the_load_of_a_script_is_its_own() -> None:
+    """Keys neither change it nor end the run with an error, and nothing is written down; q stops."""
+    noted, stop = Noted(), threading.Event()
+    wheel = Wheel(noted, noted, 0, stop, changeable=False)  # type: ignore[arg-type]  # it looks like both
+    for key in "p+-]a":
+        wheel.turn(key)
+    assert not noted.done and not noted.events and not stop.is_set()
+    wheel.turn("q")
+    assert stop.is_set()
+
+
 @pytest.mark.skipif(available() is not None, reason="the native engine is not built here")
 def test_the_last_stage_is_added_by_a_key(tmp_path: Path) -> None:
     """Once for each press: planned, sent, counted and on the page; a script has no stage to add."""

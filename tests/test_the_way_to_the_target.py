@@ -254,7 +254,13 @@ def test_files_of_tls_lie_beside_the_plan_and_are_pem(run: Command, tmp_path: Pa
     (tmp_path / "der.pem").write_bytes(b"\x30\x82\x01\x00")
     (tmp_path / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     (tmp_path / "link.pem").symlink_to("/etc/hostname")
+    (tmp_path / "locked.pem").write_text(
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    )
+    (tmp_path / "old.pem").write_text("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n")
     for tls, said in (
+        ("{certificate: cut.pem, key: locked.pem}", "tls.key: locked.pem is locked by a passphrase"),
+        ("{certificate: cut.pem, key: old.pem}", "tls.key: old.pem is locked by a passphrase"),
         ("{ca: gone.pem}", "tls.ca: there is no file gone.pem beside the plan"),
         ("{ca: der.pem}", "tls.ca: der.pem is not in PEM form"),
         ("{ca: link.pem}", "tls.ca: link.pem leads out of the plan's folder"),

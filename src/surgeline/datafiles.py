@@ -5,6 +5,7 @@ of the folder that the plan was taken from. Links are followed first and judged 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def attach(plan: Plan, folder: Path | None, where: str) -> tuple[Plan, Mapping[s
     return with_hashes(plan, feeds), feeds
 
 
+_LOCKED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: *4, *ENCRYPTED", re.MULTILINE)
+"""A private key that needs a passphrase: RFC 7468 section 11, and the older form of RFC 1421."""
+
+
 def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, Path]) -> Mapping[str, str]:
     """The texts of the files that the plan's `tls` names; `named` has those that the user named outside of the plan.
 
@@ -57,6 +62,9 @@ def tls_files(plan: Plan, folder: Path | None, where: str, named: Mapping[str, P
         texts[file] = found.decode("ascii", errors="replace")
         if "-----BEGIN " not in texts[file]:
             faults.append(Fault(("tls", key), f"tls.{key}: {file} is not in PEM form (-----BEGIN …)"))
+        elif _LOCKED.search(texts[file]):
+            said = f"{file} is locked by a passphrase, and none is asked for; write a copy without: "
+            faults.append(Fault(("tls", key), f"tls.{key}: {said}openssl pkey -in {file} -out FILE"))
     if faults:
         raise PlanError.of_faults(where, faults)
     return texts

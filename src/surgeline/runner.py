@@ -97,6 +97,11 @@ class Order:
     not_asked: tuple[str, ...] = ()
     """Ids of findings that the run's page does without."""
 
+    @property
+    def changeable(self) -> bool:
+        """Whether the load can be changed while it runs: a script decides its own."""
+        return not isinstance(self.subject, Script)
+
 
 class Observer(Protocol):
     """Whoever shows a run while it lasts."""
@@ -172,7 +177,7 @@ def _watch(
     """Follows the journal until the engine has ended; how it ended, and why it was stopped where it was."""
     live = Live(directory.meta.raw)
     meter = _meter(order, begin_ns)
-    wheel = Wheel(running, sink, begin_ns, stop, lambda: _once_more(order, running, directory, live))
+    wheel = Wheel(running, sink, begin_ns, stop, lambda: _once_more(order, running, directory, live), order.changeable)
     tail = directory.tail(Frame.COUNTS, Frame.WINDOWS, Frame.HEALTH, Frame.EVENT)
     reason = ""
     while True:
@@ -212,7 +217,8 @@ class Wheel:
     """Steers a run by keys, and writes each act into the journal.
 
     q stops, p pauses or goes on, + and - change the load by a tenth, ] goes on to the next stage, and a adds the last
-    stage once more, by `append`, which says whether there is one.
+    stage once more, by `append`, which says whether there is one. Where the load is not `changeable`, only q does
+    anything.
     """
 
     def __init__(
@@ -222,9 +228,10 @@ class Wheel:
         begin_ns: int,
         stop: threading.Event,
         append: Callable[[], bool] = lambda: False,
+        changeable: bool = True,
     ) -> None:
         self._running, self._sink, self._begin_ns, self._stop = running, sink, begin_ns, stop
-        self._append = append
+        self._append, self._changeable = append, changeable
         self._factor = 1.0
         self._paused = False
 
@@ -233,6 +240,8 @@ class Wheel:
         match key:
             case "q":
                 self._stop.set()
+            case _ if not self._changeable:
+                pass
             case "p":
                 self._paused = not self._paused
                 (self._running.pause if self._paused else self._running.resume)()

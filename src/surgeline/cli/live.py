@@ -335,7 +335,8 @@ class View:
         if worst:
             said = " · ".join(f"{outcome.word} {name} ×{count:,}" for name, outcome, count in worst)
             yield Text(said, style="red", no_wrap=True, overflow="ellipsis")
-        steering = "   p pause   + - load by a tenth   ] next stage   a last stage again" if self._steered else ""
+        changes = self._steered and self._order is not None and self._order.changeable
+        steering = "   p pause   + - load by a tenth   ] next stage   a last stage again" if changes else ""
         yield Text(f"{'q' if self._steered else 'Ctrl-C'} stops, keeps and reports{steering}", style="dim")
 
 

@@ -104,6 +104,9 @@ def run(subject: str, **options: Any) -> int:
     With nothing but a URL: safe methods only, the page itself plus what an OpenAPI document or links on the same origin
     reveal, and a short search, 75 s at most, for the highest arrival rate within --slo; without it within what the
     slowest endpoint can keep. Results are kept in a directory of their own and summed up on one page.
+
+    While a plan or a load of yours runs on a terminal, keys change it: p pauses and goes on, + and - are a tenth more
+    and less, ] goes on to the next stage, a adds the last stage once more, q stops, keeps and reports.
     """
     client = options.pop("client")
     if client is not None:

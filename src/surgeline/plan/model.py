@@ -758,6 +758,12 @@ class Message(_Part):
         return {key: value for key, value in dump(self).items() if value is not None}
 
 
+_OF_SOCKETS = {
+    "sec-websocket-extensions": "compression and other extensions of WebSocket are not spoken here",
+    "sec-websocket-key": "each user's key is made when it begins",
+}
+"""Headers of a WebSocket's opening that a plan cannot choose."""
+
 WORDS = (*METHODS, "events", "websocket")
 """The keys of a step that hold its path."""
 
@@ -843,6 +849,9 @@ class Step(_Part):
             return
         if self.websocket is not None and any(getattr(self, "json_" if b == "json" else b) is not None for b in BODIES):
             raise ValueError("a WebSocket begins without a body; write what is sent under messages")
+        for name in self.headers if self.websocket is not None else ():
+            if name.lower() in _OF_SOCKETS:
+                raise Misplaced(f"{_OF_SOCKETS[name.lower()]}; leave the header out", "headers", name)
         if self.check.body is not None or self.check.json_ or self.check.size is not None:
             raise Misplaced(
                 f"the answer of {self.word} has no body to check; its messages have until or expect", "check"
