@@ -1712,8 +1712,8 @@ fn has_empty_line(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
 }
 
-/// What is wrong with bytes that are no head. On a `kept` connection, what does not even begin as an answer is left over
-/// from the one before, whose length was not what it said.
+/// What is wrong with bytes that are no head. On a `kept` connection, what does not even begin as an answer is likely to be
+/// left over from the one before, whose length was not what it said; nothing in the bytes tells for sure.
 #[cold]
 fn blame(kind: Kind, bytes: &[u8], kept: bool) -> Kind {
     if kind == Kind::InvalidHttp && kept && !bytes.starts_with(b"HTTP/") { Kind::Surplus } else { kind }

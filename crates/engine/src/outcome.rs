@@ -79,7 +79,8 @@ kinds! {
     TotalTimeout "total_timeout" Timeout,
     /// What came is not HTTP/1.
     InvalidHttp "invalid_http" Error,
-    /// Bytes that begin no answer came on a connection that had served before: what an answer before had too many.
+    /// Bytes that begin no answer came on a connection that had served before: what the answer before had too many, or an
+    /// answer that is no HTTP.
     Surplus "surplus" Error,
     /// The head is longer than 256 kB, or has more than 4,096 lines.
     HeaderTooLarge "header_too_large" Error,

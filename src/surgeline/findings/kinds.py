@@ -62,8 +62,8 @@ KINDS: dict[str, Kind] = {
     "total_timeout": Kind("timeout", "time ran out after a redirect", "server", _SLOW),
     "invalid_http": Kind("error", "what came is not HTTP/1", "server", _PROTOCOL),
     "surplus": Kind(
-        "error", "on a kept connection, bytes that begin no answer: what an answer before had too many", "server",
-        "Compare that answer's Content-Length with its body, and look whether HEAD, 204 and 304 come without one.",
+        "error", "on a kept connection, bytes that begin no answer: left over from the one before, or no HTTP",
+        "server", "Compare Content-Length and body of the answer before (HEAD, 204, 304: none), or send this by hand.",
     ),
     "header_too_large": Kind(
         "error", "the answer's head is longer than 256 kB, or has more than 4,096 lines", "server", _PROTOCOL
