@@ -453,11 +453,13 @@ def test_a_worker_that_was_turned_away_is_named(tmp_path: Path):
 # --- what a worker's command says at its end --------------------------------------------------------------------------
 
 ENDS = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 pipe = int(os.environ["SURGELINE_LOCUST_JOIN"])
 for state in json.loads(sys.argv[1]):
     os.write(pipe, json.dumps(state).encode() + b"\\n")
-if sys.argv[2] != "0":
+if sys.argv[2] == "still":
+    time.sleep(60)
+elif sys.argv[2] != "0":
     os.kill(os.getppid() if sys.argv[2] == "warden" else os.getpid(), signal.SIGKILL)
 """
 HIRED = [{"state": "joined", "worker": f"worker-{number}"} for number in (0, 1)]
@@ -474,12 +476,22 @@ DONE = [{"state": "over", "worker": f"worker-{number}", "rows": 5, "missing": 0}
         ([*TOLD_OF, DONE[0]], "0", "worker-1 was ended before the run was over; what had not been told yet is lost"),
         (TOLD_OF, "0", "the master at here ended without fetching what was measured here"),
         (HIRED, "0", "the master at here ended before a run began"),
+        (
+            [*TOLD_OF, DONE[0]],
+            "still",
+            "worker-1 kept Locust's loop busy for 0.2 s and was ended; what it had not told yet is lost",
+        ),
     ],
 )
 def test_who_was_killed_is_not_taken_for_the_master(
     told: list[dict[str, Any]], killed: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own guard, its Locust, one of the processes that this forked, and the master: each is named for itself."""
+    """Its own guard, its Locust, one of the processes that this forked, and the master: each is named for itself.
+
+    One that hears nobody, because its script never gives way, is ended when the others are done.
+    """
+    monkeypatch.setattr(join, "STILL_S", 0.2)
+    monkeypatch.setattr(join, "LOOK_S", 0.1)
     monkeypatch.setattr(join, "COMMAND", (sys.executable, "-c", ENDS, json.dumps(told)))
     if not sentence:
         assert join.work([killed], "here", lambda text: None).over == {"worker-0", "worker-1"}

@@ -227,6 +227,8 @@ class Joined:
         while True:
             self._send(CLOCK, sent_ns=time.monotonic_ns())
             gevent.sleep(1.0 if self._ready else TRIP_S)
+            if self._ready:
+                self.tell("alive", worker=self._plugin.worker)
             if self._report is not None and time.monotonic() - self._answered > UNHEARD_S:
                 log.error("the master has not been heard of for %g s", UNHEARD_S)
                 self.tell("unheard", seconds=UNHEARD_S)

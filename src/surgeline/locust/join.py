@@ -26,6 +26,10 @@ JOIN = "SURGELINE_LOCUST_JOIN"
 """As in `distributed`, which cannot be imported here: it imports Locust."""
 PATIENCE_S = 5.0
 TRY_EVERY_S = 1.0
+STILL_S = 30.0
+"""A process that says each second that it is there, and has not for so long, keeps its loop to itself: it hears neither
+its master nor a signal. Many times what makes its master miss it."""
+LOOK_S = 0.5
 _WARDEN = Path(engines.__file__).with_name("warden.py")
 
 
@@ -46,6 +50,10 @@ class Course:
     began: bool = False
     over: set[str] = field(default_factory=set)
     """Those whose rows have come home."""
+    alive: dict[str, float] = field(default_factory=dict)
+    """When each was heard last, in s on the monotonic clock."""
+    still: list[str] = field(default_factory=list)
+    """Those that were ended because they stood still."""
     lost: int = 0
     """Rows that nobody fetched."""
     unheard: float = 0.0
@@ -105,11 +113,16 @@ def work(given: Sequence[str], master: str, say: Callable[[str], None]) -> Cours
     hears = threading.Thread(target=_hear, args=(report, course, say), daemon=True)
     hears.start()
     with _stops(mine) as stopped:
-        code = child.wait()
+        code = _await_end(child, course, mine)
     os.close(mine)
     hears.join(PATIENCE_S)
     if course.refused:
         raise Failed(f"the master at {master} refuses this worker: {course.refused}; install the same on both")
+    if course.still:
+        names = ", ".join(course.still)
+        raise Failed(
+            f"{names} kept Locust's loop busy for {STILL_S:g} s and was ended; what it had not told yet is lost"
+        )
     if stopped:
         return course
     number = -code if code < 0 else code - 128
@@ -132,6 +145,20 @@ def work(given: Sequence[str], master: str, say: Callable[[str], None]) -> Cours
     return course
 
 
+def _await_end(child: "subprocess.Popen[bytes]", course: Course, leash: int) -> int:
+    """The exit code. Ends what is left once all of it stands still: a script that never gives way hears nobody."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(LOOK_S)
+        now = time.monotonic()
+        there = [name for name in course.joined if name not in course.over]
+        still = [name for name in there if now - course.alive.get(name, now) > STILL_S]
+        if still and still == there and not course.still:
+            course.still = still
+            with suppress(OSError):
+                os.write(leash, b"K")
+
+
 def _hear(report: int, course: Course, say: Callable[[str], None]) -> None:
     with os.fdopen(report, "rb") as lines:
         for line in lines:
@@ -145,7 +172,10 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
             course.refused = str(told["why"])
         case "joined":
             course.joined.append(str(told["worker"]))
+            course.alive[str(told["worker"])] = time.monotonic()
             say(f"joined as {told['worker']}; the master says when the run begins and when it ends")
+        case "alive":
+            course.alive[str(told["worker"])] = time.monotonic()
         case "run":
             course.began = True
             say(f"{told['worker']} takes part in {told['run']}")
