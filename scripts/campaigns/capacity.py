@@ -253,8 +253,11 @@ class Row:
 
 
 def campaign(each: int, workers: int, budget_s: float, keep: Path | None = None) -> Iterator[Row]:
-    """One row for each server; with `keep`, searches that this file holds already are not made again."""
-    work = [(number, seed, budget_s) for number in range(len(CASES)) for seed in range(1, each + 1)]
+    """One row for each server; with `keep`, searches that this file holds already are not made again.
+
+    One of each server after the other, so that a campaign that is cut short has as many of each.
+    """
+    work = [(number, seed, budget_s) for seed in range(1, each + 1) for number in range(len(CASES))]
     done: dict[tuple[int, int, float], Found] = {}
     if keep is not None and keep.exists():
         for line in keep.read_text("utf-8").splitlines():
