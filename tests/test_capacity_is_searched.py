@@ -245,6 +245,14 @@ def test_where_the_generator_is_the_limit_capacity_is_at_least():
     assert found.rate_per_s is not None and 400.0 < found.rate_per_s <= 1000.0
 
 
+def test_a_step_that_the_generator_spoiled_is_tried_again_at_full_length():
+    """Cut short because it looked hopeless, it gets its four seconds all the same."""
+    search = Search(WITHIN)
+    steps = [told(Move("floor", 10.0, 5.0), 1e5), told(Move("climb", 200.0, 4.0), 1e5)]
+    cut = replace(told(Move("climb", 400.0, 4.0), 300.0), duration_s=0.4, generator="late")
+    assert next_move([*steps, cut], search) == Move("climb", 400.0, 4.0)
+
+
 def test_what_failed_above_the_load_that_was_the_generators_limit_is_not_the_servers():
     """8,000/s failed and the generator seemed well, but it was the limit of 5,700/s twice: the server was not seen to
     fail. Once, or with a long step that failed on its own, it was.

@@ -97,6 +97,20 @@ def test_time_passes_in_wait_only_and_a_stop_lands_where_it_was_asked():
     ]
 
 
+def test_a_stage_that_is_over_ends_no_other():
+    """Whoever wants the first stage ended while the second is under way has come too late, and nothing happens."""
+    recording = sc.Recording()
+    tested = _plan([{"rate": "10/s", "for": "2s"}, {"rate": "10/s", "for": "6s"}])
+    running = sc.Scripted().start(tested, Settings("r", 0, workload=tested.load()), recording)
+    running.wait(3)
+    running.next_stage(0)
+    running.wait(1)
+    running.next_stage(1)
+    assert running.wait(math.inf) is not None
+    marks = [json.loads(payload) for kind, payload in recording.frames if kind is Frame.EVENT]
+    assert [round(mark["at_ns"] / NS_PER_S) for mark in marks if mark["kind"] == "stage_ended"] == [2, 4]
+
+
 def test_control_changes_what_becomes_due():
     """Twice the load, a pause, the next stage and an added stage each show in the arrivals of their time."""
     recording = sc.Recording()

@@ -214,7 +214,8 @@ def test_stages_are_skipped_and_added(tmp_path: Path) -> None:
     def steer(running: Any) -> None:
         assert running.wait(0.4) is None
         running.append_stage(Stage("more", S // 2, 5.0, 5.0))
-        running.next_stage()
+        running.next_stage(1)  # that one is not under way yet
+        running.next_stage(0)
 
     told, _ = steered_run(tmp_path, {"model": "closed", "stages": [{"users": 2, "for": "1m"}]}, steer, 20)
     marks = [(event["kind"], event["stage"]) for event in told.events if event["kind"].startswith("stage")]

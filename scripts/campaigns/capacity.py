@@ -207,8 +207,8 @@ def search(server: Server, slo: str, seed: int, budget_s: float = FULL_BUDGET_S)
         command = pilot.steer()
         for move in command.append:
             running.append_stage(open_stage(move.rate_per_s, move.rate_per_s, round(move.duration_s * units.NS_PER_S)))
-        if command.next_stage:
-            running.next_stage()
+        if command.next_stage is not None:
+            running.next_stage(command.next_stage)
     return capacity(pilot.history, wanted), pilot.now_ns / units.NS_PER_S
 
 

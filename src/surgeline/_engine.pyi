@@ -33,8 +33,8 @@ class Running:
     def scale(self, factor: float) -> None:
         """Multiplies the plan's rate or number of users from now on. ValueError below 0 and above 1e6."""
 
-    def next_stage(self) -> None:
-        """Goes on with the next stage; after the last that is the end."""
+    def next_stage(self, only: int | None = None) -> None:
+        """Goes on with the next stage; after the last that is the end. With a number only where that is under way."""
 
     def append_stage(self, duration_ns: int, start: float, end: float) -> None:
         """Adds a stage, with its levels as in the plan, behind the last. ValueError where it is not one."""

@@ -306,8 +306,8 @@ def _obey(pilot: "Pilot", running: Running, directory: RunDirectory, live: Live)
             live.plan_stage(described)
         for move in command.append:
             running.append_stage(search_stage(move.rate_per_s, move.duration_s))
-    if command.next_stage:
-        running.next_stage()
+    if command.next_stage is not None:
+        running.next_stage(command.next_stage)
 
 
 def search_stage(rate_per_s: float, duration_s: float) -> Stage:

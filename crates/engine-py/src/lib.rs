@@ -67,9 +67,10 @@ impl Running {
         self.inner()?.scale(factor).map_err(PyValueError::new_err)
     }
 
-    /// Goes on with the next stage; after the last that is the end.
-    fn next_stage(&self) -> PyResult<()> {
-        self.inner()?.next_stage();
+    /// Goes on with the next stage; after the last that is the end. With a number only where that stage is under way.
+    #[pyo3(signature = (only=None))]
+    fn next_stage(&self, only: Option<usize>) -> PyResult<()> {
+        self.inner()?.next_stage(only);
         Ok(())
     }
 

@@ -182,9 +182,10 @@ impl Running {
         Ok(())
     }
 
-    /// Goes on with the next stage; after the last that is the end.
-    pub fn next_stage(&self) {
-        self.tell(&Control::NextStage(self.clock.now()));
+    /// Goes on with the next stage; after the last that is the end. With a number only where that stage is under way:
+    /// whoever was told of it too late ends no other.
+    pub fn next_stage(&self, only: Option<usize>) {
+        self.tell(&Control::NextStage(self.clock.now(), only));
     }
 
     /// Adds a stage, with its levels as in the plan, behind the last. The error is a sentence.

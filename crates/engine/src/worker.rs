@@ -62,10 +62,24 @@ pub enum Control {
     Resume(Ns),
     /// Multiply the plan's rate or users by this from now on.
     Scale(Ns, f64),
-    /// Go on with the next stage.
-    NextStage(Ns),
+    /// Go on with the next stage; with a number only where that is the stage that holds the moment.
+    NextStage(Ns, Option<usize>),
     /// Add a stage behind the last.
     Append(Stage),
+}
+
+impl Control {
+    /// When it was asked; None where that makes no difference.
+    fn at(&self) -> Option<Ns> {
+        match self {
+            Self::Stop { at, .. }
+            | Self::Pause(at)
+            | Self::Resume(at)
+            | Self::Scale(at, _)
+            | Self::NextStage(at, _) => Some(*at),
+            Self::Append(_) => None,
+        }
+    }
 }
 
 /// A worker's figures of the moment, for anybody to read.
@@ -374,6 +388,10 @@ impl<'p> Worker<'p> {
     }
 
     fn obey(&mut self, control: Control) {
+        if let Some(at) = control.at() {
+            // What began until then is told by the schedule as it was: what follows moves it.
+            self.report_stages(at);
+        }
         match control {
             Control::Stop { at, grace } => {
                 self.start_due(at);
@@ -396,8 +414,11 @@ impl<'p> Worker<'p> {
                 self.factor = factor;
                 self.cursor = self.cursor.max(at);
             }
-            Control::NextStage(at) => {
+            Control::NextStage(at, only) => {
                 self.start_due(at);
+                if only.is_some() && only != self.timeline.stage_at(at) {
+                    return;
+                }
                 self.arrivals.skip_stage(&mut self.timeline, at);
                 self.cursor = self.cursor.max(at);
             }

@@ -196,7 +196,10 @@ def next_move(history: Sequence[Tried], search: Search) -> Move | None:
     if _over(steps, search, left):
         return None
     if steps[-1].generator and steps[-1].role != "floor":
-        move: Move | None = Move(steps[-1].role, steps[-1].rate_per_s, steps[-1].duration_s)
+        # As long as it was meant to be: it may have been cut short just because the generator was slow.
+        pace, last = search.pace, steps[-1]
+        meant = {"climb": pace.climb_s, "bisect": pace.bisect_s, "probe": pace.probe_s}.get(last.role, 0.0)
+        move: Move | None = Move(last.role, last.rate_per_s, max(last.duration_s, meant))
     else:
         move = _choose(_sound(steps), search, left)
     if move is None or (move.role != "hold" and move.duration_s > left):

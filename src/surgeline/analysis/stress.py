@@ -355,10 +355,10 @@ def _score_of_value(objective: Objective, windows: Sequence[Window]) -> tuple[fl
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What the engine is to do: append those stages, in order, then end the present one."""
+    """What the engine is to do: append those stages, in order, then end the one of that number if it is not over."""
 
     append: tuple[Move, ...] = ()
-    next_stage: bool = False
+    next_stage: int | None = None
 
 
 class Pilot:
@@ -446,7 +446,7 @@ class Pilot:
 
     def _leave(self, stage: int, moves: tuple[Move, ...] = ()) -> Command:
         self._left.add(stage)
-        return Command(moves, True)
+        return Command(moves, stage)
 
     def _may_go_on(self, stage: int, before: Tried, settling: Tried) -> bool:
         """The step before is known, and after a failure the server is itself again."""

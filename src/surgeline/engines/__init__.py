@@ -157,8 +157,8 @@ class Running(Protocol):
         """From now on `factor` times the planned rate or users; 1 is as planned."""
         ...
 
-    def next_stage(self) -> None:
-        """Ends the current stage now."""
+    def next_stage(self, only: int | None = None) -> None:
+        """Ends the current stage now; with a number only where that is the current one."""
         ...
 
     def append_stage(self, stage: Stage) -> None:

@@ -351,8 +351,8 @@ class LocustRunning(Running):
         self._control({"do": "scale", "factor": factor})
 
     @override
-    def next_stage(self) -> None:
-        self._control({"do": "next_stage"})
+    def next_stage(self, only: int | None = None) -> None:
+        self._control({"do": "next_stage", "only": only})
 
     @override
     def append_stage(self, stage: Stage) -> None:

@@ -129,8 +129,8 @@ class NativeRunning(Running):
         self._running.scale(factor)
 
     @override
-    def next_stage(self) -> None:
-        self._running.next_stage()
+    def next_stage(self, only: int | None = None) -> None:
+        self._running.next_stage(only)
 
     @override
     def append_stage(self, stage: Stage) -> None:

@@ -353,9 +353,9 @@ class Play:
         if self._stopped_ns is None and self._stage < len(self._stages):
             self._schedule_stage()
 
-    def next_stage(self) -> None:
-        """Ends the current stage now."""
-        if self._stopped_ns is None and self._stage < len(self._stages):
+    def next_stage(self, only: int | None = None) -> None:
+        """Ends the current stage now; with a number only where that is the current one."""
+        if self._stopped_ns is None and self._stage < len(self._stages) and only in (None, self._stage):
             self._close_stage()
             self._enter_next_stage()
 

@@ -264,6 +264,8 @@ class Lane:
             case "scale":
                 self.timeline.scale(float(order["factor"]), at)
             case "next_stage":
+                if order.get("only") not in (None, self.timeline.stage_at(at)):
+                    return
                 self.timeline.next_stage(at)
             case "append_stage":
                 self.timeline.append(Stage(**order["stage"]))

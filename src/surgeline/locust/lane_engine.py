@@ -80,7 +80,7 @@ class EngineLane(Lane):
             case "scale":
                 running.scale(float(order["factor"]))
             case "next_stage":
-                running.next_stage()
+                running.next_stage(order.get("only"))
             case "append_stage":
                 stage = order["stage"]
                 running.append_stage(stage["duration_ns"], stage["start"], stage["end"])

@@ -149,6 +149,30 @@ fn scaling_changes_the_load() {
     assert!(running.scale(f64::NAN).is_err() && running.scale(-1.0).is_err());
 }
 
+/// A stage that was over when it was to be ended ends no other; and it keeps its own end, however late that is told.
+#[test]
+fn only_the_stage_that_is_meant_is_ended() {
+    for model in ["open", "closed"] {
+        let (port, _) = serve(|_| vec![ok("")]);
+        let mut plan = plan(port, "/", 0);
+        // So few requests that nothing wakes the worker between the stages.
+        plan["workload"] = json!({"model": model, "stages": [
+            {"duration_ns": 100 * MS, "from": 0.01, "to": 0.01}, {"duration_ns": 300 * MS, "from": 0.01, "to": 0.01},
+            {"duration_ns": 20_000 * MS, "from": 0.01, "to": 0.01}]});
+        let running = start(&plan);
+        sleep(250);
+        running.next_stage(Some(0));
+        sleep(350);
+        running.next_stage(Some(2));
+        let written = finish(&running);
+        let at: Vec<i64> = limits(&written).iter().map(|(_, _, at)| *at).collect();
+        assert_eq!(at.len(), 6, "{at:?}");
+        assert_eq!((at[0], at[1], at[2]), (0, 100, 100), "{at:?}");
+        assert_eq!((at[3], at[4]), (400, 400), "{at:?}");
+        assert!((590..5_000).contains(&at[5]), "{at:?}");
+    }
+}
+
 /// Stages can be skipped and added.
 #[test]
 fn stages_can_be_skipped_and_added() {
@@ -161,7 +185,7 @@ fn stages_can_be_skipped_and_added() {
         sleep(200);
         running.append_stage(200 * MS, 100.0, 100.0).unwrap();
         assert!(running.append_stage(0, 1.0, 1.0).is_err());
-        running.next_stage();
+        running.next_stage(None);
         let written = finish(&running);
         written.check();
         let events = limits(&written);
