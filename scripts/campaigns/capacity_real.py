@@ -138,8 +138,8 @@ def page(found: Sequence[Result]) -> str:
     lines = [
         "# Error rates: capacity of real servers",
         "",
-        "Made by `python -m scripts.campaigns.capacity_real DIRECTORY`: `surgeline stress` against small servers on this",
-        f"machine whose limit is known from how they are made; the objective is {SLO}. Generator and server",
+        "Made by `python -m scripts.campaigns.capacity_real DIRECTORY`: `surgeline stress` against small servers on",
+        f"this machine whose limit is known from how they are made; the objective is {SLO}. Generator and server",
         "share two cores.",
         meanwhile(found),
         "",
