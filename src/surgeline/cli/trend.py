@@ -59,8 +59,8 @@ def trend(
             continue
         if figures.subject == wanted.subject:
             found.append(figures)
-    if endpoint and all(endpoint not in figures.endpoints for figures in found):
-        names = ", ".join(found[-1].endpoints[:8]) if found else "none"
+    if endpoint and all(endpoint not in (*figures.endpoints, *figures.transactions) for figures in found):
+        names = ", ".join((*found[-1].endpoints, *found[-1].transactions)[:8]) if found else "none"
         raise Refused(f"no run of that plan has an endpoint {endpoint!r}; there are {names}", EXIT_USAGE)
     metric = metric or ("capacity" if wanted.searched else "p95")
     made = trend_of(found, None if metric == "capacity" else endpoint, metric)

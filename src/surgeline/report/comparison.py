@@ -28,6 +28,8 @@ MOST_LONELY = 5
 """Endpoints of one side only that are named, on each side."""
 MOST_FINDINGS = 30
 LONGEST_LABEL = 40
+MOST_DETECTABLE = 9.0
+"""A change of more than this share is ten times as much: how much exactly tells nobody anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def comparison_document(
     attempts: Attempts | None = None,
 ) -> dict[str, Any]:
     """The document of a comparison: everything together first, then what regressed, improved, and so on."""
+    if base_label == candidate_label:
+        base_label, candidate_label = "base", "candidate"
     changes = sorted(comparison.changes, key=_severity)
     counts = {
         word: sum(c.word == word for c in changes if c.endpoint != ALL or c.metric in ("capacity", "goodput"))
@@ -209,7 +213,8 @@ def _finding(found: FindingChange) -> dict[str, Any]:
 
 
 def _headline(comparison: Comparison, base: str, candidate: str) -> str:
-    names = f"{shown(candidate, LONGEST_LABEL)} against {shown(base, LONGEST_LABEL)}"
+    first = "Candidate" if candidate == "candidate" else shown(candidate, LONGEST_LABEL)
+    names = f"{first} against {shown(base, LONGEST_LABEL)}"
     if not comparison.comparable:
         return f"{names}: not comparable, {shown(comparison.unlike[0], 300)}."
     word = f"{comparison.word}, indicative" if comparison.indicative else str(comparison.word)
@@ -243,6 +248,8 @@ def _noise_sentence(comparison: Comparison) -> str:
     if known is None or not known.detectable or comparison.design in ("single", "same"):
         return ""
     runs = f"{len(comparison.base_runs)}+{len(comparison.candidate_runs)} runs"
+    if known.detectable >= MOST_DETECTABLE:
+        return f"With this noise, {runs} would not show even a tenfold change in p95 of everything."
     smallest = units.format_ratio(known.detectable)
     return f"With this noise, {runs} find a change of {smallest} in p95 of everything 9 times in 10."
 

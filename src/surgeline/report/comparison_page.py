@@ -19,6 +19,8 @@ Document = Mapping[str, Any]
 
 MOST_EFFECTS = 40
 """Rows of the plot of effects."""
+MOST_BAND, LEAST_BAND = 3.0, 0.1
+"""How far the plot of a shift reaches at most: so many times the largest change, taken to be 10 % or more."""
 ROW = 26
 """Height of one of them."""
 _TICKS = 5
@@ -71,10 +73,12 @@ def effects_plot(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def shift_plot(shift: Mapping[str, Any], number: int) -> str:
     """The change of each percentile with its band; percentiles lie by how rare what is beyond them is."""
-    canvas = svg.Canvas(f"shift{number}", 420, 200, 52, 14, 12, 28)
+    canvas = svg.Canvas(f"shift{number}", 420, 200, 62, 18, 12, 28)
     places = [_rarity(q) for q in shift["quantiles"]]
     values = [*shift["change"], *shift["low"], *shift["high"], 0.0]
-    low, high = min(values), max(values)
+    # A band that reaches far beyond the change itself is cut off where it says no more than that little is known.
+    most = MOST_BAND * max(*(abs(value) for value in shift["change"]), LEAST_BAND)
+    low, high = max(min(values), -most), min(max(values), most)
     pad = max((high - low) * 0.1, 0.01)
     x = svg.Scale(min(places), max(places), canvas.x0, canvas.x1)
     y = svg.Scale(low - pad, high + pad, canvas.y0, canvas.y1)

@@ -41,7 +41,8 @@ def _screen(document: Document, pen: Pen, width: int, all_rows: bool, cut: bool)
     for side in ("base", "candidate"):
         part = document[side]
         facts = " · ".join(shown(fact) for fact in part["setting"])
-        yield from filled(f"{part['label']}: {facts}", f"  {side:<10}", width, pen, ("dim",))
+        said = facts if part["label"] == side else f"{part['label']}: {facts}"
+        yield from filled(said, f"  {side:<10}", width, pen, ("dim",))
     for reason in document["obstacles"]:
         yield from filled(f"not comparable: {shown(reason, 300)}", "  ✗ ", width, pen, ("warn",))
     for reason in (*document["differences"], *document["cautions"]):
@@ -188,8 +189,8 @@ def _signed(value: float | None, unit: str) -> str:
     digits = 1 if abs(percent) < 100 else 0
     if unit == "ratio":
         digits = 2
-    text = f"{abs(percent):.{digits}f}"
-    sign = "±" if float(text) == 0 else "+" if percent > 0 else "−"
+    text = f"{abs(percent):,.{digits}f}"
+    sign = "±" if round(percent, digits) == 0 else "+" if percent > 0 else "−"
     return f"{sign}{text} {'pp' if unit == 'ratio' else '%'}"
 
 
