@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> int:
     before = set(runs.glob("*/summary.md"))
     with served(program) as url:
         say(f"Datasette {DATASETTE} answers on {url}")
-        order = ["run", str(HERE / "plan.yaml"), "--target", url, "--out", str(runs), *arguments]
+        order = ["run", shown(HERE / "plan.yaml"), "--target", url, "--out", shown(runs), *arguments]
         code = subprocess.run([*command, *order]).returncode
     for page in sorted(set(runs.glob("*/summary.md")) - before):
         say(f"the page is {shown(page)}, the report {shown(page.with_name('report.html'))}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from surgeline import units
 from surgeline.report import cells
 from surgeline.report.cells import Document, Node
-from surgeline.report.text import LONGEST_SENTENCE, shown
+from surgeline.report.text import LONGEST_SENTENCE, middle_cut, shown
 
 _MARKUP = re.compile(
     r"[\\`*\[|$]"  # code, emphasis, links, cells, formulas
@@ -26,31 +26,36 @@ _MARKUP = re.compile(
 LINES, COLUMNS = 70, 112
 """What an A4 sheet holds in nine-point type; found by printing pages of all kinds."""
 
-LONGEST_NAME = 80
-"""Characters of an endpoint's name in the table: one line, two at most."""
+LONGEST_NAME, SHORTEST_NAME = 80, 32
+"""Characters of an endpoint's name in the table, at most and where a line is too long: `report.html` has it whole."""
 
 
 class _Fit(NamedTuple):
-    """What a page shows: next steps, how sure each finding is, what is in order, lines in a box, stages, endpoints."""
+    """What a page shows: next steps, how sure each finding is, what is in order, lines in a box, stages, endpoints,
+    statements of trust, commands.
+    """
 
     steps: bool
     confidence: bool
     good: bool
-    findings: int
-    stages: int
+    findings: int = 4
+    stages: int = cells.MOST_STAGES
     rows: int = cells.MOST_ROWS
+    trust: int = cells.MOST_TRUST
+    commands: int = 9
 
 
 _FITS = (
-    _Fit(True, True, True, 4, cells.MOST_STAGES),
-    _Fit(False, True, True, 4, cells.MOST_STAGES),
-    _Fit(False, False, True, 4, cells.MOST_STAGES),
-    _Fit(False, False, False, 4, cells.MOST_STAGES),
-    _Fit(False, False, False, 4, 5),
-    _Fit(False, False, False, 3, 4),
-    _Fit(False, False, False, 2, 3),
-    _Fit(False, False, False, 2, 3, 8),
-    _Fit(False, False, False, 1, 3, 8),
+    _Fit(True, True, True),
+    _Fit(False, True, True),
+    _Fit(False, False, True),
+    _Fit(False, False, False),
+    _Fit(False, False, False, stages=5),
+    _Fit(False, False, False, stages=5, trust=5, commands=1),
+    _Fit(False, False, False, findings=3, stages=4, trust=5, commands=1),
+    _Fit(False, False, False, findings=3, stages=3, rows=9, trust=4, commands=1),
+    _Fit(False, False, False, findings=2, stages=3, rows=8, trust=4, commands=1),
+    _Fit(False, False, False, findings=1, stages=3, rows=8, trust=3, commands=1),
 )
 """In which order things give way where a page would be longer than a sheet."""
 
@@ -101,14 +106,15 @@ def _lines(document: Document, fit: _Fit) -> Iterator[str]:
     yield ""
     yield "## How far to trust it"
     yield ""
-    for item in document["trust"][: cells.MOST_TRUST]:
-        if item["level"] == "good" and not fit.good:
-            continue
+    held = [item for item in document["trust"][: cells.MOST_TRUST] if fit.good or item["level"] != "good"]
+    for item in held[: fit.trust]:
         yield f"- {cells.LEVEL_MARKS[item['level']]} {escaped(item['sentence'])}"
+    if len(held) > fit.trust:
+        yield f"- +{len(held) - fit.trust} more in report.html"
     yield ""
     yield "## Next"
     yield ""
-    for item in document["next"]:
+    for item in document["next"][: fit.commands]:
         yield f"- {_code(item['command'])} – {escaped(item['why'])}"
 
 
@@ -165,14 +171,20 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
     yield cells.legend([*chosen, *document["endpoints"][: cells.MOST_ROWS]], chosen)
 
 
-def _row(part: Node) -> tuple[str, ...]:
-    """An endpoint, a transaction or a message as a line of its table."""
-    return (
-        f"{cells.mark(part['slo'])} {escaped(shown(part['name'], LONGEST_NAME))}".strip(),
+def _row(part: Node, *more: str) -> tuple[str, ...]:
+    """An endpoint, a transaction or a message as a line of its table, `more` behind it.
+
+    Its name gives way where the line would be longer than the sheet is wide.
+    """
+    figures = (
         units.format_count(part["tally"]["due"]),
         *(cells.with_interval(part["response"][name]) for name in ("p50", "p95", "p99")),
         cells.errors(part, True),
+        *more,
     )
+    room = COLUMNS - len("| ✗  |") - sum(len(text) + len("  |") for text in figures)
+    name = middle_cut(part["name"], min(max(room, SHORTEST_NAME), LONGEST_NAME))
+    return f"{cells.mark(part['slo'])} {escaped(name)}".strip(), *figures
 
 
 _HEAD = ("due", "p50", "p95", "p99", "errors")
@@ -186,14 +198,13 @@ def _together(kind: cells.Together) -> Iterator[str]:
 
 def _endpoints(document: Document, most: int) -> Iterator[str]:
     endpoints = document["endpoints"]
-    rows = map(_row, endpoints[:most])
+    chosen = endpoints[:most]
     if document["objectives"]:
         # Without an objective nothing can be held.
-        held = (cells.holds(document, endpoint) for endpoint in endpoints)
-        body = ((*row, load) for row, load in zip(rows, held, strict=False))
+        body = (_row(endpoint, cells.holds(document, endpoint)) for endpoint in chosen)
         yield from _table(("Endpoint", *_HEAD, "holds up to"), "lrrrrrr", body)
     else:
-        yield from _table(("Endpoint", *_HEAD), "lrrrrr", rows)
+        yield from _table(("Endpoint", *_HEAD), "lrrrrr", map(_row, chosen))
     yield from _more(len(endpoints) - most + document["endpoints_left_out"], "endpoints.csv")
 
 

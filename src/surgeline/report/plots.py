@@ -206,12 +206,15 @@ def load_plot(document: Document) -> Plot | None:
 def _bars(loads: Sequence[_Load]) -> str:
     """What the bars are, and why where some have none."""
     silent = [why for item in loads if (why := cells.bare(item.stage))]
+    parts = [item.stage["response"][name] for item in loads for name in PERCENTILES]
+    above = any(part["low"] is not None and part["high"] is None for part in parts)
+    bars = "bars are 95 % intervals" + (", open above where they end at the point" if above else "")
     if not silent:
-        return "bars are 95 % intervals"
+        return bars
     why = silent[0]
     if len(silent) == len(loads):
         return f"no 95 % intervals: {why}"
-    return f"bars are 95 % intervals, {len(silent)} of {len(loads)} stages have none ({why})"
+    return f"{bars}; {len(silent)} of {len(loads)} stages have none ({why})"
 
 
 def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: str, described: str) -> str:
@@ -249,8 +252,9 @@ def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: st
             if estimate["value"] is None:
                 continue
             faint = stage["validity"] == "invalid"
-            if estimate["low"] is not None and estimate["high"] is not None:
-                ends = y(estimate["low"]), y(estimate["high"])
+            if estimate["low"] is not None:
+                # Open above, it ends at its value.
+                ends = y(estimate["low"]), y(estimate["value"] if estimate["high"] is None else estimate["high"])
                 canvas.add(
                     svg.line(
                         at + stagger, ends[0], at + stagger, ends[1], f"whisker {name}" + (" faint" if faint else "")
