@@ -140,6 +140,27 @@ def test_a_worker_that_is_asked_to_end_brings_its_rows_home_first(
     assert any("was lost" in t["sentence"] and "it left" in t["sentence"] for t in document["trust"])
 
 
+def test_a_run_ends_when_its_only_worker_is_lost(target: Faulty, troupe: Troupe, tmp_path: Path) -> None:
+    """Nobody waits for the rest of its time: the run is closed, says who was lost, and that its rows are."""
+    port = free_port()
+    hired = troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s")
+    leader = troupe.start(*led(target, port, 1, seconds=200))
+    hired.says("takes part")
+    until(lambda: len(target.seen) > 20, leader)
+    time.sleep(2.5)  # two reports, so that there is something of it to keep
+    (victim,) = hired.locusts()
+    victim.kill()
+    assert leader.ended(100) == 0, leader.text
+    assert hired.ended(40) == 2 and "SIGKILL" in hired.text
+    run = the_run(tmp_path)
+    (lost,) = events_of(run, "worker_lost")
+    assert lost["why"] == "it was not heard of any more"
+    document = json.loads((run.path / "result.json").read_text())
+    assert document["verdict"]["validity"] != "valid"
+    said = [t["sentence"] for t in document["trust"] if t["about"] == "workers"]
+    assert any("Worker-0 was lost" in line and "not in requests.csv" in line for line in said), said
+
+
 def test_workers_started_by_hand_bring_what_they_have_to_the_masters_run(
     target: Faulty, troupe: Troupe, tmp_path: Path
 ) -> None:

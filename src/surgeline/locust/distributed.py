@@ -884,11 +884,18 @@ class Master:
             return
         self._begun = False
         self._home.clear()
+        gevent.spawn(self._bring_all, told, peers).join()  # Locust may end the greenlet that waits here
+
+    def _bring_all(self, told: dict[str, Any], peers: list[Peer]) -> None:
         try:
             self._bring(told, peers)
         finally:
             self._told = None
             self._home.set()
+
+    def await_home(self) -> None:
+        """Waits for what is being fetched: Locust stops when its last worker is lost, and may quit meanwhile."""
+        self._home.wait(float(self._runner.environment.stop_timeout or 0.0) + DONE_S)
 
     def _bring(self, told: dict[str, Any], peers: list[Peer]) -> None:
         for peer in peers:
@@ -901,6 +908,10 @@ class Master:
         self._await(lambda: all(peer.fetched or peer.told < 0 or not self._lives(peer) for peer in peers), grace_s)
         for peer in peers:
             self._close(peer, told["run"])
+
+    def is_alone(self) -> bool:
+        """Whether all workers that took part were lost."""
+        return self._runner.worker_count <= 0 and any(peer.lost for peer in self._peers.values())
 
     def is_settled(self, done: Container[str]) -> bool:
         """Whether all shares of a plan are done, by the ids of the workers, but for those that nobody has any more."""

@@ -249,11 +249,15 @@ class Plugin:
             self.flush()
             if self.main:
                 self.orders.report("stopped")
+            if self.master is not None and self.orders.plan is None and self.master.is_alone():
+                gevent.spawn(self._quit, 0.0)  # Locust would wait for the end of its run time
 
     def on_quit(self, exit_code: int | None = None, **_: Any) -> None:
         """The process ends with this exit code."""
         self._last_words()
         recorded = self.recorder.recorded if self.recorder is not None else 0
+        if self.master is not None:
+            self.master.await_home()
         if isinstance(self.runner, MasterRunner) and self.master is not None and self.recorder is not None:
             self.master.count_heads()
             total = self.runner.stats.total
