@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surgeline.samples import ROW_COLUMNS, Frame, encode_table
 from surgeline.store import files
 from surgeline.store.errors import Busy, Damaged, DiskFull, Foreign, Misused, NoSuchRun, NotPermitted, StoreError
 from surgeline.store.meta import is_run_id, slug
@@ -358,3 +359,21 @@ def test_errors_of_the_system_become_sentences() -> None:
     assert "\x1b" not in hostile
     assert "\n" not in hostile
     assert len(hostile) < 300
+
+
+def test_a_column_of_one_value_comes_back_as_any_other(tmp_path: Path) -> None:
+    """It is not read but filled in: value, type and order of columns are those of a row, under a filter too."""
+    made = RunDirectory.create(tmp_path, "same", {})
+    rows = {name: ["x"] * 5 if kind == "str" else [7] * 5 for name, kind in ROW_COLUMNS.items()}
+    rows |= {"intended_ns": [1, 2, 3, 4, 5], "tls_ns": [-1] * 5, "outcome": [0, 0, 1, 0, 0]}
+    sink = made.segment("main")
+    sink.append(Frame.ROWS, encode_table(ROW_COLUMNS, rows))
+    sink.close()
+    made.close("finished", "", 10)
+    run = Run(made.path)
+    (whole,) = run.rows()
+    assert list(whole) == list(ROW_COLUMNS)
+    assert {name: list(whole[name]) for name in ROW_COLUMNS} == rows
+    assert [whole[name].dtype for name in ("tls_ns", "status", "reused")] == ["int64", "int32", "uint8"]
+    (chosen,) = run.rows(("tls_ns", "dns_ns"), {"outcome": [1]})
+    assert {name: list(column) for name, column in chosen.items()} == {"tls_ns": [-1], "dns_ns": [7]}

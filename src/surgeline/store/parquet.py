@@ -477,6 +477,8 @@ def read_rows(
 
     The file is cut where its row groups begin, by due time, so each batch reads the row groups it needs and no other.
     """
+    import numpy as np
+
     path = directory / SAMPLES
     names, conditions, values = _selection(columns, where)
     con = _connect(":memory:", Path(tempfile.gettempdir()))
@@ -492,7 +494,10 @@ def read_rows(
             ).fetchall()
         ]
         texts = {name: _coded(con, name, path) for name in names if name in coded}
-        wanted = [f"enum_code({name}::texts_of_{name}) AS {name}" if name in texts else name for name in names]
+        same = {name: value for name, value in _same(con, path).items() if name in names}
+        # Something has to be read, to know how many there are.
+        read = [name for name in names if name not in same] or names[:1]
+        wanted = [f"enum_code({name}::texts_of_{name}) AS {name}" if name in texts else name for name in read]
         for number, low in enumerate(starts):
             ranged, limits = " AND intended_ns >= ?", [low]
             if number + 1 < len(starts):
@@ -503,9 +508,31 @@ def read_rows(
                 [_pattern(path), *limits, *values],
                 path,
             ).fetchnumpy()
-            yield from _slices({**found, **{name: Texts(texts[name], found[name]) for name in texts}}, batch_rows)
+            count = len(next(iter(found.values())))
+            held = {
+                name: Texts(texts[name], found[name]) if name in texts else found[name] if name in found
+                else np.full(count, same[name], dtype=_NUMPY_TYPES[ROW_COLUMNS[name]])
+                for name in names
+            }  # fmt: skip
+            yield from _slices(held, batch_rows)
     finally:
         con.close()
+
+
+def _same(con: "duckdb.DuckDBPyConnection", path: Path) -> dict[str, int]:
+    """The columns of numbers that have one value in the whole file, by what the file says of itself: none of them need
+    be read. Plain HTTP has no handshakes, and most runs look names up once.
+    """
+    told = _query(
+        con,
+        "SELECT path_in_schema, min(stats_min_value), max(stats_max_value) FROM parquet_metadata(?) GROUP BY 1 "
+        "HAVING bool_and(coalesce(stats_min_value = stats_max_value AND stats_null_count = 0, false))",
+        [_pattern(path)],
+        path,
+    ).fetchall()
+    return {
+        name: int(low) for name, low, high in told if ROW_COLUMNS.get(name) in _NUMPY_TYPES and low == high is not None
+    }
 
 
 def _coded(con: "duckdb.DuckDBPyConnection", name: str, path: Path) -> list[str]:
