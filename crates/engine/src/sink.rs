@@ -192,10 +192,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::plan::Plan;
-    use crate::record::Recorder;
+    use crate::plan::{Plan, Program};
+    use crate::record::{Doing, Recorder};
 
-    fn batch() -> Batch {
+    fn program() -> Arc<Program> {
         let plan = serde_json::json!({
             "version": 1, "run_id": "r", "seed": 1, "workers": 1, "share": {"index": 0, "of": 1},
             "target": {"scheme": "http", "host": "h", "port": 1, "host_header": "h", "addresses": ["127.0.0.1"],
@@ -205,8 +205,11 @@ mod tests {
             "scenarios": [{"name": "s", "weight": 1, "steps": [{"endpoint": 0, "method": "GET", "path": "/"}]}],
             "workload": {"model": "open", "stages": [{"duration_ns": 1, "from": 1, "to": 1}]}
         });
-        let program = Arc::new(Plan::parse(&plan.to_string()).unwrap().compile().unwrap());
-        Recorder::new(program, "0".into(), Arc::new(Sink::new(1))).into_batch_of(3)
+        Arc::new(Plan::parse(&plan.to_string()).unwrap().compile().unwrap())
+    }
+
+    fn batch() -> Batch {
+        Recorder::new(program(), "0".into(), Arc::new(Sink::new(1))).into_batch_of(3)
     }
 
     /// Without a reader batches wait up to a bound; beyond it their rows are dropped and counted, and nothing else is.
@@ -219,6 +222,30 @@ mod tests {
         let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
         assert_eq!(frames.len(), MOST_WAITING + 1);
         assert!(sink.put_rows(&mut batch(), batch).is_ok());
+    }
+
+    /// Without a reader no second's books are lost: as they are up to a bound, beyond it as tables; and what comes back to
+    /// be used again is empty, one for each worker.
+    #[test]
+    fn books_are_kept_when_nobody_reads() {
+        let (sink, seconds) = (Arc::new(Sink::new(1)), MOST_LEDGERS + 5);
+        let mut recorder = Recorder::new(program(), "0".into(), sink.clone());
+        for second in 0..seconds {
+            recorder.due(second as i64 * 1_000_000_000, 0, 0, true);
+            recorder.flush(0, Doing::default(), Vec::new());
+        }
+        assert_eq!(sink.lock().ledgers, MOST_LEDGERS);
+        let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
+        let counts: Vec<&Vec<u8>> =
+            frames.iter().filter(|(kind, _)| *kind == Frame::Counts).map(|(_, payload)| payload).collect();
+        assert_eq!(counts.len(), seconds);
+        assert!(counts.iter().all(|table| table.starts_with(&1u32.to_le_bytes())), "one row in each");
+        assert_eq!(sink.lock().ledgers, 0);
+        assert_eq!(sink.lock().spare_ledgers.len(), 1);
+        recorder.flush(0, Doing::default(), Vec::new());
+        recorder.flush(0, Doing::default(), Vec::new());
+        let Next::Frames(frames) = sink.next(Duration::ZERO) else { panic!("ended") };
+        assert!(frames.iter().all(|(kind, _)| *kind == Frame::Health), "nothing is told twice");
     }
 
     /// When the reader has caught up, the memory of a backlog is given back.
