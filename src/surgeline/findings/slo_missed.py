@@ -86,7 +86,7 @@ def _held(found: Capacity) -> str:
 def _step(limit: Limit | None) -> str:
     """What to look at, by the kind of limit that was met."""
     steps = {
-        "CPU": "Profile the served process at that load: its CPU is what is used up.",
+        "CPU": "Profile the served process at that load, and see what else took CPU on its machine: that is used up.",
         "pool or lock": "Look for what is waited for while CPU is left: a pool, a lock, another service.",
         "rate limiter": "Raise the rate limiter for the test, or take its limit as the answer.",
     }
