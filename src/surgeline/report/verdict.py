@@ -687,7 +687,8 @@ def _nothing_answered(summary: Summary) -> str:
     start = f"Nothing was measured: none of {plural(tally.due, 'request')} was answered"
     if group is None or not group.kind:
         return f"{start}."
-    most = "all" if group.count == tally.due else "most"
+    same = sum(one.count for one in summary.errors if one.kind == group.kind)
+    most = "all" if same == tally.due else "most"
     return _shortest_that_fits(f"{start}, {most} with {shown(group.kind, 40)}.", f"{start}.")
 
 
