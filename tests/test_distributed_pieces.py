@@ -490,8 +490,8 @@ def test_who_was_killed_is_not_taken_for_the_master(
 
     One that hears nobody, because its script never gives way, is ended when the others are done.
     """
-    monkeypatch.setattr(join, "STILL_S", 0.2)
-    monkeypatch.setattr(join, "LOOK_S", 0.1)
+    if killed == "still":
+        monkeypatch.setattr(join, "STILL_S", 0.2)
     monkeypatch.setattr(join, "COMMAND", (sys.executable, "-c", ENDS, json.dumps(told)))
     if not sentence:
         assert join.work([killed], "here", lambda text: None).over == {"worker-0", "worker-1"}

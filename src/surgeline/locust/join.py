@@ -52,6 +52,8 @@ class Course:
     """Those whose rows have come home."""
     alive: dict[str, float] = field(default_factory=dict)
     """When each was heard last, in s on the monotonic clock."""
+    over_s: float = 0.0
+    """When the last of them had its rows fetched, on the same clock: the others may need a moment to end."""
     still: list[str] = field(default_factory=list)
     """Those that were ended because they stood still."""
     lost: int = 0
@@ -152,7 +154,7 @@ def _await_end(child: "subprocess.Popen[bytes]", course: Course, leash: int) -> 
             return child.wait(LOOK_S)
         now = time.monotonic()
         there = [name for name in course.joined if name not in course.over]
-        still = [name for name in there if now - course.alive.get(name, now) > STILL_S]
+        still = [name for name in there if now - max(course.alive.get(name, now), course.over_s) > STILL_S]
         if still and still == there and not course.still:
             course.still = still
             with suppress(OSError):
@@ -183,6 +185,7 @@ def _note(told: dict[str, Any], course: Course, say: Callable[[str], None]) -> N
             say(f"{told['worker']} sends share {told['share']} of {told['of']}")
         case "over":
             course.over.add(str(told["worker"]))
+            course.over_s = time.monotonic()
             missing = f"; {int(told['missing']):,} of them are missing there" if told["missing"] else ""
             say(f"the run is over, {int(told['rows']):,} rows are with the master{missing}")
         case "unfit":
