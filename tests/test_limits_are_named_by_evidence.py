@@ -51,6 +51,15 @@ def test_waiting_with_and_without_cpu_to_spare_is_told_apart(
     assert f"{own:.2f}" in found.evidence
 
 
+@pytest.mark.parametrize(("machine", "said"), [(1.99, True), (1.7, False)])
+def test_a_pool_on_a_machine_that_others_fill_is_doubted(overrun: Summary, machine: float, said: bool):
+    """Where other programs had the cores, what a process waited for may have been a core."""
+    found = named(overrun, 0.1, machine)
+    assert found is not None
+    assert found.kind == "pool or lock"
+    assert ("with other programs" in found.evidence) == said
+
+
 def test_what_was_not_seen_is_not_named(overrun: Summary):
     """Without the process, CPU, pool and lock cannot be told apart, and the page says so."""
     found = named(overrun, None, None)

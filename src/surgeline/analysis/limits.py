@@ -17,6 +17,8 @@ LIMITER_SHARE = 0.8
 """Of what went wrong at the limit must have been turned away, for a rate limiter to be named."""
 CPU_FULL = 0.85
 """Of a core per process, or of the whole machine: what schedulers and clients on the same machine leave of it."""
+MACHINE_FULL = 0.92
+"""Of all cores, for the machine itself to be what is short where the served process has a good part of it."""
 CPU_IDLE = 0.75
 """Below this share of a core per process, and of the machine, CPU is not what is short."""
 BUNCHED = 0.2
@@ -107,8 +109,12 @@ def _by_cpu(beyond: Sequence[StageFigures], server: ServerHealth | None) -> Limi
     own = f"the served process used {most:.2f} cores"
     if most >= CPU_FULL * min(processes, cores):
         return Limit("CPU", f"{own}{f', {of} were busy' if of else ''}")
-    if machine and whole >= 0.92 * cores and most >= 0.3 * min(processes, cores):
+    full = bool(machine) and whole >= MACHINE_FULL * cores
+    if full and most >= 0.3 * min(processes, cores):
         return Limit("CPU", f"{of} were busy, {most:.2f} of them with the served process")
     if most < CPU_IDLE * min(processes, cores) or (machine and whole < CPU_IDLE * cores):
-        return Limit("pool or lock", f"{own} of {cores:g} while requests waited{f'; {of} were busy' if of else ''}")
+        others = ", nearly all with other programs, for which it may have waited too" if full else ""
+        return Limit(
+            "pool or lock", f"{own} of {cores:g} while requests waited{f'; {of} were busy{others}' if of else ''}"
+        )
     return Limit("unknown", f"{own}, between idle and full")
