@@ -58,21 +58,21 @@ pub fn accept(key: &[u8]) -> Vec<u8> {
     base64(sum.as_ref())
 }
 
-/// Whether the server has agreed to speak WebSocket: RFC 6455 section 4.1.
+/// Whether the server has agreed to speak WebSocket: RFC 6455 section 4.1. It answers once (section 11.3.3).
 pub fn accepts(head: &[u8], key: &[u8]) -> bool {
     let (mut upgrade, mut connection, mut answered, mut extension) = (false, false, false, false);
-    let wanted = accept(key);
+    let (wanted, mut answers) = (accept(key), 0);
     http1::each_header(head, |name, value| {
         let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         match name.to_ascii_lowercase().as_str() {
             "upgrade" => upgrade |= words.any(|word| word.eq_ignore_ascii_case(b"websocket")),
             "connection" => connection |= words.any(|word| word.eq_ignore_ascii_case(b"upgrade")),
-            "sec-websocket-accept" => answered |= value == wanted,
+            "sec-websocket-accept" => (answers, answered) = (answers + 1, value == wanted),
             "sec-websocket-extensions" => extension |= !value.is_empty(),
             _ => {}
         }
     });
-    upgrade && connection && answered && !extension
+    upgrade && connection && answered && answers == 1 && !extension
 }
 
 fn base64(bytes: &[u8]) -> Vec<u8> {
