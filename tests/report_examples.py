@@ -213,9 +213,9 @@ def exchanges(names: Sequence[str]) -> tuple[dict[str, Any], ...]:
     """Of each endpoint its slowest, and of the checkout a failure with an answer that tells too much."""
     found = []
     for name in names:
-        request = {"method": name.split()[0], "url": f"http://127.0.0.1:8001{name.split()[-1]}?api_key=k1"}
+        request = {"method": name.split()[0], "url": f"http://127.0.0.1:8001{name.split()[-1]}?api_key=k3y-s3cret"}
         headers = [["Content-Type", "application/json"], ["Set-Cookie", "***"], ["Server-Timing", "db;dur=4.2"]]
-        answer = {"status": 200, "headers": headers, "body_head": '{"token": "t0p"}', "body_bytes": 900}
+        answer = {"status": 200, "headers": headers, "body_head": '{"token": "t0p-s3cret"}', "body_bytes": 900}
         common = {"endpoint": name, "at_ns": 3 * S, "request": request, "response_ns": 400 * MS}
         found.append({**common, "why": "slowest", "error": None, "answer": answer})
         if name == "POST /checkout":

@@ -155,7 +155,7 @@ def test_an_example_tells_no_secret_and_no_more_than_it_must():
     assert slowest["url"].endswith("?api_key=***")
     assert [name for name, _ in failed["headers"]] == ["Content-Type", "Server-Timing"]
     whole = document.dump(made) + html.render(made)
-    assert "t0p" not in whole and "c4rd" not in whole and "k1" not in whole
+    assert not [secret for secret in ("t0p-s3cret", "c4rd-no", "k3y-s3cret") if secret in whole]
 
 
 @pytest.mark.parametrize(
