@@ -1,7 +1,8 @@
 """A server that answers at once, and freezes for one second in every five: it reads and writes nothing meanwhile.
 
 Run as `python freezing.py LOG`. Prints its port, serves until its standard input ends, and appends one line per freeze
-to LOG: begin and end in ns of CLOCK_MONOTONIC.
+to LOG: begin and end in ns of CLOCK_MONOTONIC. At its end it writes LOG.answers: the path of each request, and when its
+answer was handed to the system.
 """
 
 import asyncio
@@ -11,6 +12,9 @@ import time
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n" + b'{"status":"ok"}'
 PERIOD_S, FREEZE_S = 5.0, 1.0
+
+
+answered: list[tuple[bytes, int]] = []
 
 
 class Frozen(asyncio.Protocol):
@@ -24,10 +28,11 @@ class Frozen(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answers every whole request."""
         self.pending += data
-        count = self.pending.count(b"\r\n\r\n")
-        if count:
-            self.pending = self.pending[self.pending.rindex(b"\r\n\r\n") + 4 :]
-            self.transport.write(ANSWER * count)  # type: ignore[attr-defined]
+        *heads, self.pending = self.pending.split(b"\r\n\r\n")
+        if heads:
+            self.transport.write(ANSWER * len(heads))  # type: ignore[attr-defined]
+            now = time.monotonic_ns()
+            answered.extend((head.split(b" ", 2)[1], now) for head in heads)
 
 
 async def freeze_now_and_then(log: str) -> None:
@@ -55,6 +60,8 @@ async def main(log: str) -> None:
     freezing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await freezing
+    with open(f"{log}.answers", "wb") as file:
+        file.writelines(b"%s %d\n" % one for one in answered)
 
 
 if __name__ == "__main__":
