@@ -372,13 +372,6 @@ _TYPE_CODES: dict[ColumnType, int] = {"i64": 0, "i32": 1, "u8": 2, "u32": 3, "f6
 _TYPE_NAMES: dict[int, ColumnType] = {code: name for name, code in _TYPE_CODES.items()}
 _CODES: dict[ColumnType, Literal["q", "i", "B", "I", "d"]] = {"i64": "q", "i32": "i", "u8": "B", "u32": "I", "f64": "d"}
 _DTYPES: dict[ColumnType, str] = {"i64": "<i8", "i32": "<i4", "u8": "u1", "u32": "<u4", "f64": "<f8"}
-_FORMATS: dict[ColumnType, Literal["q", "i", "B", "I", "d"]] = {
-    "i64": "q",
-    "i32": "i",
-    "u8": "B",
-    "u32": "I",
-    "f64": "d",
-}
 _ITEM_BYTES: dict[ColumnType, int] = {"i64": 8, "i32": 4, "u8": 1, "u32": 4, "f64": 8}
 
 
