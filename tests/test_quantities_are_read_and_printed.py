@@ -178,6 +178,12 @@ def test_a_rate_is_printed_with_its_period(per_s: float | None, text: str) -> No
     assert units.format_rate(per_s) == text
 
 
+def test_a_range_of_rates_names_its_unit_once() -> None:
+    """The unit stands behind the second, and the first keeps its thousands."""
+    assert units.format_rates(171.2, 219) == "171–219/s"
+    assert units.format_rates(9_000, 12_300) == "9,000–12.3 k/s"
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [(None, "–"), (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (212_345, "212 kB"), (999_600, "1 MB"), (5e9, "5 GB")],

@@ -210,6 +210,11 @@ def format_rate(value_per_s: float | None, digits: int = 3) -> str:
     return f"{_significant(value_per_s, digits)}/s"
 
 
+def format_rates(low_per_s: float, high_per_s: float) -> str:
+    """`171–219/s`: from one rate to another."""
+    return f"{format_rate(low_per_s).removesuffix('/s')}–{format_rate(high_per_s)}"
+
+
 def format_count(value: int | None) -> str:
     """`90,000`; None is an en dash."""
     return "–" if value is None else f"{value:,}"

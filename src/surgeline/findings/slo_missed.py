@@ -80,7 +80,7 @@ def _held(found: Capacity) -> str:
     rate = wording.rate(found.rate_per_s)
     if found.low is None or found.high is None:
         return rate
-    return f"{rate} [{wording.rate(found.low).removesuffix('/s')}–{wording.rate(found.high)}]"
+    return f"{rate} [{units.format_rates(found.low, found.high)}]"
 
 
 def _step(limit: Limit | None) -> str:

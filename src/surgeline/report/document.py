@@ -656,7 +656,7 @@ def _as_searched(result: ObjectiveResult, summary: Summary) -> ObjectiveResult:
         return result
     rate = units.format_rate(found.rate_per_s)
     if found.low is not None and found.high is not None:
-        rate += f" [{units.format_rate(found.low).removesuffix('/s')}–{units.format_rate(found.high)}]"
+        rate += f" [{units.format_rates(found.low, found.high)}]"
     said = f"held up to {rate}" if missed else f"missed at no load that was tried: {result.reason}"
     if missed or result.verdict == "met":
         return replace(result, verdict="met", first_missed_stage=None, reason=said)

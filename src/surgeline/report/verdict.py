@@ -529,8 +529,7 @@ def _searched(summary: Summary, found: Capacity) -> Verdict:
         return Verdict(sentence, "capacity", None, held.index)
     around = ""
     if found.low is not None and found.high is not None:
-        low = units.format_rate(found.low).removesuffix("/s")
-        around = f" (95 % CI {low}–{units.format_rate(found.high)})"
+        around = f" (95 % CI {units.format_rates(found.low, found.high)})"
     who = _name(found.endpoint) if found.endpoint else ""
     tail = f"; {who} breaks first" if who else ""
     sentence = _shortest_that_fits(
@@ -659,8 +658,7 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
     rate = units.format_rate(flat.throughput_per_s)
     around = ""
     if flat.interval is not None:
-        low, high = units.format_rate(flat.interval[0]).removesuffix("/s"), units.format_rate(flat.interval[1])
-        around = f" (95 % CI {low}–{high})"
+        around = f" (95 % CI {units.format_rates(*flat.interval)})"
     start = f"Throughput stops growing at {rate}{around} from {stage_text(stage)} on"
     slower = f"at {stage_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
     if None in (item.total.response.quantiles[0.95].value for item in (stage, last)):
