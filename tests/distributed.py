@@ -69,6 +69,8 @@ class Troupe:
                 one.process.send_signal(signal.SIGKILL)
                 one.process.wait(10)
         psutil.wait_procs(family, timeout=15)
+        for one in self.started:  # pytest shows it where the test fails: what one of them says is the other one's doing
+            print(f"--- {one.said.name} (exit code {one.process.returncode})\n{one.text}")
 
     def start(
         self, *arguments: str, inside: Sequence[str] = (), environment: Mapping[str, str] | None = None

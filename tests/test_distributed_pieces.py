@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
 import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,7 +23,7 @@ from surgeline.analysis.live import Live
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.workers import CLOCK_LIMIT_NS, workers_of
 from surgeline.engines.locust import _Log
-from surgeline.locust import join
+from surgeline.locust import join, scripts
 from surgeline.locust.cargo import PIECE_BYTES, Cargo, Unfit, piece_of, sha256_of
 from surgeline.locust.clocks import DRIFT, Clock, Course, Offset
 from surgeline.locust.spool import MOST_WAITING, PART_BYTES, Spool
@@ -448,6 +450,63 @@ def test_a_worker_that_was_turned_away_is_named(tmp_path: Path):
     assert log.gave_up()
     assert log.refused() == "worker-0 (vm) is refused: it has Surgeline 0.0.9"
     log.close()
+
+
+# --- the scripts that a master sends ----------------------------------------------------------------------------------
+
+KEEPS = """
+import json, sys, tempfile
+from surgeline.locust import scripts
+tempfile.tempdir = sys.argv[1]
+print("up", flush=True)
+for line in sys.stdin:
+    for _ in range(300):
+        (path,) = scripts.keep([{"filename": "locustfile.py", "contents": sys.argv[2] * 20_000}])
+        text = open(path).read()
+        assert text == sys.argv[2] * 20_000, (len(text), text[:1])
+    print(path, flush=True)
+"""
+
+
+def test_workers_that_come_up_together_each_read_a_whole_script_of_their_own_master(tmp_path: Path) -> None:
+    """Two of one master and one of another, whose scripts have one name: none ever reads half of one, or another's."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", KEEPS, str(tmp_path), text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for text in ("a", "a", "b")
+    ]
+    for one in started:
+        assert one.stdout is not None and one.stdout.readline() == "up\n"
+    for one in started:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    first, second, other = (one.communicate(timeout=60)[0].strip() for one in started)
+    assert first == second != other and Path(other).read_text() == "b" * 20_000
+    assert sorted(path.name for path in tmp_path.rglob("*.py")) == ["locustfile.py"] * 2
+
+
+def test_a_script_lies_where_nobody_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts of one master lie together, no name leads out of their folder, and a folder of somebody's is not used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sources = [
+        {"filename": "../../one.py", "contents": "import two"},
+        "here.py",
+        {"filename": "two.py", "contents": "x"},
+    ]
+    one, here, two = map(Path, scripts.keep(sources))
+    assert here == Path("here.py") and one.parent == two.parent and one.name == "one.py"
+    place = tmp_path / f"surgeline-{os.getuid()}"
+    assert one.parent.parent == place and place.stat().st_mode & 0o077 == 0
+    place.chmod(0o777)
+    assert Path(scripts.keep(sources)[0]).parent.parent == tmp_path != place
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert Path(scripts.keep(sources)[0]).parent.parent == tmp_path
+    place.unlink()
+    place.write_text("")
+    assert Path(scripts.keep(sources)[0]).read_text() == "import two"
 
 
 # --- what a worker's command says at its end --------------------------------------------------------------------------

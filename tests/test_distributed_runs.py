@@ -75,14 +75,21 @@ def test_locusts_csv_our_store_and_the_servers_log_are_equal(target: Faulty, tro
     """
     Four workers in three commands, none lost. Every request that the server read is in Locust's CSV of the master, in
     our counts, in our windows and in our rows, each once; and percentiles merged from the windows of four workers are
-    those of one sorted list of all samples, to a thousandth.
+    those of one sorted list of all samples, to a thousandth. No worker keeps the script where another would find it.
     """
     port = free_port()
-    hired = [troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s") for _ in range(2)]
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    here = {"TMPDIR": str(shared)}
+    hired = [
+        troupe.start("worker", "--master", f"127.0.0.1:{port}", "--wait", "40s", environment=here) for _ in range(2)
+    ]
     hired.append(troupe.start("worker", "--master", f"127.0.0.1:{port}", "--processes", "2"))
     leader = troupe.start(*led(target, port, 4, "--", "--csv", "locusts", seconds=3))
     assert leader.ended() == 0, leader.text
     assert [one.ended(40) for one in hired] == [0, 0, 0], [one.text for one in hired]
+    (script,) = shared.rglob("*.py")
+    assert script.parent != shared
     run = the_run(tmp_path)
     measured, rows = run.measurement(), list(csv.DictReader((run.path / "requests.csv").read_text().splitlines()))
     with open(tmp_path / "locusts_stats.csv") as file:

@@ -44,7 +44,7 @@ def main() -> NoReturn:
     refuse(locust.__version__)
     import locust.main
 
-    from surgeline.locust import distributed
+    from surgeline.locust import distributed, scripts
     from surgeline.locust.orders import Orders, die_with_parent
     from surgeline.locust.plugin import install
     from surgeline.locust.swap import swap, wanted
@@ -52,6 +52,7 @@ def main() -> NoReturn:
     if os.environ.pop("SURGELINE_LOCUST_DOOR", ""):  # as in `door`
         die_with_parent()
     orders, report = Orders.receive(), distributed.reporting()
+    scripts.install()
     plugin = install(orders, report)
     locust.events.init_command_line_parser.add_listener(distributed.loopback_only)  # type: ignore[no-untyped-call]
     if orders is not None or report is not None:

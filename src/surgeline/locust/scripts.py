@@ -1,0 +1,53 @@
+"""The scripts that a master sends its workers, as files of this machine.
+
+Stock Locust writes each to one well-known name in the folder for temporary files. Workers that come up together then
+read a script while another one writes it, and workers of two masters run each other's.
+"""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def keep(sources: Sequence[Any]) -> list[str]:
+    """Where the scripts are now, whole: `sources` are Locust's, `{"filename", "contents"}` or a path of this machine.
+
+    Scripts that came together lie together, since one may import another. Their folder is named for what is in it, and
+    so is the same for every worker of one master: Locust counts exceptions by their traceback, which names the file.
+    """
+    digest = hashlib.sha256(repr([source for source in sources if "contents" in source]).encode()).hexdigest()
+    place = _own(Path(tempfile.gettempdir()) / f"surgeline-{os.getuid()}" / digest[:16])
+    kept = []
+    for source in sources:
+        if "contents" not in source:
+            kept.append(source)
+            continue
+        path = place / Path(source["filename"]).name
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=place, delete=False) as file:
+            file.write(source["contents"])
+        os.replace(file.name, path)
+        kept.append(str(path))
+    return kept
+
+
+def _own(wanted: Path) -> Path:
+    """A folder that nobody else writes into: the wanted one, or another where somebody else has taken its name."""
+    for path in (wanted.parent, wanted):
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            return Path(tempfile.mkdtemp(prefix="surgeline-"))
+    return wanted
+
+
+def install() -> None:
+    """Has Locust keep them so. In a process that is no worker this changes nothing."""
+    import locust.argument_parser
+
+    vars(locust.argument_parser)["parse_locustfiles_from_master"] = keep
