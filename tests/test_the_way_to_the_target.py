@@ -18,11 +18,11 @@ from tests.told import told_by
 from tests.ways import Seen, serving
 
 from surgeline import cli, runner
-from surgeline.cli import Refused
+from surgeline.cli import Refused, withheld
 from surgeline.cli.live import Silent
 from surgeline.cli.order import Wanted, order_from
 from surgeline.cli.run import run as command
-from surgeline.cli.ways import Room, bounded, command_of, shortage
+from surgeline.cli.ways import Room, bounded, shortage
 from surgeline.engines import Ending
 from surgeline.engines.locust import _plan_refusal
 from surgeline.engines.native import available
@@ -482,5 +482,10 @@ def test_ports_that_run_out_are_nobodys_error_but_ours(tmp_path: Path) -> None:
 def test_a_command_line_is_kept_without_a_password() -> None:
     """However the proxy's URL is written."""
     for written in ("http://me:pw@h:1", "me:pw@h:1", "--proxy=http://me:pw@h:1"):
-        assert "pw" not in " ".join(command_of(["surgeline", "run", "--proxy", written]))
-    assert command_of(["run", "http://h:1/a@b", "--slo", "p95 < 1s"]) == ("run", "http://h:1/a@b", "--slo", "p95 < 1s")
+        assert "pw" not in " ".join(withheld.command(["surgeline", "run", "--proxy", written]))
+    assert withheld.command(["run", "http://h:1/a@b", "--slo", "p95 < 1s"]) == (
+        "run",
+        "http://h:1/a@b",
+        "--slo",
+        "p95 < 1s",
+    )

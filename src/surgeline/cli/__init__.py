@@ -136,8 +136,10 @@ def _say(error: Exception) -> int:
     if code is not None:
         click.echo(f"✗ {error}" if _unicode() else f"x {error}", err=True)
         return code
+    from surgeline.cli import withheld
+
     with tempfile.NamedTemporaryFile("w", prefix="surgeline-error-", suffix=".txt", delete=False) as file:
-        file.write(f"surgeline {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n")
+        file.write(f"surgeline {__version__}, Python {sys.version}\n{' '.join(withheld.command(sys.argv))}\n\n")
         traceback.print_exception(error, file=file)
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     click.echo(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from surgeline import datafiles, environment, preflight, runner, units, workload
-from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style, ways
+from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style, ways, withheld
 from surgeline.engines import Engine, Remote, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
 from surgeline.plan.feed import Feed
@@ -159,7 +159,7 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         remote=remote,
         abort=wanted.abort,
         target=plan.target,
-        command=ways.command_of(sys.argv),
+        command=withheld.command(sys.argv),
         notes=tuple(notes),
         authorized=agreed.authorized,
         looked=looked,
@@ -318,6 +318,10 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _headers(wanted: Wanted) -> dict[str, str]:
+    return dict(_header(text) for text in wanted.headers)
+
+
 def _changes(wanted: Wanted) -> dict[str, Any]:
     """What the command line says otherwise than a plan, in the plan language; wrong values are refused here."""
     changes: dict[str, Any] = dict(ways.changes(wanted))
@@ -331,7 +335,7 @@ def _changes(wanted: Wanted) -> dict[str, Any]:
     if wanted.slo:
         changes["slo"] = list(_objectives(wanted))
     if wanted.headers:
-        changes["headers"] = dict(_header(text) for text in wanted.headers)
+        changes["headers"], _ = withheld.headers(_headers(wanted))
     if wanted.profile is not None:
         changes["workload"] = _preset(wanted)
     elif (load := load_from(wanted)) is not None:
@@ -468,7 +472,8 @@ def _secrets(plan: Plan, where: str, wanted: Wanted) -> Mapping[str, str]:
     from surgeline.plan.problem import Fault, PlanError, path_text
 
     names = evaluate.environment_names(plan)
-    known = {**os.environ, **ways.environment_of(wanted)}
+    _, given = withheld.headers(_headers(wanted))
+    known = {**os.environ, **withheld.proxy(wanted.proxy), **given}
     missing = sorted(name for name in names if name not in known)
     if missing:
         faults = []
@@ -683,7 +688,7 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
         remote=remote,
         abort=wanted.abort,
         target=wanted.target or "",
-        command=tuple(sys.argv),
+        command=withheld.command(sys.argv),
         authorized=authorized,
         slo=_objectives(wanted),
         not_asked=not_asked(wanted.no_finding),

@@ -1,11 +1,9 @@
 """How the target is reached, agreed beforehand: options and plan go in, a way that is allowed and has room comes out.
 
-The command line's words are curl's. A password of a proxy stays in the environment, or is put where the environment's
-values are: no plan, run or page has it. Whether there are descriptors and ports enough is worked out before anything
-is sent.
+The command line's words are curl's. Whether there are descriptors and ports enough is worked out before anything is
+sent.
 """
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from surgeline import environment, preflight
-from surgeline.cli import EXIT_USAGE, Refused, style
+from surgeline.cli import EXIT_USAGE, Refused, style, withheld
 from surgeline.engines.native import OWN_DESCRIPTORS, most_in_flight
 from surgeline.plan import evaluate
 from surgeline.plan.model import Connection, Plan, Tls
@@ -25,9 +23,6 @@ from surgeline.workload import Workload
 
 if TYPE_CHECKING:
     from surgeline.cli.order import Wanted
-
-PROXY = "SURGELINE_PROXY"
-"""The name under which a proxy with a password, given as an option, stands among the environment's values."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,27 +58,13 @@ def changes(wanted: "Wanted") -> dict[str, dict[str, Any]]:
     connection: dict[str, Any] = {}
     if wanted.proxy is not None:
         named = wanted.proxy if "://" in wanted.proxy else f"http://{wanted.proxy}"
-        connection["proxy"] = f"{{{{env.{PROXY}}}}}" if _has_password(wanted) else named
+        connection["proxy"] = withheld.reference(withheld.PROXY) if withheld.proxy(wanted.proxy) else named
     if wanted.unix_socket is not None:
         connection["unix_socket"] = str(Path(wanted.unix_socket).absolute())
     if wanted.ip is not None:
         connection["ip"] = wanted.ip
     tls = {key: Path(given).name for key, word in _FILES if (given := getattr(wanted, word)) is not None}
     return {key: part for key, part in (("connection", connection), ("tls", tls)) if part}
-
-
-def _has_password(wanted: "Wanted") -> bool:
-    return "@" in (wanted.proxy or "")
-
-
-def environment_of(wanted: "Wanted") -> dict[str, str]:
-    """What the options add to the environment's values: a proxy with its password."""
-    return {PROXY: wanted.proxy} if wanted.proxy is not None and _has_password(wanted) else {}
-
-
-def command_of(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The command line as it may be kept: without the password of a proxy."""
-    return tuple(re.sub(r"(^|=|//)[^/@=\s]+:[^/@\s]+@", r"\1***@", argument) for argument in arguments)
 
 
 def named_files(wanted: "Wanted") -> dict[str, Path]:
