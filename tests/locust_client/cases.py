@@ -1,4 +1,4 @@
-"""The cases of the differential suite: `python -m tests.locust_client.cases CLIENT PORT` prints what each one shows.
+"""The cases of the differential suite: `python -m tests.locust_client CLIENT PORT` prints what each one shows.
 
 CLIENT is one of stock-http, native-http, stock-fast, native-fast. Each case gets a new user and does something with its
 client; shown are what it returned, the answers it looked at, every field of every event, and Locust's statistics.
@@ -825,7 +825,3 @@ def main() -> None:
     text = text.replace(str(port), "PORT")
     text = re.sub(r"_=\d{13}", "_=NOW", text)
     print(re.sub(r"0x[0-9a-f]{6,}", "ADDRESS", text))
-
-
-if __name__ == "__main__":
-    main()

@@ -50,7 +50,7 @@ def reply(method: str, target: str, headers: Headers, body: bytes, said: dict[st
                 code not in ("204", "304"),
             )
         case ["redirect", code]:
-            return answer(f"{code} Moved", [("Location", asked["to"])], b"over there")
+            return answer(f"{code} Moved", [("Location", asked.get("to", ""))], b"over there")
         case ["chain", "0"]:
             return answer("200 OK", TEXT, b"the end")
         case ["chain", left]:

@@ -187,7 +187,7 @@ impl Client {
         repeated: Option<(&Bound<'py, Shot>, &Bound<'py, PyAny>)>,
     ) -> PyResult<Exchanged<'py>> {
         let py = slf.py();
-        let (ticket, switch) = {
+        let (begun, ticket, switch) = {
             let mut client = slf.borrow_mut();
             let mut now = client.inner.now();
             if client.inner.is_late(now) {
@@ -201,7 +201,7 @@ impl Client {
             match client.inner.ask(now, pool, waiter, request, bodyless, connect_ns, silence_ns) {
                 Ok(ticket) => {
                     client.inner.arm().map_err(failed)?;
-                    (ticket, client.switch.clone_ref(py))
+                    (now, ticket, client.switch.clone_ref(py))
                 }
                 Err(kind) => return Ok(Exchanged::Unsent(-1 - kind as i64)),
             }
@@ -214,6 +214,8 @@ impl Client {
             Ok(answer) => Ok(Exchanged::Answer(answer)),
             Err(error) => {
                 client.cancel(py, ticket)?;
+                // For whoever reports it; an exception without attributes goes without.
+                let _ = error.value(py).setattr(intern!(py, "surgeline_begin_ns"), begun);
                 Err(error)
             }
         }

@@ -3,7 +3,7 @@
 //! Most requests of a locustfile are like one before them. The session puts a request together once (`Shot`) and says what
 //! it depended on (`Repeater.stand`: attributes that must be what they were, dictionaries that must hold what they held).
 //! As long as that stands, `get` looks the request up, sends it, switches to the hub, makes the response and tells who
-//! listens (`Ears`). Whatever is unusual is the session's own: it is asked by `request`, `_get` and `_care`.
+//! listens (`Ears`). Whatever is unusual is the session's own: it is asked by `request`, `_get`, `_care` and, where geventhttpclient's way is followed, `_broken_off`.
 
 use std::sync::{Arc, Mutex};
 
@@ -466,7 +466,15 @@ impl Repeater {
         let given = renamed.as_ref().filter(|renamed| renamed.is_truthy().unwrap_or(false)).unwrap_or(name);
         let known = shot.get();
         let shown = if given.is_truthy()? { given } else { known.url.bind(py) };
-        let Some(answer) = Shot::exchange(shot, shown)? else { return Ok(None) };
+        let answer = match Shot::exchange(shot, shown) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(None),
+            Err(error) if !plain => {
+                let told = (shot, error.into_value(py), given);
+                return slf.call_method1(intern!(py, "_broken_off"), told).map(Some);
+            }
+            Err(error) => return Err(error),
+        };
         if !answer.get().plain_status().is_some_and(|status| is_fine(status, plain)) {
             return slf.call_method1(intern!(py, "_care"), (shot, answer, given)).map(Some);
         }

@@ -14,6 +14,7 @@ from json import dumps
 from typing import Any
 
 import gevent
+from geventhttpclient import useragent
 from geventhttpclient.client import HTTPClient
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
@@ -26,16 +27,27 @@ from surgeline._engine import Repeater, Shot
 from surgeline.locust.native import BEFORE_SENDING, UNANSWERED, Ended, Origin, nanoseconds, transport_error
 from surgeline.locust.report import Told, reporter
 from surgeline.locust.tasks import Turns
+from surgeline.locust.unchanged import is_unchanged
 from surgeline.locust.watched import sends
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _TLS = frozenset({"tls_handshake", "tls_certificate"})
-_PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]*)?", re.ASCII)
+_PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]+)?", re.ASCII)
 """Paths that are sent as they are given."""
 _MOST_KEPT = 5_000
 """Of anything that is kept by what users ask for."""
 _FINE = frozenset({200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 304})
 """Statuses that are neither failures nor redirects."""
+_VALID: Any = LocustUserAgent.valid_response_codes
+if frozenset(_VALID) != _FINE | {301, 302, 303, 307, 308}:
+    _VALID = object()  # somebody has changed them: no agent has these
+_METHODS = frozenset(
+    {"request", "_build_url", "_send_request_safe_mode", "get", "options", "head", "post", "put", "patch", "delete"}
+    | {"urlopen", "_urlopen", "_make_request", "_verify_status", "_handle_error"}
+)
+"""The methods of a session and its agent that a request goes through."""
+_REQUEST = frozenset({"request"})
+_FILES = frozenset({stock.__file__, useragent.__file__, __file__})
 _ABSOLUTE = stock.absolute_http_url_regexp
 
 
@@ -359,8 +371,8 @@ class Agent(LocustUserAgent):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.given: Message | None = None
-        """An answer that has come already, for the request that is made next."""
+        self.given: Message | gevent.Timeout | None = None
+        """An answer that has come already, or a time-out of the user's own, for the request that is made next."""
         self._origins: dict[int, tuple[HTTPClient, Origin]] = {}
         self.insecure = bool(kwargs.get("insecure"))
 
@@ -401,6 +413,8 @@ class Agent(LocustUserAgent):
 
     def _urlopen(self, request: CompatRequest) -> FastResponse:
         given, self.given = self.given, None
+        if isinstance(given, gevent.Timeout):
+            raise given
         client = self.clientpool.get_client(request.url_split)
         body: Any = request.payload
         if isinstance(body, str):
@@ -474,7 +488,9 @@ class Session(Repeater, FastHttpSession):
         self._context = user is not None and type(user).context is not User.context
         if self._reporter is not None:
             self._reporter.look()
-        if self._reporter is not None and self._reporter.stock and not self._context:
+        self._unchanged = is_unchanged(type(self), _METHODS, _FILES) and is_unchanged(Agent, _METHODS, _FILES)
+        """Whether nobody but the stock classes and ours has a part in a request."""
+        if self._unchanged and self._reporter is not None and self._reporter.stock and not self._context:
             self._repeat_with(vars(self), self._reporter.ears, Response, False)
         self._native = client_pool is None and ssl_context_factory is None and kwargs.get("proxy_host") is None
         if not self._native:
@@ -496,12 +512,14 @@ class Session(Repeater, FastHttpSession):
 
     def _remember(self, client: HTTPClient, wire: bytes, method: str, url: str, built_url: str, headers: Any) -> None:
         """Keeps a request without body and headers of its own, as things stand."""
+        if "request" in vars(self):
+            return
         agent, jar = self.client, self.cookiejar
         origin = agent.origin_of(client)
         if not self._stands():
             stakes = [(vars(self), name) for name in ("auth_header", "base_url", "client", "cookiejar", "request")]
             stakes += [(vars(agent), "cookiejar"), (vars(agent), "default_headers"), (vars(jar), "changes")]
-            stakes += [(vars(origin), "pool")]
+            stakes += [(vars(origin), "pool"), (vars(agent), "valid_response_codes")]
             until = jar.until if jar._cookies else None  # type: ignore[attr-defined]  # a Jar
             self._stand(stakes, [agent.default_headers], [], until)
         asked = (agent, method, built_url, headers, None, client)
@@ -526,7 +544,10 @@ class Session(Repeater, FastHttpSession):
         if self._context:
             context = {**self.user.context(), **context}  # type: ignore[union-attr]
         start_time = time.time()
-        answer = self._exchange(shot, name or url)
+        try:
+            answer = self._exchange(shot, name or url)
+        except gevent.Timeout as late:
+            return self._after_timeout(shot, late, method, url, name, catch_response, allow_redirects, context)
         if answer is None:
             return None
         if answer.status not in _FINE or answer.error is not None or answer.sets_cookie or answer.encoded:
@@ -539,6 +560,32 @@ class Session(Repeater, FastHttpSession):
     def _care(self, shot: Shot, answer: Ended, name: str | None) -> Any:
         """What becomes of the answer of a repeated request that is not a plain success."""
         return self._with_care(shot, answer, shot.method, shot.url, name, False, True, {})
+
+    def _broken_off(self, shot: Shot, error: BaseException, name: str | None) -> Any:
+        """What becomes of a repeated request whose greenlet was thrown something while it waited."""
+        if not isinstance(error, gevent.Timeout):
+            raise error
+        return self._after_timeout(shot, error, shot.method, shot.url, name, False, True, {})
+
+    def _after_timeout(
+        self,
+        shot: Shot,
+        late: gevent.Timeout,
+        method: str,
+        url: str,
+        name: str | None,
+        catch_response: bool,
+        allow_redirects: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        """A `gevent.Timeout` of the user's own ended a request: to the stock client that is one that failed."""
+        perf = _perf_at(late)
+        start_time = time.time() - (time.perf_counter() - perf)
+        self.client.given = late
+        response = self._send_request_safe_mode(method, shot.built_url, payload=None, headers=dict(shot.asked[3]))
+        return self._conclude(
+            method, url, shot.built_url, name, catch_response, dict(context), start_time, perf, response
+        )
 
     def _succeed(
         self,
@@ -637,9 +684,21 @@ class Session(Repeater, FastHttpSession):
             return self._as_stock(
                 method, url, name, data, catch_response, stream, headers, auth, json, allow_redirects, context, kwargs
             )
+        if not self._unchanged and not is_unchanged(FastHttpSession, _REQUEST, _FILES):
+            given: Any = {"name": name, "data": data, "catch_response": catch_response, "stream": stream}
+            given |= {"headers": headers, "auth": auth, "context": context}
+            kwargs |= {word: value for word, value in given.items() if value}
+            if json is not None:
+                kwargs["json"] = json
+            if not allow_redirects:
+                kwargs["allow_redirects"] = allow_redirects
+            return FastHttpSession.request(self, method, url, **kwargs)
         if self.request_name and not name:
             name = self.request_name
-        built_url = url if _ABSOLUTE.match(url) else f"{self.base_url}{url}"
+        if self._unchanged:
+            built_url = url if _ABSOLUTE.match(url) else f"{self.base_url}{url}"
+        else:
+            built_url = self._build_url(url)
         start_time = time.time()
         if self._context:
             context = {**self.user.context(), **context}  # type: ignore[union-attr]
@@ -669,8 +728,13 @@ class Session(Repeater, FastHttpSession):
         agent.given = None
         message: Message | None = None
         self._plain = simple or (not given_headers and not auth)
-        if not kwargs and (data is None or type(data) is str):
-            message = self._quickly(method, url, built_url, headers, data)
+        perf = 0.0
+        if self._unchanged and not kwargs and (data is None or type(data) is str):
+            try:
+                message = self._quickly(method, url, built_url, headers, data)
+            except gevent.Timeout as late:
+                agent.given = late
+                perf = _perf_at(late)
         if message is not None:
             answer = message.answer
             if answer.status in _FINE and not answer.sets_cookie and answer.error is None and not answer.encoded:
@@ -681,7 +745,7 @@ class Session(Repeater, FastHttpSession):
             agent.given = message
         if not allow_redirects:
             before, agent.redirect_response_codes = agent.redirect_response_codes, frozenset()  # type: ignore[misc]
-        perf = time.perf_counter()
+        perf = perf or time.perf_counter()
         try:
             response = self._send_request_safe_mode(method, built_url, payload=data, headers=headers, **kwargs)
         finally:
@@ -760,6 +824,8 @@ class Session(Repeater, FastHttpSession):
             self._find_home()
         home = self._home
         if home is None or built_url is url or not _PLAIN_PATH.fullmatch(url) or "/." in url:
+            return None
+        if agent.valid_response_codes is not _VALID:
             return None
         if agent.cookiejar is not self.cookiejar or type(self.cookiejar) is not Jar:
             return None
@@ -853,8 +919,9 @@ class Session(Repeater, FastHttpSession):
         if self._native:
             session = FastHttpSession.__new__(FastHttpSession)  # type: ignore[assignment]
             session.__dict__.update(self.__dict__)
-            session.client = self._stock_client
-            session.client.cookiejar = self.cookiejar
+            if type(self.client) is Agent:
+                session.client = self._stock_client
+                session.client.cookiejar = self.cookiejar
         return FastHttpSession.request(
             session,
             method,
@@ -884,6 +951,12 @@ def _messages(response: Any) -> tuple[Message | None, Message | None, int]:
         history = []
     first = history[0]._response if history else last
     return (first if isinstance(first, Message) else last), last, len(history)
+
+
+def _perf_at(late: gevent.Timeout) -> float:
+    """When the request was begun that this ended, on `time.perf_counter`."""
+    now_ns = time.monotonic_ns()
+    return time.perf_counter() - (now_ns - int(getattr(late, "surgeline_begin_ns", now_ns))) / 1e9
 
 
 def _took(first: Message | None, last: Message | None, perf: float) -> float:

@@ -7,6 +7,7 @@ native connections do not do (streams, proxies, client certificates, pools of th
 adapter.
 """
 
+import copyreg
 import http.client
 import io
 import os
@@ -51,6 +52,7 @@ from surgeline.locust.native import (
 )
 from surgeline.locust.report import Told, reporter
 from surgeline.locust.tasks import Turns
+from surgeline.locust.unchanged import is_unchanged
 from surgeline.locust.watched import sends
 
 _PLAIN_PATH = re.compile(r"/(?!/)[\w\-.~/]*(?:\?[\w\-.~/=&+:,*]+)?", re.ASCII)
@@ -67,6 +69,17 @@ _STAKES = (
 )
 """The attributes of a session that say what is sent."""
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
+_METHODS = frozenset(
+    {"request", "send", "prepare_request", "get_adapter", "rebuild_auth", "_build_url", "_send_request_safe_mode"}
+    | {"get", "options", "head", "post", "put", "patch", "delete"}
+)
+"""The methods of a session that a request goes through."""
+_REQUEST = frozenset({"request"})
+_FILES = frozenset(
+    {HttpSession.__init__.__code__.co_filename, requests.sessions.Session.__init__.__code__.co_filename, __file__}
+)
+_WITHOUT_LENGTH = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
+"""Methods whose requests have no `Content-Length` where they have no body; as in urllib3."""
 
 
 class Cookies(RequestsCookieJar):
@@ -144,7 +157,7 @@ def _raw(answered: Answered, method: str, read: bool) -> HTTPResponse:
     for name, value in answer.headers():
         headers.add(name, value)
     raw = HTTPResponse(
-        body=io.BytesIO(b"" if read else answer.body),
+        body=io.BytesIO(answer.body),
         headers=headers,
         status=answer.status,
         version=10 + answer.minor,
@@ -156,6 +169,8 @@ def _raw(answered: Answered, method: str, read: bool) -> HTTPResponse:
         enforce_content_length=False,
     )
     raw._original_response = _Original(answer.head)  # type: ignore[assignment]  # what cookies are read from
+    if read:
+        raw.read()
     return raw
 
 
@@ -210,6 +225,14 @@ class Response(ResponseContextManager):
             super()._report_request(exc)  # type: ignore[no-untyped-call]
         else:
             reporter(self._request_event).fire(self._told)
+
+    def __reduce__(self) -> Any:
+        """Pickled and copied as one of Locust's own, without what only a living session has."""
+        return _made_again(self)
+
+
+def _made_again(response: ResponseContextManager) -> Any:
+    return vars(copyreg)["_reconstructor"], (ResponseContextManager, object, None), response.__getstate__()
 
 
 Response.__name__ = Response.__qualname__ = "ResponseContextManager"  # as locustfiles and their logs know it
@@ -287,6 +310,8 @@ class Adapter(LocustHttpAdapter):
     def __init__(self, pool_manager: Any) -> None:
         super().__init__(pool_manager)
         self.native = pool_manager is None
+        self.once = self.max_retries
+        """What says that nothing is tried again, as long as it is `max_retries`."""
         self.given: Answered | None = None
         """An answer that has come already, for the request that is sent next."""
         self._origins: dict[tuple[str, str, int, Any], Origin] = {}
@@ -321,6 +346,8 @@ class Adapter(LocustHttpAdapter):
             or proxies
             or (isinstance(verify, str) and not os.path.isfile(verify))
             or not isinstance(body, bytes | str | None)
+            or not _is_timeout(timeout)
+            or self.max_retries is not self.once
             or "Transfer-Encoding" in headers
             or "Expect" in headers
         ):
@@ -413,6 +440,12 @@ class Adapter(LocustHttpAdapter):
             raise ChunkedEncodingError(error)  # noqa: B904
 
 
+def _is_timeout(timeout: Any) -> bool:
+    """Whether it is one of the usual; the stock adapter knows others, and what is wrong with the rest."""
+    parts = timeout if type(timeout) is tuple else (timeout, timeout)
+    return len(parts) == 2 and all(part is None or (type(part) in (int, float) and part > 0) for part in parts)
+
+
 class _Chunked:
     """As much of a response as InvalidChunkLength asks for."""
 
@@ -435,6 +468,12 @@ def wire_of(request: PreparedRequest, body: bytes | None) -> bytes:
         lines.append(b"Host: " + host.removesuffix(port).encode("ascii"))
     if "Accept-Encoding" not in headers:
         lines.append(b"Accept-Encoding: identity")
+    if (
+        request.body is None
+        and str(request.method).upper() not in _WITHOUT_LENGTH
+        and not ("Content-Length" in headers or "Transfer-Encoding" in headers)
+    ):
+        lines.append(b"Content-Length: 0")
     if "User-Agent" not in headers:
         lines.append(b"User-Agent: python-urllib3/" + requests.packages.urllib3.__version__.encode())  # type: ignore[attr-defined]
     for name, value in headers.items():
@@ -466,7 +505,9 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
         self._home_of: str | None = None
         self._home: tuple[Origin, str] | None = None
         self._auth_of: Any = None
-        if self._reporter is not None and self._reporter.stock and not self._context:
+        self._unchanged = is_unchanged(type(self), _METHODS, _FILES)
+        """Whether nobody but the stock classes and ours has a part in a request."""
+        if self._unchanged and self._reporter is not None and self._reporter.stock and not self._context:
             self._repeat_with(vars(self), self._reporter.ears, Response, True)
 
     def _get(self, url: Any, **kwargs: Any) -> Any:
@@ -475,6 +516,8 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
 
     def _remember(self, origin: Origin, wire: bytes, verb: bytes, method: str, url: str, complete_url: str) -> None:
         """Keeps a request without body and headers of its own, as things stand."""
+        if "request" in vars(self):
+            return
         cookies: Any = self.cookies
         mutable: list[Any] = [self.headers._store, self.params, self.proxies, self.adapters, self.hooks]
         if not all(isinstance(held, dict) for held in mutable):
@@ -500,6 +543,7 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
             or len(adapters) != 2
             or adapters["http://"] is not self._adapter
             or adapters["https://"] is not self._adapter
+            or self._adapter.max_retries is not self._adapter.once
             or self.hooks != _NO_HOOKS
         )
 
@@ -616,15 +660,22 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
                     response = self._again(shot, method, url, name, catch_response, context, kwargs)
                 if response is not None:
                     return response
+        if not self._unchanged and not is_unchanged(HttpSession, _REQUEST, _FILES):
+            given: Any = {"name": name, "catch_response": catch_response, "context": context}
+            kwargs |= {word: value for word, value in given.items() if value}
+            return HttpSession.request(self, method, url, data=data, json=json, **kwargs)
         if self.request_name and not name:
             name = self.request_name
         self.explicit_name = name
-        complete_url = url if _ABSOLUTE.match(url) else f"{self.base_url}{url}"
+        if self._unchanged:
+            complete_url = url if _ABSOLUTE.match(url) else f"{self.base_url}{url}"
+        else:
+            complete_url = self._build_url(url)
         start_time = time.time()
         adapter = self._adapter
         adapter.given = None
         quick = None
-        if kwargs.keys() <= _QUICK and complete_url is not url:
+        if self._unchanged and kwargs.keys() <= _QUICK and complete_url is not url:
             quick = self._quickly(method, url, complete_url, kwargs.get("headers"), data, json)
         if quick is not None:
             given, body = quick
@@ -711,9 +762,13 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
             return None
         if type(self.cookies) is not Cookies or not self._is_usual():
             return None
-        if self.headers._store != self._heads_of or self.auth is not self._auth_of:
+        try:
+            sent = self.headers._store
+        except AttributeError:  # a dictionary in the place of requests' own
+            return None
+        if sent != self._heads_of or self.auth is not self._auth_of:
             self._heads.clear()
-            self._heads_of = self.headers._store.copy()
+            self._heads_of = sent.copy()
             self._auth_of = self.auth
         if not (self.auth is None or type(self.auth) is HTTPBasicAuth):
             return None
@@ -790,6 +845,10 @@ class Session(Repeater, HttpSession):  # type: ignore[misc]  # whose `get` names
             return None
         finally:
             self.cookies = kept
+        if not all(type(value) is str for value in prepared.headers.values()):
+            return None
+        if "Host" in prepared.headers or "Cookie" in prepared.headers or "Expect" in prepared.headers:
+            return None  # of the session's
         text = wire_of(prepared, None).partition(b"\r\n")[2]
         verb = str(prepared.method).encode("ascii")
         # requests adds, in this order: the headers, cookies, the body's length and type, authentication.
@@ -808,6 +867,10 @@ class Wrapped(ResponseContextManager):
     """A response that came requests' own way."""
 
     _told: Told | None = None
+
+    def __reduce__(self) -> Any:
+        """As `Response`."""
+        return _made_again(self)
 
     def _report_request(self, exc: Any = None) -> None:
         if self._told is None:
