@@ -246,6 +246,12 @@ def format_ratio(ratio: float | None, digits: int = 2) -> str:
     return f"{_significant(percent, digits)} %"
 
 
+def format_ratios(low: float | None, high: float | None) -> str:
+    """The interval of a ratio as it stands behind it: `5.8–6.6` of 6.2 %; `≥ 5.8`, `≤ 6.6` with one end."""
+    ends = ["" if end is None else format_ratio(end).removesuffix(" %") for end in (low, high)]
+    return "–".join(ends) if all(ends) else f"≥ {ends[0]}" if ends[0] else f"≤ {ends[1]}"
+
+
 def _significant(value: float, digits: int) -> str:
     """`value` to `digits` significant digits, never in exponent form; whole digits are never cut off."""
     if value == 0:

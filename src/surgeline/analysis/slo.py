@@ -169,8 +169,10 @@ def _quantile(objective: Objective, book: Book, stages: Sequence[StageFigures], 
     verdict = _verdict(k / n, n, share.n_eff or n, 1.0 - q)
     label = f"p{q * 100:g}"
     value = "without end" if observed.value is None else units.format_duration(observed.value)
+    if observed.value is not None and (observed.low is not None or observed.high is not None):
+        value += f" [{units.format_ends(observed.low, observed.high, observed.value)}]"
     limit = units.format_duration(objective.limit)
-    counted = f"{k:,} of {n:,} {book.what} ({units.format_ratio(k / n)}) were slower than {limit} or went wrong"
+    counted = f"{k:,} of {n:,} {book.what} ({_around(share)}) were slower than {limit} or went wrong"
     if verdict == "no data":
         enough = math.ceil(math.log(SURE) / math.log(q))
         why = (
@@ -198,6 +200,11 @@ def _observed_quantile(
     return Estimate(float(histogram.value_at_rank(rank)), n=judged, why_not="requests that went wrong are among them")
 
 
+def _around(share: Estimate) -> str:
+    """A share with its interval: `1.7 % [1.3–2.1]`."""
+    return f"{units.format_ratio(share.value)} [{units.format_ratios(share.low, share.high)}]"
+
+
 def _verdict(share: float, n: int, n_eff: float, allowed: float) -> SloVerdict:
     """From an observed share of requests over a limit, and the share that is allowed."""
     if share <= allowed:
@@ -208,7 +215,7 @@ def _verdict(share: float, n: int, n_eff: float, allowed: float) -> SloVerdict:
 
 def _share(objective: Objective, observed: Estimate, k: int, n: int, limit: float, what: str) -> ObjectiveResult:
     allowed = units.format_ratio(limit)
-    counted = f"{k:,} of {n:,} {what} ({units.format_ratio(k / n)})"
+    counted = f"{k:,} of {n:,} {what} ({_around(observed)})"
     verdict = _verdict(k / n, n, observed.n_eff or n, limit) if limit > 0 else ("met" if k == 0 else "missed")
     if verdict == "no data":
         enough = math.ceil(math.log(SURE) / math.log1p(-limit)) if 0 < limit < 1 else 1
@@ -262,7 +269,10 @@ def _apdex(objective: Objective, book: Book, stages: Sequence[StageFigures], jud
     squares = (float(satisfied.sum()) + float(tolerated.sum()) / 4.0) / n
     se = math.sqrt(max(squares - value * value, 0.0) / n * phi)
     observed = Estimate(value, max(value - 1.96 * se, 0.0), min(value + 1.96 * se, 1.0), n, n / phi)
-    said = f"Apdex {value:.2f} against {objective.limit:g}, T = {units.format_duration(threshold)}, {n:,} {book.what}"
+    said = (
+        f"Apdex {value:.2f} [{observed.low:.2f}–{observed.high:.2f}] against {objective.limit:g}, "
+        f"T = {units.format_duration(threshold)}, {n:,} {book.what}"
+    )
     if n < 30:
         return _result(objective, "no data", observed, f"{said}: too few to tell")
     if value >= objective.limit:

@@ -8,7 +8,7 @@ from surgeline.analysis.capacity import load_of
 from surgeline.analysis.model import StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
-from surgeline.findings.growth import of, usable
+from surgeline.findings.growth import of, time_of, usable
 from surgeline.findings.model import Finding, Rule
 from surgeline.samples import Histogram
 
@@ -78,15 +78,16 @@ def _finding(
     if usual_ns <= 0 or low < FACTOR * usual_ns or own - usual_ns < LEAST_NS:
         return None
     whole = next(figures for figures in summary.endpoints if figures.name == name)
-    p95 = whole.response.quantiles[0.95].value
+    p95 = whole.response.quantiles[0.95]
+    middle = time_of(stages, name, pooled, 0.5)
     slow = own >= FELT_NS
     return Finding(
         id=RULE.id,
         kind="failed" if slow else "explore",
         sentence=(
-            f"{wording.name(name)} takes {wording.time(own)} (median at {wording.loads(stages)}), "
+            f"{wording.name(name)} takes {wording.time(middle)} (median at {wording.loads(stages)}), "
             f"{wording.change(own / usual_ns)} the {wording.time(usual_ns)} of the {others} other {kind}"
-            + (f"; p95 over the run {wording.time(p95)}" if p95 is not None else "")
+            + (f"; p95 over the run {wording.time(p95)}" if p95.value is not None else "")
             + "."
         ),
         confidence=confidence(

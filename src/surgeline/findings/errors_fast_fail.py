@@ -1,6 +1,5 @@
 """Do failures come faster than right answers, and so make the numbers look good?"""
 
-from surgeline import units
 from surgeline.analysis.model import EndpointFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
@@ -35,11 +34,10 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
         kind="failed",
         sentence=(
             f"{wording.name(figures.name)} fails faster than it answers: "
-            f"{units.format_ratio(figures.error_ratio.value)} "
-            f"of its requests went wrong, after {wording.time(float(failed.quantile(0.5) or 0))} where a right answer "
-            f"takes {wording.time(float(ok.quantile(0.5) or 0))} (medians). Of "
-            f"{wording.rate(figures.throughput_per_s)} "
-            f"answered, {wording.rate(figures.goodput_per_s)} were right."
+            f"{wording.share(figures.error_ratio)} of its requests went wrong, after "
+            f"{wording.time(figures.failed_response.quantiles[0.5])} where a right answer takes "
+            f"{wording.time(figures.response.quantiles[0.5])} (medians). Of {wording.rate(figures.throughput_per_s)} "
+            f"answered, {wording.goodput(figures)} were right."
         ),
         confidence=confidence(True, len(stages), doubtful=doubtful(stages)),
         endpoint=figures.name,

@@ -8,11 +8,11 @@ much, each is taken to be worth a quarter of its number.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgeline.analysis.capacity import ladder, load_of
 from surgeline.analysis.distributions import fewest_for_quantile
-from surgeline.analysis.model import EndpointFigures, StageFigures, Summary
+from surgeline.analysis.model import EndpointFigures, Estimate, StageFigures, Summary
 from surgeline.samples import Histogram
 
 FEWEST = 30
@@ -20,6 +20,7 @@ FEWEST = 30
 SHARED_LUCK = 4.0
 SIDE_Z = 1.82
 """Two intervals of this many standard errors that do not touch differ at 99 %: 2.576 / √2."""
+Z_95 = 1.96
 RISES = 1.5
 """A stage has risen when its quantile is this much above the light one."""
 
@@ -46,6 +47,9 @@ class Growth:
     lost_s: float
     load_ratio: float
     n: int
+    light_time: Estimate
+    """`light_ns` with its 95 % interval; of several stages together from how much each of their requests is worth."""
+    heavy_time: Estimate
 
     @property
     def label(self) -> str:
@@ -117,7 +121,27 @@ def growth(summary: Summary, endpoint: str | None) -> Growth | None:
         lost_s=lost / 1e9,
         load_ratio=load_of(heavy[0]) / max(load_of(light[-1]), 1e-9),
         n=pooled.count + heavy[1].count,
+        light_time=time_of(light, endpoint, pooled, q),
+        heavy_time=time_of([heavy[0]], endpoint, heavy[1], q),
     )
+
+
+def time_of(stages: Sequence[StageFigures], endpoint: str | None, pooled: Histogram, q: float) -> Estimate:
+    """The quantile of an endpoint's (None: everybody's) answers in those stages, with its interval; `pooled` has them.
+
+    That of a single stage is known already. Of several it is read from the number that their requests are worth, where
+    all stages were long enough to tell; else there is none.
+    """
+    value = float(pooled.quantile(q) or 0)
+    figures = of(stages[0], endpoint) if len(stages) == 1 else None
+    if figures is not None:
+        known = figures.response.quantiles[q]
+        return replace(known, value=value) if known.value is None else known
+    worth = _measured_worth(stages, pooled.count)
+    if worth is None:
+        return Estimate(value, n=pooled.count, why_not="stages too short for an interval", brief="too short")
+    low, _, high = _bounds(pooled, q, worth, Z_95)
+    return Estimate(value, low, high, pooled.count, worth)
 
 
 def _light(held: Sequence[tuple[StageFigures, Histogram]], heavy: StageFigures) -> tuple[list[StageFigures], Histogram]:
@@ -133,7 +157,13 @@ def _light(held: Sequence[tuple[StageFigures, Histogram]], heavy: StageFigures) 
 
 
 def _worth(stages: Sequence[StageFigures], count: int) -> float:
-    """How many independent requests they are worth."""
+    """How many independent requests they are worth; where that was not measured, each a quarter."""
+    measured = _measured_worth(stages, count)
+    return count / SHARED_LUCK if measured is None else measured
+
+
+def _measured_worth(stages: Sequence[StageFigures], count: int) -> float | None:
+    """How many independent requests they are worth; None where a stage was too short to tell."""
     worth = [
         (figures.n_eff, figures.n)
         for figures in (stage.total.response.quantiles[0.95] for stage in stages)
@@ -141,12 +171,12 @@ def _worth(stages: Sequence[StageFigures], count: int) -> float:
     ]
     if len(worth) == len(stages):
         return count * sum(n_eff for n_eff, _ in worth) / sum(n for _, n in worth)
-    return count / SHARED_LUCK
+    return None
 
 
-def _bounds(histogram: Histogram, q: float, worth: float) -> tuple[float, float, float]:
-    """The quantile between the values SIDE_Z standard errors of its rank below and above; never zero."""
-    spread = SIDE_Z * math.sqrt(q * (1.0 - q) / max(worth, 1.0))
+def _bounds(histogram: Histogram, q: float, worth: float, z: float = SIDE_Z) -> tuple[float, float, float]:
+    """The quantile between the values z standard errors of its rank below and above; never zero."""
+    spread = z * math.sqrt(q * (1.0 - q) / max(worth, 1.0))
     ranks = (max(q - spread, 0.0), q, min(q + spread, 1.0))
     low, middle, high = (max(float(histogram.quantile(rank) or 1), 1.0) for rank in ranks)
     return low, middle, high

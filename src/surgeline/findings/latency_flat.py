@@ -20,7 +20,7 @@ def judge(summary: Summary) -> list[Finding]:
     worst = max(flat, key=lambda found: found.ratio)
     if len(flat) == 1:
         sentence = (
-            f"{wording.name(worst.endpoint or '')} stayed flat: {worst.label} {wording.time(worst.heavy_ns)} at "
+            f"{wording.name(worst.endpoint or '')} stayed flat: {worst.label} {wording.time(worst.heavy_time)} at "
             f"{wording.load(worst.heavy)}, {wording.change(worst.ratio)} against {wording.loads(worst.light)}."
         )
     else:
@@ -32,7 +32,7 @@ def judge(summary: Summary) -> list[Finding]:
         sentence = (
             f"{who} stayed flat up to {wording.load(worst.heavy)}: at most {wording.change(worst.ratio)} against "
             f"{wording.loads(worst.light)} ({wording.name(worst.endpoint or '')}: {worst.label} "
-            f"{wording.time(worst.heavy_ns)})."
+            f"{wording.time(worst.heavy_time)})."
         )
     stages = tuple({stage.index: stage for found in flat for stage in (*found.light, found.heavy)}.values())
     return [

@@ -27,8 +27,8 @@ def judge(summary: Summary) -> list[Finding]:
     apart = [found for found in rising if found.ratio >= APART * overall.ratio or _earlier(found, overall)]
     most = max(rising, key=lambda found: found.ratio)
     sentence = (
-        f"Response times rise with load: {overall.label} of all requests {wording.time(overall.light_ns)} at "
-        f"{wording.loads(overall.light)}, {wording.time(overall.heavy_ns)} at {wording.load(overall.heavy)} "
+        f"Response times rise with load: {overall.label} of all requests {wording.time(overall.light_time)} at "
+        f"{wording.loads(overall.light)}, {wording.time(overall.heavy_time)} at {wording.load(overall.heavy)} "
         f"({wording.change(overall.ratio)}){_onset(overall)}"
     )
     if len(_names(summary)) > 1:
@@ -65,8 +65,8 @@ def _onset(found: Growth) -> str:
 
 def _alone(found: Growth) -> str:
     return (
-        f"{wording.name(found.endpoint or '')} slows down with load: {found.label} {wording.time(found.light_ns)} at "
-        f"{wording.loads(found.light)}, {wording.time(found.heavy_ns)} at {wording.load(found.heavy)} "
+        f"{wording.name(found.endpoint or '')} slows down with load: {found.label} {wording.time(found.light_time)} at "
+        f"{wording.loads(found.light)}, {wording.time(found.heavy_time)} at {wording.load(found.heavy)} "
         f"({wording.change(found.ratio)}){_onset(found)}."
     )
 

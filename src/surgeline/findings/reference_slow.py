@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surgeline import units
-from surgeline.analysis.model import EndpointFigures, Summary
+from surgeline.analysis.model import EndpointFigures, Estimate, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
 from surgeline.findings.growth import of, usable
@@ -36,7 +36,7 @@ def judge(summary: Summary) -> list[Finding]:
             continue
         least = p95.low if p95.low is not None else p95.value
         if least > _ns(entry, "acceptable_ms"):
-            slow.append((p95.value / _ns(entry, "acceptable_ms"), figures, p95.value, entry))
+            slow.append((p95.value / _ns(entry, "acceptable_ms"), figures, p95, entry))
     if not slow:
         return []
     slow.sort(key=lambda item: (-item[0], item[1].name))
@@ -63,7 +63,7 @@ def _ns(entry: Mapping[str, Any], key: str) -> float:
     return float(value) * units.NS_PER_MS if isinstance(value, int | float) else 0.0
 
 
-def _finding(slow: list[tuple[float, EndpointFigures, float, Mapping[str, Any]]], doubted: bool) -> Finding:
+def _finding(slow: list[tuple[float, EndpointFigures, Estimate, Mapping[str, Any]]], doubted: bool) -> Finding:
     _, worst, p95, entry = slow[0]
     more = f" {wording.plural(len(slow) - 1, 'more endpoint')} beside it." if len(slow) > 1 else ""
     return Finding(
@@ -80,7 +80,7 @@ def _finding(slow: list[tuple[float, EndpointFigures, float, Mapping[str, Any]]]
         evidence=tuple(
             {
                 "endpoint": figures.name,
-                "p95_ns": value,
+                "p95_ns": value.value,
                 "kind": held.get("kind"),
                 "good_ns": _ns(held, "good_ms"),
                 "acceptable_ns": _ns(held, "acceptable_ms"),

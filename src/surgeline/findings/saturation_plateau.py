@@ -63,29 +63,28 @@ def _kept_behind(stage: StageFigures) -> bool:
 
 def _piled_up(found: Saturation, first: StageFigures, stages: dict[int, StageFigures]) -> str:
     due = first.total.tally.due / first.duration_s
-    sentence = f"Answers stop at {wording.rate(found.throughput_per_s)}: at {wording.load(first)} "
-    sentence += f"{wording.rate(due)} became due and {wording.rate(first.total.goodput_per_s)} were answered"
+    sentence = f"Answers stop at {wording.rate(found.throughput_per_s, found.interval)}: at {wording.load(first)} "
+    sentence += f"{wording.rate(due)} became due and {wording.goodput(first.total)} were answered"
     if found.before is not None:
         before = stages[found.before]
-        sentence += f", at {wording.load(before)} it still kept up ({wording.rate(before.total.goodput_per_s)})"
-        times = [stage.total.response.quantiles[0.5].value for stage in (before, first)]
-        if times[0] and times[1]:
+        sentence += f", at {wording.load(before)} it still kept up ({wording.goodput(before.total)})"
+        times = [stage.total.response.quantiles[0.5] for stage in (before, first)]
+        if times[0].value and times[1].value:
             sentence += f"; the median response time went from {wording.time(times[0])} to {wording.time(times[1])}"
     return sentence + "."
 
 
 def _level(found: Saturation, first: StageFigures, last: StageFigures, stages: dict[int, StageFigures]) -> str:
-    sentence = f"Throughput stops growing at about {wording.rate(found.throughput_per_s)}"
+    sentence = f"Throughput stops growing at about {wording.rate(found.throughput_per_s, found.interval)}"
     if found.before is not None:
         before = stages[found.before]
-        rate = wording.rate(before.total.goodput_per_s)
-        sentence += f", between {wording.load(before)} ({rate}) and {wording.load(first)}"
+        sentence += f", between {wording.load(before)} ({wording.goodput(before.total)}) and {wording.load(first)}"
     grown = load_of(last) / max(load_of(first), 1e-9)
     sentence += f": from {wording.load(first)} to {wording.load(last)} ({grown:.3g}× the load) it went from "
-    sentence += f"{wording.rate(first.total.goodput_per_s)} to {wording.rate(last.total.goodput_per_s)}"
+    sentence += f"{wording.goodput(first.total)} to {wording.goodput(last.total)}"
     for quantile, label in ((0.95, "p95"), (0.5, "the median response time")):
-        times = [stage.total.response.quantiles[quantile].value for stage in (first, last)]
-        if times[0] and times[1]:
+        times = [stage.total.response.quantiles[quantile] for stage in (first, last)]
+        if times[0].value and times[1].value:
             sentence += f" while {label} went from {wording.time(times[0])} to {wording.time(times[1])}"
             break
     return sentence + "."
@@ -99,10 +98,8 @@ def _not_reached(summary: Summary, found: Saturation, stages: dict[int, StageFig
         kind="well",
         sentence=(
             f"Throughput grew with the load up to {wording.load(last)}: "
-            f"{wording.rate(first.total.goodput_per_s)} at "
-            f"{wording.load(first)}, {wording.rate(found.throughput_per_s)} at {wording.load(last)}; saturation "
-            "was not "
-            f"reached{limit}."
+            f"{wording.goodput(first.total)} at {wording.load(first)}, {wording.goodput(last.total)} at "
+            f"{wording.load(last)}; saturation was not reached{limit}."
         ),
         confidence=confidence(True, len(usable(summary)), doubtful=doubtful([last])),
         endpoint=None,

@@ -36,8 +36,8 @@ def judge(summary: Summary) -> list[Finding]:
             id=RULE.id,
             kind="failed",
             sentence=(
-                f"More load brings less: correct answers fall from {wording.rate(best)} at {wording.load(top)} to "
-                f"{wording.rate(rest)} at {wording.load(last)}, {units.format_ratio(fell)} less."
+                f"More load brings less: correct answers fall from {wording.goodput(top.total)} at {wording.load(top)} "
+                f"to {wording.goodput(last.total)} at {wording.load(last)}, {units.format_ratio(fell)} less."
             ),
             confidence=confidence(True, len(below), doubtful=doubtful((top, last))),
             endpoint=None,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from surgeline import units
 from surgeline.analysis.capacity_search import Capacity
-from surgeline.analysis.model import EndpointFigures, Limit, ObjectiveResult, StageFigures, Summary
+from surgeline.analysis.distributions import wilson
+from surgeline.analysis.model import EndpointFigures, Estimate, Limit, ObjectiveResult, StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
 from surgeline.findings.errors_by_load import PENALTY_S
@@ -135,7 +136,7 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures, there: str = "there"
     """The figure there against the limit."""
     objective, figures = result.objective, _figures(stage, result.objective.endpoint)
     if objective.metric == "quantile" and objective.quantile is not None:
-        over = units.format_ratio(_over(figures, result) / max(figures.tally.judged, 1))
+        over = wording.share(_share_over(figures, result))
         value = _with_bad(figures, objective.quantile)
         limit, label = units.format_duration(objective.limit), f"p{objective.quantile * 100:g}"
         counted = f"{over} of {figures.tally.judged:,} {_what(stage, objective.endpoint)} were slower or went wrong"
@@ -163,7 +164,21 @@ def _with_bad(figures: EndpointFigures, quantile: float) -> str | None:
     histogram, judged = figures.response.histogram, figures.tally.judged
     if quantile * judged > histogram.count:
         return None
+    known = figures.response.quantiles.get(quantile)
+    if not figures.tally.bad and known is not None and known.value is not None:
+        return wording.time(known)
     return wording.time(float(histogram.quantile(min(quantile * judged / max(histogram.count, 1), 1.0)) or 0))
+
+
+def _share_over(figures: EndpointFigures, result: ObjectiveResult) -> Estimate:
+    """The share of requests over a limit on a percentile, with the interval of as many as they are worth."""
+    judged = figures.tally.judged
+    share = _over(figures, result) / max(judged, 1)
+    known = figures.response.quantiles.get(result.objective.quantile or 0.5)
+    if known is None or not known.n or not known.n_eff or not judged:
+        return Estimate(share, n=judged)
+    worth = judged * known.n_eff / known.n
+    return Estimate(share, *wilson(share, max(worth, 1.0)), judged, worth)
 
 
 def _over(figures: EndpointFigures, result: ObjectiveResult) -> int:

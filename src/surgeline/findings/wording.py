@@ -7,7 +7,7 @@ scripts; here they are only shortened, escaping is the business of whoever print
 from collections.abc import Sequence
 
 from surgeline import units
-from surgeline.analysis.model import Estimate, StageFigures
+from surgeline.analysis.model import EndpointFigures, Estimate, StageFigures
 
 LONGEST_NAME = 60
 LARGE_FACTOR = 2.0
@@ -83,8 +83,11 @@ def loads(stages: Sequence[StageFigures]) -> str:
     return f"{low}–{high}"
 
 
-def time(estimate: Estimate | float | None, bracket: bool = True) -> str:
-    """`41 ms [39 ms–44 ms]`, `at least 3.2 s`, `41 ms`; an en dash where nothing can be said."""
+def time(estimate: Estimate | float | None) -> str:
+    """`41 ms [39–44]`, `3.2 s [≥ 2.9]`, and of a plain number `41 ms`; an en dash where nothing can be said.
+
+    Where an estimate has no interval the brackets say why, as in the tables of a page: `41 ms [8 s only]`.
+    """
     if estimate is None:
         return units.format_duration(None)
     if not isinstance(estimate, Estimate):
@@ -93,22 +96,17 @@ def time(estimate: Estimate | float | None, bracket: bool = True) -> str:
         return units.format_duration(None)
     low, high = estimate.low, estimate.high
     known = low is not None and high is not None and high - low < 0.1 * estimate.value
-    digits = 3 if known else 2
-    value = units.format_duration(estimate.value, digits)
-    if not bracket or low is None:
-        return value
-    if high is None:
-        return f"{value} [{units.format_duration(low, digits)} or more]"
-    return f"{value} [{units.format_duration(low, digits)}–{units.format_duration(high, digits)}]"
+    value = units.format_duration(estimate.value, 3 if known or estimate.value >= 9.95e9 else 2)
+    if low is None and high is None:
+        return f"{value} [{estimate.brief}]" if estimate.brief else value
+    return f"{value} [{units.format_ends(low, high, estimate.value)}]"
 
 
 def share(estimate: Estimate) -> str:
-    """`6.2 % [5.8 %–6.6 %]`; without its interval where that is not known."""
+    """`6.2 % [5.8–6.6]`; without its interval where that is not known."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return units.format_ratio(estimate.value)
-    return (
-        f"{units.format_ratio(estimate.value)} [{units.format_ratio(estimate.low)}–{units.format_ratio(estimate.high)}]"
-    )
+    return f"{units.format_ratio(estimate.value)} [{units.format_ratios(estimate.low, estimate.high)}]"
 
 
 def change(ratio: float) -> str:
@@ -119,6 +117,15 @@ def change(ratio: float) -> str:
     return "±0 %" if percent == 0 else f"{percent:+d} %"
 
 
-def rate(value_per_s: float | None) -> str:
-    """`338/s`."""
-    return units.format_rate(value_per_s)
+def rate(value_per_s: float | None, interval: tuple[float, float] | None = None) -> str:
+    """`338/s`, and with its interval `338/s [332–344]`."""
+    if value_per_s is None or interval is None:
+        return units.format_rate(value_per_s)
+    return f"{units.format_rate(value_per_s)} [{units.format_rates(*interval).removesuffix('/s')}]"
+
+
+def goodput(figures: EndpointFigures) -> str:
+    """Right answers per second with their interval, `338/s [332–344]`; `338/s [too short]` of a short stage."""
+    if figures.goodput_per_s is not None and figures.goodput_interval is None:
+        return f"{units.format_rate(figures.goodput_per_s)} [too short]"
+    return rate(figures.goodput_per_s, figures.goodput_interval)

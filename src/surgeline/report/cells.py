@@ -134,10 +134,7 @@ def bracket(estimate: Node, form: str = "duration") -> str:
 
     if form == "duration":
         return f"[{units.format_ends(low, high, value)}]"
-    ends = [None if at is None else units.format_ratio(at).removesuffix(" %") for at in (low, high)]
-    if high is None:
-        return f"[≥ {ends[0]}]"
-    return f"[≤ {ends[1]}]" if low is None else f"[{ends[0]}–{ends[1]}]"
+    return f"[{units.format_ratios(low, high)}]"
 
 
 def figure(estimate: Node) -> str:

@@ -21,6 +21,7 @@ from surgeline.analysis.distributions import binomial_at_least
 from surgeline.analysis.model import (
     EndpointFigures,
     ErrorGroup,
+    Estimate,
     ObjectiveResult,
     Saturation,
     StageFigures,
@@ -275,7 +276,7 @@ def _held_rate(stage: StageFigures) -> tuple[str, str]:
     """How much a stage held, and under which load where that is not the same thing."""
     if stage.start != stage.end or stage.total.goodput_per_s is None:
         return stage_text(stage), ""
-    rate = units.format_rate(stage.total.goodput_per_s)
+    rate = _rate(stage)
     said = stage.model == "closed" or stage.own_name or stage.sessions is not None
     return rate, f" at {stage_text(stage)}" if said else ""
 
@@ -338,7 +339,9 @@ def _missed_at_once(
         elif not own:
             tails = [f", most on {_name(worst.name)}", ""]
     flat = summary.saturation
-    grows = f"; throughput stops growing at {units.format_rate(flat.throughput_per_s)}" if flat and flat.reached else ""
+    grows = ""
+    if flat is not None and flat.reached:
+        grows = f"; throughput stops growing at {units.format_rate(flat.throughput_per_s)}{_ends(flat.interval)}"
     if below:
         loads = "the load" if len(below) == 1 else f"the {len(below)} loads"
         tails = [f"; {loads} below stayed within it, in too few requests for a verdict", "; below it too few requests"]
@@ -370,18 +373,31 @@ def _missed_elsewhere(summary: Summary, held: StageFigures | None, within: str) 
 
 
 def _reading(objective: Objective, value: float | None, figures: EndpointFigures | None = None) -> str:
-    """The value held against an objective, with the metric's name: `p95 412 ms`, `6.2 % errors`, `80 % not sent`."""
+    """The value held against an objective, with the metric's name: `p95 412 ms [388–441]`, `6.2 % [5.8–6.6] errors`,
+    `80 % not sent`.
+    """
     if objective.metric == "quantile":
         shown_value = "without end" if value == math.inf else units.format_duration(value)
-        return f"p{(objective.quantile or 0) * 100:g} {shown_value}"
+        known = None if figures is None else figures.response.quantiles.get(objective.quantile or 0.0)
+        around = "" if known is None or known.value != value else _around(known)
+        return f"p{(objective.quantile or 0) * 100:g} {shown_value}{around}"
     if objective.metric in ("mean", "max"):
         return f"{objective.metric} {units.format_duration(value)}"
     if objective.metric == "errors":
         unsent = figures is not None and mostly_unsent(figures)
-        return f"{units.format_ratio(value)} {'not sent' if unsent else 'errors'}"
+        around = "" if figures is None or figures.error_ratio.value != value else _around(figures.error_ratio, False)
+        return f"{units.format_ratio(value)}{around} {'not sent' if unsent else 'errors'}"
     if objective.each is not None:
         return f"{units.format_ratio(value)} of the seconds"
     return units.format_rate(value)
+
+
+def _around(estimate: Estimate, is_time: bool = True) -> str:
+    """The interval of an estimate as it stands behind its value, a space before it; empty where there is none."""
+    value, low, high = estimate.value, estimate.low, estimate.high
+    if value is None or (low is None and high is None):
+        return ""
+    return f" [{units.format_ends(low, high, value) if is_time else units.format_ratios(low, high)}]"
 
 
 def mostly_unsent(figures: EndpointFigures) -> bool:
@@ -588,7 +604,12 @@ def _errors(stage: StageFigures) -> float:
 
 
 def _rate(stage: StageFigures) -> str:
-    return units.format_rate(stage.total.goodput_per_s)
+    """Right answers per second, with their interval where the stage is long enough for one: `320/s [310–330]`."""
+    return f"{units.format_rate(stage.total.goodput_per_s)}{_ends(stage.total.goodput_interval)}"
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" [{units.format_rates(*interval).removesuffix('/s')}]"
 
 
 def _p95(figures: EndpointFigures, around: bool = False) -> str:
@@ -596,9 +617,7 @@ def _p95(figures: EndpointFigures, around: bool = False) -> str:
     for name, q in (("p95", 0.95), ("p50", 0.5)):
         found = figures.response.quantiles[q]
         if found.value is not None:
-            known = around and (found.low is not None or found.high is not None)
-            ends = f" [{units.format_ends(found.low, found.high, found.value)}]" if known else ""
-            return f"{name} {units.format_duration(found.value)}{ends}"
+            return f"{name} {units.format_duration(found.value)}{_around(found) if around else ''}"
     return "too few answers for percentiles"
 
 
@@ -606,7 +625,8 @@ def _errors_text(stage: StageFigures) -> str:
     if stage.total.tally.bad == 0:
         return "no errors"
     what = "not sent" if mostly_unsent(stage.total) else "errors"
-    return f"{units.format_ratio(stage.total.error_ratio.value)} {what}"
+    ratio = stage.total.error_ratio
+    return f"{units.format_ratio(ratio.value)}{_around(ratio, False)} {what}"
 
 
 def _most_errors(errors: Sequence[ErrorGroup], stage: StageFigures | None) -> ErrorGroup | None:
@@ -621,7 +641,8 @@ def _most_errors(errors: Sequence[ErrorGroup], stage: StageFigures | None) -> Er
 def _failing_from_the_start(summary: Summary, order: list[StageFigures]) -> Verdict:
     first = order[0]
     group = _most_errors(summary.errors, first)
-    ratio = units.format_ratio(first.total.error_ratio.value)
+    errors = first.total.error_ratio
+    ratio = f"{units.format_ratio(errors.value)}{_around(errors, False)}"
     already = " already" if len({peak(stage) for stage in order}) > 1 else ""
     unsent = mostly_unsent(first.total)
     start = f"{ratio} of requests {'were not sent' if unsent else 'fail'}{already} at {stage_text(first)}"
@@ -642,7 +663,8 @@ def _failing_from_the_start(summary: Summary, order: list[StageFigures]) -> Verd
 def _errors_begin(summary: Summary, order: list[StageFigures], failing: int) -> Verdict:
     before, stage = order[failing - 1], order[failing]
     group = _most_errors(summary.errors, stage)
-    ratio = units.format_ratio(stage.total.error_ratio.value)
+    errors = stage.total.error_ratio
+    ratio = f"{units.format_ratio(errors.value)}{_around(errors, False)}"
     rate, at = _held_rate(before)
     begin = "requests stay unsent from" if mostly_unsent(stage.total) else "errors begin at"
     on = " on" if mostly_unsent(stage.total) else ""
@@ -660,11 +682,17 @@ def _stops_growing(order: list[StageFigures], flat: Saturation, failing: int | N
     if flat.interval is not None:
         around = f" (95 % CI {units.format_rates(*flat.interval)})"
     start = f"Throughput stops growing at {rate}{around} from {stage_text(stage)} on"
-    slower = f"at {stage_text(last)} {_p95(last.total)} instead of {_p95(stage.total).removeprefix('p95 ')}"
+    sure, slower = (
+        f"at {stage_text(last)} {_p95(last.total, around)} instead of {_p95(stage.total, around).removeprefix('p95 ')}"
+        for around in (True, False)
+    )
     if None in (item.total.response.quantiles[0.95].value for item in (stage, last)):
-        slower = f"at {stage_text(last)} {_p95(last.total)}"
+        sure, slower = (f"at {stage_text(last)} {_p95(last.total, around)}" for around in (True, False))
     errors = f", errors from {stage_text(order[failing])}" if failing is not None else ""
-    sentence = _shortest_that_fits(f"{start}; {slower}{errors}.", f"{start}; {slower}.", f"{start}.")
+    sentence = _shortest_that_fits(
+        f"{start}; {sure}{errors}.", f"{start}; {sure}.", f"{start}; {slower}{errors}.", f"{start}; {slower}.",
+        f"{start}.",
+    )  # fmt: skip
     return Verdict(sentence, "throughput", None, stage.index, stage.index)
 
 
@@ -672,8 +700,10 @@ def _whole_run(summary: Summary) -> Verdict:
     """For a run without stages that can be compared: what was answered over all of it."""
     total = summary.total
     what = "not sent" if mostly_unsent(total) else "errors"
-    failed = "no errors" if total.tally.bad == 0 else f"{units.format_ratio(total.error_ratio.value)} {what}"
-    return Verdict(f"Answers {units.format_rate(total.goodput_per_s)}: {_p95(total)}, {failed}.", "one load", None)
+    share = f"{units.format_ratio(total.error_ratio.value)}{_around(total.error_ratio, False)}"
+    failed = "no errors" if total.tally.bad == 0 else f"{share} {what}"
+    rate = f"{units.format_rate(total.goodput_per_s)}{_ends(total.goodput_interval)}"
+    return Verdict(f"Answers {rate}: {_p95(total, True)}, {failed}.", "one load", None)
 
 
 # --- nothing to say about the server ---------------------------------------------------------------------------------
