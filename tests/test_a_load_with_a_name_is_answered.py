@@ -216,7 +216,7 @@ def test_what_a_bound_kept_from_being_sent_is_no_failure() -> None:
     assert found.kind == "explore" and "were not sent: 10 requests were in flight, the bound" in found.sentence
     assert "by hand" not in found.next_step
     assert not said(judge(summary), "generator.saturated")
-    assert "% not sent" in page.render(document)
+    assert "] not sent" in page.render(document)
     assert "was not the limit" not in terminal.render(document)
 
 

@@ -184,6 +184,14 @@ def test_requests_in_flight_as_counted_and_as_added_up_must_agree(counted: float
     assert ("Little" in " ".join(stage.validity_reasons)) == (word == "degraded")
 
 
+def test_what_a_heavier_stage_leaves_behind_breaks_no_law():
+    """A spike of thirty times the load ends with 225 in flight, which are gone 0.15 s later: all three stages valid."""
+    plan = open_plan((50, 1500, 50), "16s")
+    stages = summary_from(scripted.play(plan, scripted.constant(150 * MS)), run_json(plan)).stages
+    assert [stage.validity for stage in stages] == ["valid"] * 3
+    assert stages[2].in_flight == pytest.approx(50 * 0.15 + 225 * 0.075 / 16, abs=1.5)
+
+
 @pytest.mark.parametrize(
     ("silent", "word"),
     [(range(0), "valid"), (range(7, 9), "valid"), (range(6, 15), "degraded"), (range(-1, 30), "invalid")],

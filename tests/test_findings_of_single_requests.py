@@ -240,6 +240,23 @@ def test_a_moment_without_any_answer_is_said():
         assert len(said(judge(summary), "stall.global", "explore")) == expected
 
 
+def test_what_hangs_until_it_times_out_is_no_standstill():
+    """Of 15 a second six in ten are never answered: chance leaves gaps of 200 ms, in which only those wait."""
+    gaps = 0
+    for seed in range(10):
+        dice = DICE(seed)
+        start = (np.sort(dice.uniform(0, 60, 900)) * S).astype(np.int64)
+        hangs = dice.random(900) < 0.6
+        batch = rows(
+            np.where(hangs, 1000.0, 2.0),
+            start_ns=start,
+            end_ns=start + np.where(hangs, S, 2 * MS),
+            outcome=np.where(hangs, int(Outcome.TIMEOUT), int(Outcome.OK)),
+        )
+        gaps += len(traits.look([batch], (), {0: 15.0}).gaps)
+    assert gaps == 0
+
+
 def test_a_cold_start_is_told_from_a_slow_server():
     """Half a second in the first three seconds and 3 ms afterwards: said. The same all along: not."""
     plan = open_plan((50,), "30s")

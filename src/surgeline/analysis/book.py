@@ -243,14 +243,16 @@ class Book:
 
     @cached_property
     def in_flight(self) -> Array:
-        """The mean number of requests in flight in each second: what was sent until then less what had ended."""
-        sent = np.zeros(self.width)
+        """The mean number of requests in flight in each second: what the times of those that ended add up to, and from
+        when they were due on those that never did.
+        """
+        never, held = np.zeros(self.width), np.zeros(self.width)
         for cell in self.cells.values():
-            for second, (_, count) in cell.due_by_second.items():
-                sent[second] += count
-        begun, ended = np.cumsum(sent), np.cumsum(self.arrived(None, WITH_TIMES))
-        at_end = np.maximum(begun - ended, 0.0)
-        return np.asarray((np.concatenate(([0.0], at_end[:-1])) + at_end) / 2.0)
+            for second, outcomes in cell.by_second.items():
+                never[second] += outcomes.get(Outcome.ABORTED, 0)
+            for outcome in WITH_TIMES:
+                held += cell.response.get(outcome, EMPTY).waiting(self.width)
+        return np.asarray(held + np.cumsum(never) - never / 2.0)
 
     def figures(
         self, label: str, stage: int | None, endpoint: str | None, begin_ns: int, end_ns: int

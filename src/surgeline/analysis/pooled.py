@@ -134,6 +134,39 @@ class Columns:
                 ends += np.bincount(np.minimum(when, width), weights=weight, minlength=width + 2)
         return ends[:width]
 
+    def waiting(self, width: int) -> Array:
+        """The mean number of the values' requests that were under way in each second 0 … width-1.
+
+        A request due at u in its second takes up min(r, 1 − u) of that second and what is left of r of those after it;
+        over u from 0 to 1 that is r − r²/2 and r²/2 where r is below a second.
+        """
+        held = np.zeros(width + 2)
+        if not len(self.slot) or width < 1:
+            return held[:width]
+        # All below a second: as if all took the mean, so that no entry is looked at.
+        quick = self.most_ns < units.NS_PER_S
+        second = np.minimum(self.slot[quick] & _SECOND, width)
+        total = self.sum_ns[quick] / units.NS_PER_S
+        after = total * total / np.maximum(self.number[quick], 1) / 2.0
+        held += np.bincount(second, weights=total - after, minlength=width + 2)
+        held += np.bincount(second + 1, weights=after, minlength=width + 2)
+        if not quick.all():
+            sizes = np.diff(self.begin)
+            entries = np.repeat(~quick, sizes)
+            begin = np.repeat(self.slot & _SECOND, sizes)[entries]
+            whole, part = np.divmod(middle_ns(self.index[entries]) / units.NS_PER_S, 1.0)
+            last, count = begin + whole.astype(np.int64), self.count[entries]
+            # The second in which it was due, up to the end of the run or of the request; then what its last two hold.
+            steps = np.zeros(width + 3)
+            long = whole >= 1.0
+            for at, half in ((begin, 0.5), (begin + 1, 0.5), (last, -0.5), (last + 1, -0.5)):
+                steps += np.bincount(np.minimum(at[long], width + 2), weights=half * count[long], minlength=width + 3)
+            held += np.cumsum(steps)[: width + 2]
+            # What is left of it, after as many whole seconds, overlaps two of them as a quick one does.
+            for at, weight in ((last, part - part * part / 2.0), (last + 1, part * part / 2.0)):
+                held += np.bincount(np.minimum(at, width + 1), weights=weight * count, minlength=width + 2)
+        return held[:width]
+
     def beyond(self, limit: int) -> tuple[Array, Array]:
         """The slots in order, and how many values of each lie in buckets above the one numbered `limit`."""
         slots, at = np.unique(self.slot, return_inverse=True)

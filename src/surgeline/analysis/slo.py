@@ -220,7 +220,7 @@ def _share(objective: Objective, observed: Estimate, k: int, n: int, limit: floa
     if verdict == "no data":
         enough = math.ceil(math.log(SURE) / math.log1p(-limit)) if 0 < limit < 1 else 1
         why = (
-            f"{counted}; {enough:,} requests are needed to tell {allowed}"
+            f"{counted}; {enough:,} {what.split(' ', 1)[0]} are needed to tell {allowed}"
             if n < enough
             else f"{counted}: too close to the {allowed} allowed to tell in a run this short"
         )

@@ -610,15 +610,21 @@ def _standing(exchanges: Sequence[Mapping[str, Any]]) -> tuple[int, int, bool, b
 
 
 def _gaps(rows: _Rows) -> list[Gap]:
-    """Where nothing was answered for 200 ms or more although at least five requests were in flight."""
+    """Where nothing was answered for 200 ms or more although at least five requests were in flight.
+
+    What is never answered in time waits at any moment, and is no sign that everything else does.
+    """
     end, start = rows.numbers["end_ns"], rows.numbers["start_ns"]
     held = (end >= 0) & (start >= 0)
-    ends, starts = np.sort(end[held]), np.sort(start[held])
+    ends = np.sort(end[held])
+    kept = held & (rows.numbers["outcome"] != int(Outcome.TIMEOUT))
+    starts, ended = np.sort(start[kept]), np.sort(end[kept])
     wide = np.flatnonzero(np.diff(ends) >= GAP_NS)
     found = []
     for place in wide[:1000]:
         begin, stop = int(ends[place]), int(ends[place + 1])
-        waiting = int(np.searchsorted(starts, (begin + stop) // 2, side="right")) - (int(place) + 1)
+        waiting = int(np.searchsorted(starts, (begin + stop) // 2, side="right"))
+        waiting -= int(np.searchsorted(ended, begin, side="right"))
         if waiting >= GAP_IN_FLIGHT:
             found.append(Gap(begin, stop, waiting))
     return found

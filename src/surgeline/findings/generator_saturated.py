@@ -2,6 +2,7 @@
 
 from surgeline import units
 from surgeline.analysis.capacity import by_load
+from surgeline.analysis.distributions import fewest_for_quantile
 from surgeline.analysis.model import StageFigures, Summary
 from surgeline.analysis.validity import FEWEST_SENT, bounded, times_are_apart
 from surgeline.findings import wording
@@ -81,7 +82,10 @@ def _facts(summary: Summary) -> list[str]:
     if health.cpu_ratio_max is not None:
         facts.append(f"CPU at most {units.format_ratio(health.cpu_ratio_max)} of what it can use")
     if health.lag_p99_ns is not None and summary.model != "script":
-        facts.append(f"start lag p99 {units.format_duration(health.lag_p99_ns, 2)}")
+        # A p99 of fewer says no more than the latest of them.
+        few = summary.total.tally.sent < fewest_for_quantile(0.99) and health.lag_max_ns is not None
+        lag = ("at most", health.lag_max_ns) if few else ("p99", health.lag_p99_ns)
+        facts.append(f"start lag {lag[0]} {units.format_duration(lag[1], 2)}")
     if not summary.total.tally.not_sent:
         facts.append("all that was due was sent")
     return facts if health.cpu_ratio_max is not None or health.lag_p99_ns is not None else []

@@ -137,7 +137,7 @@ def time_of(stages: Sequence[StageFigures], endpoint: str | None, pooled: Histog
     if figures is not None:
         known = figures.response.quantiles[q]
         return replace(known, value=value) if known.value is None else known
-    worth = _measured_worth(stages, pooled.count)
+    worth = _measured_worth(stages, pooled.count, q)
     if worth is None:
         return Estimate(value, n=pooled.count, why_not="stages too short for an interval", brief="too short")
     low, _, high = _bounds(pooled, q, worth, Z_95)
@@ -162,11 +162,11 @@ def _worth(stages: Sequence[StageFigures], count: int) -> float:
     return count / SHARED_LUCK if measured is None else measured
 
 
-def _measured_worth(stages: Sequence[StageFigures], count: int) -> float | None:
-    """How many independent requests they are worth; None where a stage was too short to tell."""
+def _measured_worth(stages: Sequence[StageFigures], count: int, q: float = 0.95) -> float | None:
+    """How many independent requests they are worth at a quantile; None where a stage was too short to tell."""
     worth = [
         (figures.n_eff, figures.n)
-        for figures in (stage.total.response.quantiles[0.95] for stage in stages)
+        for figures in (stage.total.response.quantiles[q] for stage in stages)
         if figures.n_eff and figures.n
     ]
     if len(worth) == len(stages):

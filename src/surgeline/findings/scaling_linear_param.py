@@ -1,6 +1,6 @@
 """Does an endpoint get dearer with every item that is asked for?"""
 
-from surgeline.analysis.model import Summary
+from surgeline.analysis.model import Estimate, Summary
 from surgeline.analysis.traits import EndpointTraits, Scaling
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
@@ -16,12 +16,12 @@ def judge(summary: Summary) -> list[Finding]:
 
 
 def _finding(traits: EndpointTraits, scaling: Scaling) -> Finding:
-    unit, low, high = (wording.time(value) for value in (scaling.unit_ns, scaling.unit_low_ns, scaling.unit_high_ns))
+    unit = wording.time(Estimate(scaling.unit_ns, scaling.unit_low_ns, scaling.unit_high_ns))
     return Finding(
         id=RULE.id,
         kind="explore",
         sentence=(
-            f"{wording.name(traits.name)} costs {unit} [{low}–{high}] more for each {scaling.parameter}: from "
+            f"{wording.name(traits.name)} costs {unit} more for each {scaling.parameter}: from "
             f"{scaling.parameter}={scaling.low:g} to {scaling.high:g} its median goes from "
             f"{wording.time(scaling.low_ns)} "
             f"to {wording.time(scaling.high_ns)}, in a straight line (R² {scaling.r2:.2f}). That is "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from surgeline import units
 from surgeline.analysis.capacity_search import Capacity
-from surgeline.analysis.distributions import wilson
+from surgeline.analysis.distributions import fewest_for_quantile, wilson
 from surgeline.analysis.model import EndpointFigures, Estimate, Limit, ObjectiveResult, StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
@@ -136,6 +136,11 @@ def _in_stage(result: ObjectiveResult, stage: StageFigures, there: str = "there"
     """The figure there against the limit."""
     objective, figures = result.objective, _figures(stage, result.objective.endpoint)
     if objective.metric == "quantile" and objective.quantile is not None:
+        judged = figures.tally.judged
+        if judged < fewest_for_quantile(objective.quantile):
+            # Of so few there is no percentile; how many of them were over is what decides, and stays true.
+            what = _what(stage, objective.endpoint)
+            return f"{there} {_over(figures, result):,} of {judged:,} {what} were slower or went wrong"
         over = wording.share(_share_over(figures, result))
         value = _with_bad(figures, objective.quantile)
         limit, label = units.format_duration(objective.limit), f"p{objective.quantile * 100:g}"
@@ -199,7 +204,8 @@ def _culprit(summary: Summary, result: ObjectiveResult) -> str:
     traffic = figures.tally.due / max(summary.total.tally.due, 1)
     return (
         f"{wording.name(figures.name)} is {units.format_ratio(traffic)} of the requests and "
-        f"{units.format_ratio(most / whole)} of those over the limit"
+        f"{units.format_ratio(most / whole)} of those "
+        f"{'that went wrong' if result.objective.metric == 'errors' else 'over the limit'}"
     )
 
 

@@ -170,14 +170,20 @@ BRIEFS = (
 """What the words mean that stand in the place of a percentile or an interval."""
 
 
-def legend(parts: Iterable[Node], rates: Iterable[Node] = (), search: bool = False) -> str:
+NOT_KNOWN = "not known"
+"""How far an endpoint holds, where no load had enough of its requests."""
+
+
+def legend(parts: Iterable[Node], rates: Iterable[Node] = (), search: bool = False, held: Iterable[str] = ()) -> str:
     """What the brackets are, and the words in their place: one line below a table of figures, `rates` with theirs.
 
-    Of a `search` it is said that the figures are of all its loads.
+    Of a `search` it is said that the figures are of all its loads. `held` is how far the endpoints of the table hold.
     """
     said = [part["response"][name]["brief"] for part in parts for name in ("p50", "p95", "p99")]
     said += [rate_bracket(part).strip("[]") for part in rates]
     found = [(first, means) for word, means in BRIEFS if (first := next(filter(word.fullmatch, said), ""))]
+    if NOT_KNOWN in held:
+        found.append((NOT_KNOWN, "at no load enough of its requests to tell; more time for each load would"))
     begin = "Over all loads tried, in brackets" if search else "In brackets"
     return "; ".join((f"{begin} the 95 % interval", *(f"“{first}”: {means}" for first, means in found))) + "."
 
@@ -292,8 +298,7 @@ def load_of(document: Document, stage: int | None) -> str:
 def holds(document: Document, endpoint: Node) -> str:
     """How far an endpoint alone holds: `16 users`, `all loads`; `none` where it misses at the lowest load already.
 
-    `not known` where it misses only above loads at which too few requests were made to tell; an en dash where nothing
-    is known.
+    `not known` where no load had enough of its requests to tell; an en dash where no objective is meant for it.
     """
     found = document["capacity"]
     if found is not None and found["rate_per_s"] is not None and endpoint["slo"] == "met":
@@ -307,11 +312,18 @@ def holds(document: Document, endpoint: Node) -> str:
             return load_of(document, endpoint["holds_stage"])
         lowest = min((place[part["stage"]] for part in endpoint["stages"] if part["stage"] in place), default=None)
         known = lowest is None or place.get(endpoint["breaks_stage"], lowest) == lowest
-        return "none" if known else "not known"
+        return "none" if known else NOT_KNOWN
     most = max(stages, key=lambda stage: int(stage["rung"]), default=None)
     if most is not None and endpoint["holds_stage"] == most["index"]:
         return "all loads"
+    if endpoint["holds_stage"] is None and endpoint["slo"] is not None:
+        return NOT_KNOWN
     return load_of(document, endpoint["holds_stage"])
+
+
+def all_held(document: Document, endpoints: Iterable[Node]) -> list[str]:
+    """How far each holds; nothing where no objective was set, without which nothing can be held."""
+    return [holds(document, endpoint) for endpoint in endpoints] if document["objectives"] else []
 
 
 def stages_on_page(document: Document, most: int = MOST_STAGES) -> list[Node]:

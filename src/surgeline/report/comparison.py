@@ -17,6 +17,7 @@ from surgeline import __version__, units
 from surgeline.analysis.compare import FEWEST_RUNS, sentence
 from surgeline.analysis.figures import ALL, RunFigures
 from surgeline.analysis.model import Change, Comparison, Estimate, FindingChange, Shift
+from surgeline.report.comparison_text import change_text, interval_text
 from surgeline.report.text import LONGEST_SENTENCE, plural, shown
 
 FORMAT = 1
@@ -222,11 +223,18 @@ def _headline(comparison: Comparison, base: str, candidate: str) -> str:
     capacity = next((c for c in comparison.changes if c.metric == "capacity"), None)
     if whole is None and capacity is not None:
         rates = (units.format_rate(side.value) for side in (capacity.candidate, capacity.base))
-        return f"{names}: {word}. Capacity is {' instead of '.join(rates)}."
+        return f"{names}: {word}. Capacity is {' instead of '.join(rates)}{_by(capacity)}."
     if whole is None or whole.change is None:
         return f"{names}: {word}; p95 is not known on both sides."
     before, after = (units.format_duration(side.value) for side in (whole.base, whole.candidate))
-    return f"{names}: {word}. p95 of everything is {after} instead of {before}."
+    return f"{names}: {word}. p95 of everything is {after} instead of {before}{_by(whole)}."
+
+
+def _by(change: Change) -> str:
+    """`: +12.3 % [+9.1, +15.6]`, the change with its 95 % interval; empty where there is no interval."""
+    row = _change(change)
+    around = interval_text(row)
+    return f": {change_text(row)} {around}" if around else ""
 
 
 def _mark_sentence(comparison: Comparison) -> str:

@@ -106,7 +106,9 @@ def render(document: Document) -> str:
             "small_head": ("endpoint", *(stage["label"] for stage in document["stages"])),
             "small_rows": list(_small_rows(document)),
             "legend_stages": cells.legend(document["stages"], document["stages"]),
-            "legend_endpoints": cells.legend(ranked, search=document["capacity"] is not None),
+            "legend_endpoints": cells.legend(
+                ranked, search=document["capacity"] is not None, held=cells.all_held(document, ranked)
+            ),
             "any_finding": any(box["items"] for box in document["findings"].values()),
             "setup": list(_setup(document)),
         },

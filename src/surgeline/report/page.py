@@ -168,7 +168,8 @@ def _stages(document: Document, fit: _Fit) -> Iterator[str]:
     head = "Load" if not left_out else f"Load ({left_out} of {len(document['stages'])} stages only in endpoints.csv)"
     yield from _table((head, "ok per s", "p50", "p95", "p99", "errors"), "lrrrrr", map(row, chosen))
     yield ""
-    yield cells.legend([*chosen, *document["endpoints"][: cells.MOST_ROWS]], chosen)
+    endpoints = document["endpoints"][: cells.MOST_ROWS]
+    yield cells.legend([*chosen, *endpoints], chosen, held=cells.all_held(document, endpoints))
 
 
 def _row(part: Node, *more: str) -> tuple[str, ...]:

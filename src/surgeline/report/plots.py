@@ -212,9 +212,9 @@ def _bars(loads: Sequence[_Load]) -> str:
     if not silent:
         return bars
     why = silent[0]
-    if len(silent) == len(loads):
+    if not any(part["low"] is not None or part["high"] is not None for part in parts):
         return f"no 95 % intervals: {why}"
-    return f"{bars}; {len(silent)} of {len(loads)} stages have none ({why})"
+    return f"{bars}; p95 has none in {len(silent)} of {len(loads)} stages ({why})"
 
 
 def _draw_load(document: Document, loads: Sequence[_Load], width: int, title: str, described: str) -> str:
@@ -446,13 +446,15 @@ def _throughput(document: Document) -> Plot:
 def _users(document: Document) -> Plot | None:
     timeline = document["timeline"]
     middles, _ = _seconds(document)
+    arrive = bool(document["stages"]) and all(stage["model"] == "open" for stage in document["stages"])
     series = [
         (values, name, classes)
         for values, name, classes in (
             (timeline["users"], "users", "due"),
             (timeline["in_flight"], "in flight", "ok"),
         )
-        if any(value is not None for value in values)
+        # Who arrives whatever is answered is no population that could all be waiting.
+        if any(value is not None for value in values) and (name != "users" or not arrive)
     ]
     if not series:
         return None

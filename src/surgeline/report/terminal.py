@@ -175,9 +175,8 @@ def _endpoints(document: Document, pen: Pen, width: int) -> Iterator[str]:
     more = len(endpoints) - len(chosen) + document["endpoints_left_out"]
     if more > 0:
         yield f"    +{more} more in endpoints.csv"
-    yield from filled(
-        cells.legend(chosen, search=document["capacity"] is not None), "    ", min(width, WIDTH), pen, (), ("dim",)
-    )
+    told = cells.legend(chosen, search=document["capacity"] is not None, held=held[0][1:] if held else ())
+    yield from filled(told, "    ", min(width, WIDTH), pen, (), ("dim",))
 
 
 def _together(kind: cells.Together, pen: Pen, width: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from surgeline import units
 from surgeline.analysis.book import endpoint_names
+from surgeline.analysis.distributions import fewest_for_quantile
 from surgeline.analysis.model import StageFigures, Summary
 from surgeline.analysis.validity import bounded, times_are_apart
 from surgeline.report.text import plural, shown
@@ -257,8 +258,16 @@ def _health_facts(summary: Summary) -> str:
     if health.lag_p99_ns is not None and summary.response_is_service:
         facts.append(f"Locust's event loop at most {units.format_duration(health.lag_p99_ns)} late (p99)")
     elif health.lag_p99_ns is not None:
-        facts.append(f"99 % of requests started within {units.format_duration(health.lag_p99_ns)} of being due")
+        facts.append(_started(summary))
     return ", ".join(facts)
+
+
+def _started(summary: Summary) -> str:
+    """`99 % of requests started within 1.2 ms of being due`; of too few requests for a p99 all of them are told of."""
+    health, few = summary.health, summary.total.tally.sent < fewest_for_quantile(0.99)
+    if few and health.lag_max_ns is not None:
+        return f"every request started within {units.format_duration(health.lag_max_ns)} of being due"
+    return f"99 % of requests started within {units.format_duration(health.lag_p99_ns)} of being due"
 
 
 def _stages(stages: list[StageFigures], summary: Summary) -> str:
@@ -378,7 +387,7 @@ def _samples(summary: Summary) -> Iterator[Trust]:
     of = plural(len(summary.endpoints), "endpoint")
     told = [f"no {name} for {count} of {of}" for name, count in silent.items() if count]
     if told:
-        yield Trust("samples", "note", f"Too few requests for some percentiles: {', '.join(told)}.")
+        yield Trust("samples", "note", f"Too few right answers for some percentiles: {', '.join(told)}.")
     elif summary.endpoints:
         yield Trust(
             "samples",

@@ -273,26 +273,38 @@ def _against_objectives(summary: Summary, slo: Slo | None) -> Verdict:
 
 
 def _held_rate(stage: StageFigures) -> tuple[str, str]:
-    """How much a stage held, and under which load where that is not the same thing."""
+    """How much a stage held, and under which load where that is not the same thing.
+
+    What arrives at a planned rate holds that rate; what came back of it scatters, and is in the table.
+    """
     if stage.start != stage.end or stage.total.goodput_per_s is None:
         return stage_text(stage), ""
-    rate = _rate(stage)
-    said = stage.model == "closed" or stage.own_name or stage.sessions is not None
-    return rate, f" at {stage_text(stage)}" if said else ""
+    if stage.model == "open":
+        return load_text(stage), f" at {_name(stage.own_name)}" if stage.own_name else ""
+    return _rate(stage), f" at {stage_text(stage)}"
 
 
 def _first_missed(summary: Summary, order: list[StageFigures]) -> tuple[ObjectiveResult, StageFigures] | None:
     """The missed objective that gave way at the least load, and where; None where none can be placed."""
     place = {stage.index: position for position, stage in enumerate(order)}
     found = [
-        (place[result.first_missed_stage], number, result)
+        (place[result.first_missed_stage], _by_failing(order[place[result.first_missed_stage]], result), number, result)
         for number, result in enumerate(summary.objectives)
         if result.first_missed_stage is not None and result.first_missed_stage in place
     ]
     if not found:
         return None
-    position, _, result = min(found, key=lambda item: item[:2])
+    position, _, _, result = min(found, key=lambda item: item[:3])
     return result, order[position]
+
+
+def _by_failing(stage: StageFigures, result: ObjectiveResult) -> bool:
+    """Whether an objective on times was missed by requests that went wrong more than by slow ones: errors say it."""
+    objective = result.objective
+    if objective.metric != "quantile":
+        return False
+    figures = next((one for one in stage.endpoints if one.name == objective.endpoint), stage.total)
+    return 2 * figures.tally.bad > _over(figures, objective)
 
 
 def _breaker(stage: StageFigures, objective: Objective) -> EndpointFigures | None:
