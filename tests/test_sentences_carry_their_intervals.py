@@ -26,10 +26,9 @@ def test_response_times_that_rise_are_told_with_intervals():
 
 
 def test_rates_in_a_sentence_have_the_interval_of_the_table():
-    """Where throughput stops, what became due, and what was answered before; a stage of few seconds says `too short`."""
-    (found,) = said(
-        findings_of(open_plan((150, 250), "20s"), scripted.pool(4, 20 * MS)), "saturation.plateau", "failed"
-    )
+    """Where throughput stops, and what was answered before; a stage of few seconds says `too short`."""
+    full = findings_of(open_plan((150, 250), "20s"), scripted.pool(4, 20 * MS))
+    (found,) = said(full, "saturation.plateau", "failed")
     assert re.search(rf"Answers stop at \d+/s{AROUND}: .* it still kept up \(\d+/s{AROUND}\)", found.sentence)
     (short,) = said(findings_of(closed_plan(users(1, 8, each="5s")), fast()), "saturation.plateau", "well")
     assert "[too short] at 1 user" in short.sentence

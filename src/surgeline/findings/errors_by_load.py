@@ -31,15 +31,15 @@ PENALTY_S = 10.0
 class Onset:
     """Where errors of an endpoint begin: `before` are the stages below that load, `since` those from it on.
 
-    Shares are of judged requests: below, in the stage in which they begin, and in the stage of the highest share with
-    its 95 % interval. `bad` of `judged` are of all the stages from the beginning on.
+    Shares are of judged requests, with their 95 % intervals: below, in the stage in which they begin, and in the stage
+    of the highest share. `bad` of `judged` are of all the stages from the beginning on.
     """
 
     endpoint: str | None
     before: tuple[StageFigures, ...]
     since: tuple[StageFigures, ...]
-    before_share: float
-    first_share: float
+    before_share: Estimate
+    first_share: Estimate
     worst: StageFigures
     worst_share: Estimate
     bad: int
@@ -73,8 +73,8 @@ def onset(summary: Summary, endpoint: str | None) -> Onset | None:
                 endpoint=endpoint,
                 before=tuple(stage for stage, _ in below),
                 since=tuple(stage for stage, _ in above),
-                before_share=share_below,
-                first_share=wrong(first) / first.judged,
+                before_share=_share(bad_below, judged_below, luck_below),
+                first_share=share_of(above[0][1]),
                 worst=worst[0],
                 worst_share=share_of(worst[1]),
                 bad=bad,
@@ -105,6 +105,13 @@ def exceeds(bad: int, judged: int, share: float, luck: float, sure: float = SURE
 def _sums(parts: Sequence[tuple[StageFigures, EndpointFigures]]) -> tuple[int, int]:
     """Bad and judged requests."""
     return sum(wrong(figures.tally) for _, figures in parts), sum(figures.tally.judged for _, figures in parts)
+
+
+def _share(bad: int, judged: int, luck: float) -> Estimate:
+    """A share with its interval; of none, up to the largest that would still show nothing once in twenty runs."""
+    worth = max(judged / luck, 1.0)
+    low, high = wilson(bad / judged, worth) if bad else (0.0, 1.0 - 0.05 ** (1.0 / worth))
+    return Estimate(bad / judged, low, high, judged, worth)
 
 
 def wrong(tally: Tally) -> int:

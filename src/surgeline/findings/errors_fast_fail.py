@@ -37,7 +37,7 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
             f"{wording.share(figures.error_ratio)} of its requests went wrong, after "
             f"{wording.time(figures.failed_response.quantiles[0.5])} where a right answer takes "
             f"{wording.time(figures.response.quantiles[0.5])} (medians). Of {wording.rate(figures.throughput_per_s)} "
-            f"answered, {wording.goodput(figures)} were right."
+            f"answered, {wording.rate(figures.goodput_per_s, figures.goodput_interval)} were right."
         ),
         confidence=confidence(True, len(stages), doubtful=doubtful(stages)),
         endpoint=figures.name,

@@ -27,10 +27,10 @@ def _finding(summary: Summary, found: Onset, where: str) -> Finding:
     first = found.since[0]
     subject = "Errors" if found.endpoint is None else f"Errors of {wording.name(found.endpoint)}"
     at = wording.load(first)
-    verb = "begin" if found.before_share < LEAST_SHARE else "grow"
+    verb = "begin" if (found.before_share.value or 0.0) < LEAST_SHARE else "grow"
     sentence = (
-        f"{subject} {verb} at {at}{where}: {units.format_ratio(found.before_share)} up to "
-        f"{wording.load(found.before[-1])}, {units.format_ratio(found.first_share)} there"
+        f"{subject} {verb} at {at}{where}: {wording.share(found.before_share)} up to "
+        f"{wording.load(found.before[-1])}, {wording.share(found.first_share)} there"
     )
     if found.worst is not first:
         sentence += f", {wording.share(found.worst_share)} at {wording.load(found.worst)}"

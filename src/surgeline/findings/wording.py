@@ -125,7 +125,7 @@ def rate(value_per_s: float | None, interval: tuple[float, float] | None = None)
 
 
 def goodput(figures: EndpointFigures) -> str:
-    """Right answers per second with their interval, `338/s [332–344]`; `338/s [too short]` of a short stage."""
+    """A stage's right answers per second with their interval, `338/s [332–344]`; `338/s [too short]` of a short one."""
     if figures.goodput_per_s is not None and figures.goodput_interval is None:
         return f"{units.format_rate(figures.goodput_per_s)} [too short]"
     return rate(figures.goodput_per_s, figures.goodput_interval)
