@@ -46,7 +46,7 @@ def told(summary: Summary) -> dict[str, Any]:
 def test_a_load_test_is_answered_at_its_peak_and_not_on_its_way_down() -> None:
     """The stage of the peak is what is held; the ramps beside it go as high and say less."""
     document = told(named("load", "100/s", "30s", fast()))
-    assert "at peak (100/s) within p95 < 200 ms" in document["verdict"]["sentence"]
+    assert "Holds 100/s at peak within p95 < 200 ms" in document["verdict"]["sentence"]
     assert document["question"]["answer"].startswith("Yes: at peak (100/s) p95 ")
     assert [stage["rung"] for stage in document["stages"]] == [None, 0, None]
     missed = told(named("load", "100/s", "30s", gate()))
@@ -61,7 +61,7 @@ def test_after_each_spike_its_recovery_is_told() -> None:
     assert all(found.seconds is not None and found.within == (found.after,) for found in summary.recoveries)
     document = told(summary)
     assert document["verdict"]["sentence"].startswith("Holds ")
-    assert "at before (9/s) within p95 < 200 ms" in document["verdict"]["sentence"]
+    assert "Holds 9/s at before within p95 < 200 ms" in document["verdict"]["sentence"]
     answer = document["question"]["answer"]
     assert "missed in spike 1, spike 2, spike 3" in answer and "as before" in answer and "after spike 1" in answer
     (found,) = said(judge(summary), "recovery.time")

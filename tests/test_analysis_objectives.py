@@ -103,6 +103,15 @@ def test_every_metric_is_judged(text: str, verdict: str):
     assert summary_of(open_plan((100,), "20s", slo=[text]), fast()).objectives[0].verdict == verdict
 
 
+def test_a_rate_is_missed_clearly_or_not_at_all():
+    """Twenty seconds of 100/s scatter: a limit within their interval is too close to call, one beyond it is missed."""
+    texts = ["GET /x: rate > 103/s", "GET /x: rate > 150/s", "GET /x: rate > 60/s"]
+    close, missed, met = summary_of(open_plan((100,), "20s", slo=texts, seed=3), fast()).objectives
+    assert close.observed.low < close.observed.value < 103 < close.observed.high
+    assert (close.verdict, missed.verdict, met.verdict) == ("no data", "missed", "met")
+    assert "too close to tell" in close.reason
+
+
 def test_good_seconds_are_counted_one_by_one():
     """A server that freezes for one second in five: four of five are good, whatever the percentile of all requests."""
     texts = ["seconds(p95 < 50ms) > 90%", "seconds(p95 < 50ms) > 60%", "p50 < 50ms"]

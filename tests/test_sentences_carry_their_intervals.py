@@ -6,9 +6,13 @@ import pytest
 
 import report_examples as examples
 from scripted_runs import MS, closed_plan, fast, findings_of, open_plan, run_json, said, summary_from, summary_of
+from surgeline.analysis.compare import compare_runs
+from surgeline.analysis.effects import MOST_RUNS
+from surgeline.analysis.figures import figures_of
 from surgeline.engines import scripted
 from surgeline.findings import judge
-from surgeline.report import cells, document, html, terminal, trust
+from surgeline.report import cells, comparison_page, document, html, terminal, trust
+from surgeline.report.comparison import comparison_document
 from surgeline.report.verdict import verdict
 
 AROUND = r" \[[^\]]+\]"
@@ -87,7 +91,7 @@ def test_a_planned_rate_that_is_held_is_the_rate_that_was_planned():
     held = verdict(summary_of(open_plan((60,), "20s", slo=["p95 < 1s"]), fast())).sentence
     assert held.startswith("Holds 60/s within"), held
     closed = verdict(summary_of(closed_plan(users(8), slo=["p95 < 1s"]), scripted.lognormal(20 * MS))).sentence
-    assert re.match(rf"Holds \d+/s{AROUND} at 8 users within", closed), closed
+    assert re.match(rf"Holds [\d.]+/s{AROUND} at 8 users within", closed), closed
 
 
 @pytest.mark.parametrize("render", [html.render, terminal.render])
@@ -103,3 +107,14 @@ def test_nobody_counts_users_where_requests_arrive():
     told = html.render(document.result_document(summary_of(open_plan((60,), "20s"), fast()), ()))
     assert "Requests in flight" in told
     assert "number of users" not in told
+
+
+def test_a_comparison_says_how_sure_its_headline_is():
+    """The change of p95 with its interval, as in the table; and no number of runs where none in reach would tell."""
+    runs = [figures_of(examples.shop(seed=seed), examples.FINDINGS) for seed in (7, 8)]
+    noisy = comparison_document(compare_runs(runs[:1], runs[1:]), runs[:1], runs[1:], "main", "last")
+    assert re.search(r"instead of [\d.]+ ms: [+−][\d.]+ % \[[+−][\d.]+, [+−][\d.]+\]\.$", noisy["sentence"])
+    row = {**noisy["changes"][0], "word": "inconclusive", "runs_needed": MOST_RUNS}
+    shown = comparison_page.render({**noisy, "changes": [row]})
+    assert "too noisy" in shown
+    assert str(MOST_RUNS) not in re.sub("<style.*?</style>", "", shown, flags=re.S)

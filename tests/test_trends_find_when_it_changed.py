@@ -78,6 +78,7 @@ def test_a_trend_names_commits_and_leaves_out_what_is_unlike():
     assert "r10" in text
     assert trend_page.render(found, ascii=True).isascii()
     assert trend_page.plot(found) == trend_page.plot(trend_of([*odd, *runs], "POST /b", "p95"))
+    assert ">p95 of POST /b over 20 runs: 1 change point<" in trend_page.plot(found)
     assert "No run" in trend_page.render(trend_of([], None))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from surgeline import units
 from surgeline.analysis.effects import MOST_RUNS
 from surgeline.report.terminal import UNCUT, WIDTH, Pen, filled, joined, table
-from surgeline.report.text import LONGEST_SENTENCE, plural, shown
+from surgeline.report.text import LONGEST_SENTENCE, middle_cut, plural, shown
 
 Document = Mapping[str, Any]
 
@@ -53,7 +53,8 @@ def _screen(document: Document, pen: Pen, width: int, all_rows: bool, cut: bool)
         yield ""
     rows, hidden = rows_shown(document, all_rows)
     span = plot_span(rows)
-    label = [part["label"][:14] for part in (document["base"], document["candidate"])]
+    # Runs of one day differ at the end of their names.
+    label = [middle_cut(part["label"], 14) for part in (document["base"], document["candidate"])]
     scale = f"−{span * 100:.0f} %".ljust(PLOT // 2) + "0" + f"+{span * 100:.0f} %".rjust(PLOT // 2)
     head = ("", "endpoint", "metric", *label, "change", "95 % interval", scale, "verdict", "p")
     lines = [_row(row, span) for row in rows]
@@ -143,8 +144,8 @@ def _row(row: Mapping[str, Any], span: float) -> tuple[str, ...]:
     elif word == "unchanged" and row["budget"]:
         verdict = f"unchanged ±{budget_text(row)}"
     elif word == "inconclusive" and row["runs_needed"]:
-        needed = row["runs_needed"]
-        verdict = f"inconclusive (≈ {needed} runs a side)" if needed < MOST_RUNS else "inconclusive (too noisy)"
+        needed = runs_text(row)
+        verdict = f"inconclusive ({needed if row['runs_needed'] >= MOST_RUNS else f'≈ {needed} runs a side'})"
     elif word is None:
         verdict = row["reason"] or "–"
     p = row["p_table"]
@@ -192,6 +193,12 @@ def _signed(value: float | None, unit: str) -> str:
     text = f"{abs(percent):,.{digits}f}"
     sign = "±" if round(percent, digits) == 0 else "+" if percent > 0 else "−"
     return f"{sign}{text} {'pp' if unit == 'ratio' else '%'}"
+
+
+def runs_text(row: Mapping[str, Any]) -> str:
+    """How many runs a side would tell; `too noisy` where no number in reach would, an en dash where none is asked."""
+    needed = row["runs_needed"]
+    return "–" if not needed else str(needed) if needed < MOST_RUNS else "too noisy"
 
 
 def budget_text(row: Mapping[str, Any]) -> str:

@@ -24,15 +24,9 @@ def _joined(text: object) -> str:
     return re.sub("(?<=[A-Z]{3}) (?=/)", "\xa0", re.sub(" ([<>]) ", "\xa0\\1\xa0", whole))
 
 
-def _quoted(text: object) -> str:
-    """A sentence of ours with what it has between backticks, as in Markdown, between quotation marks."""
-    return re.sub("`([^`]*)`", "“\\1”", str(text))
-
-
 _FILTERS: dict[str, Callable[..., Any]] = {
     "brief": lambda text: middle_cut(text, LONGEST_RANKED),
     "joined": _joined,
-    "quoted": _quoted,
     "duration": units.format_duration,
     "count": units.format_count,
     "rate": units.format_rate,

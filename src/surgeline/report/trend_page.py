@@ -15,7 +15,9 @@ STYLE = (
     ".grid{stroke:#ddd;fill:none}.tick{fill:#666;font-size:12px}.run{fill:#444}"
     ".level{stroke:#1565c0;stroke-width:2;fill:none}"
     ".change{stroke:#b34e07;stroke-dasharray:4 3;fill:none}"
-    ".said{fill:#b34e07;font-size:12px}text{font-family:sans-serif}"
+    ".said{fill:#b34e07;font-size:12px}.title{fill:#333;font-size:14px;font-weight:600}text{font-family:sans-serif}"
+    # Whatever page it is put on, dark ones too.
+    "svg{background:#fff}"
 )
 
 
@@ -29,8 +31,7 @@ def _lines(trend: Trend, pen: Pen, width: int, cut: bool) -> Iterator[str]:
     if not trend.steps:
         yield f"No run of this plan has a {name}."
     else:
-        word = plural(len(trend.points), "change point") if trend.points else "no change point"
-        yield pen(f"{name} over {plural(len(trend.steps), 'run')}: {word}", "bold")
+        yield pen(_heading(trend), "bold")
         yield ""
     for number, point in enumerate(trend.points):
         yield from filled(
@@ -67,6 +68,12 @@ def _lines(trend: Trend, pen: Pen, width: int, cut: bool) -> Iterator[str]:
         yield f"  ~ {plural(count, 'run')} left out: {why}"
 
 
+def _heading(trend: Trend) -> str:
+    """`p95 of GET /orders over 24 runs: 1 change point`."""
+    word = plural(len(trend.points), "change point") if trend.points else "no change point"
+    return f"{trend.metric} of {shown(trend.endpoint)} over {plural(len(trend.steps), 'run')}: {word}"
+
+
 def sentence(trend: Trend, number: int, point: Point) -> str:
     """One change point in words: its size with its interval, where it is, and between which commits."""
     before, after = trend.commits[number]
@@ -93,7 +100,7 @@ def _percent(value: float) -> str:
 
 def plot(trend: Trend) -> str:
     """The trend as an SVG of its own: a dot for each run, a line for each level, a mark for each change."""
-    canvas = svg.Canvas("trend", 900, 320, 70, 20, 30, 40)
+    canvas = svg.Canvas("trend", 900, 340, 70, 20, 58, 40)
     values = [step.value or 0.0 for step in trend.steps]
     top = max(values, default=1.0) * 1.1 or 1.0
     x = svg.Scale(0, max(len(values) - 1, 1), canvas.x0 + 8, canvas.x1 - 8)
@@ -114,6 +121,7 @@ def plot(trend: Trend) -> str:
         canvas.add(svg.text(canvas.x0, canvas.y0 + 16, shown(trend.steps[0].started_at)[:10], "tick"))
         canvas.add(svg.text(canvas.x1, canvas.y0 + 16, shown(trend.steps[-1].started_at)[:10], "tick", "end"))
     title = f"{trend.metric} of {shown(trend.endpoint)}"
+    canvas.add(svg.text(canvas.x0, 20, _heading(trend), "title"))
     words = "; ".join(sentence(trend, number, point) for number, point in enumerate(trend.points)) or "No change point."
     drawn = canvas.done("trend", title, words, f"<style>{STYLE}</style>")
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"

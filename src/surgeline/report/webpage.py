@@ -7,6 +7,7 @@ template engine unless `drawing` says that a module of ours has done so.
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,11 @@ def drawing(svg: str) -> Markup:
     return Markup(svg)  # noqa: S704 - made by our own modules, texts escaped there
 
 
+def quoted(text: object) -> str:
+    """A sentence of ours with what it has between backticks, as in Markdown, between quotation marks."""
+    return re.sub("`([^`]*)`", "“\\1”", str(text))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -31,7 +37,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(shown=shown, drawing=drawing)
+    environment.filters.update(shown=shown, drawing=drawing, quoted=quoted)
     return environment
 
 
@@ -48,8 +54,8 @@ def rendered(
 ) -> str:
     """The page: `template` with `values`, and the style sheet of that name in it. The same input gives the same text.
 
-    The template finds the sheet as `style` and the policy as `csp`; `filters` are its own, beside `shown` and
-    `drawing`.
+    The template finds the sheet as `style` and the policy as `csp`; `filters` are its own, beside `shown`,
+    `drawing` and `quoted`.
     """
     sheet = _style(style)
     environment = _environment().overlay()
