@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import random
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -507,6 +509,33 @@ def test_a_script_lies_where_nobody_else_writes(tmp_path: Path, monkeypatch: pyt
     place.unlink()
     place.write_text("")
     assert Path(scripts.keep(sources)[0]).read_text() == "import two"
+
+
+def test_scripts_of_one_name_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A master that was given a directory sends the files of its folders by their names alone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sources = [
+        {"filename": "tasks.py", "contents": "a"},
+        "http://127.0.0.1/contents.py",
+        {"filename": "tasks.py", "contents": "b"},
+        {"filename": "tasks.py", "contents": "c"},
+    ]
+    first, address, *others = scripts.keep(sources)
+    assert [Path(path).read_text() for path in (first, *others)] == ["a", "b", "c"]
+    assert address == sources[1] and len({first, *others}) == 3
+    assert {Path(path).name for path in (first, *others)} == {"tasks.py"}
+    assert scripts.keep(sources) == [first, address, *others]
+
+
+def test_a_master_is_tried_for_as_long_as_it_says() -> None:
+    """Not a second less, which for a short wait would be all of it; the last try is at its end."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        told: list[str] = []
+        began = time.monotonic()
+        with pytest.raises(join.Gone, match=r"after 0\.4 s: Connection refused"):
+            join.reach("127.0.0.1", nobody.getsockname()[1], 0.4, told.append)
+    assert time.monotonic() - began >= 0.4 and len(told) == 1
 
 
 # --- what a worker's command says at its end --------------------------------------------------------------------------

@@ -72,12 +72,13 @@ def reach(host: str, port: int, wait_s: float, say: Callable[[str], None]) -> No
                 return
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
-        if time.monotonic() + TRY_EVERY_S >= deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise Gone(f"no master answers at {host} port {port} after {wait_s:g} s: {why}")
         if why != told:
             told = why
             say(f"no master at {host} port {port} yet ({why}); trying for {wait_s:g} s")
-        time.sleep(TRY_EVERY_S)
+        time.sleep(min(TRY_EVERY_S, left))
 
 
 def arguments(host: str, port: int, script: Path | None, processes: int, more: Sequence[str]) -> list[str]:

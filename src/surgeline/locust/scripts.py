@@ -15,20 +15,24 @@ from typing import Any
 
 
 def keep(sources: Sequence[Any]) -> list[str]:
-    """Where the scripts are now, whole: `sources` are Locust's, `{"filename", "contents"}` or a path of this machine.
+    """Where the scripts are now, whole; `sources` are Locust's: `{"filename", "contents"}`, or an address or a path.
 
-    Scripts that came together lie together, since one may import another. Their folder is named for what is in it, and
-    so is the same for every worker of one master: Locust counts exceptions by their traceback, which names the file.
+    Scripts that came together lie together, since one may import another; those of one name, which lay in different
+    folders, do not. Their folder is named for what is in it, and so is the same for every worker of one master: Locust
+    counts exceptions by their traceback, which names the file. It stays, like that of stock Locust.
     """
-    digest = hashlib.sha256(repr([source for source in sources if "contents" in source]).encode()).hexdigest()
+    came = [source for source in sources if not isinstance(source, str)]
+    digest = hashlib.sha256(repr(came).encode()).hexdigest()
     place = _own(Path(tempfile.gettempdir()) / f"surgeline-{os.getuid()}" / digest[:16])
-    kept = []
+    kept: list[str] = []
     for source in sources:
-        if "contents" not in source:
+        if isinstance(source, str):
             kept.append(source)
             continue
         path = place / Path(source["filename"]).name
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=place, delete=False) as file:
+        if str(path) in kept:
+            path = _own(place / str(len(kept))) / path.name
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             file.write(source["contents"])
         os.replace(file.name, path)
         kept.append(str(path))
