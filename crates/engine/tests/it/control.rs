@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use surgeline_engine::clock::monotonic;
 
-use crate::reading::{MS, Written, finish, open, plan, start};
+use crate::reading::{MS, Written, finish, open, plan, start, until};
 use crate::server::{Act, ok, serve};
 
 fn sleep(ms: u64) {
@@ -24,25 +25,26 @@ fn limits(written: &Written) -> Vec<(String, i64, i64)> {
 #[test]
 fn stop_lets_finish_or_aborts() {
     for (grace, outcome) in [(5_000, 0), (100, 5)] {
-        let (port, ledger) = serve(|_| vec![Act::Pause(600), ok("")]);
+        let (port, ledger) = serve(|_| vec![Act::Pause(1_500), ok("")]);
         let mut plan = plan(port, "/", 0);
         plan["workload"] = json!({"model": "closed", "stages": [{"duration_ns": 20_000 * MS, "from": 5, "to": 5}]});
+        let anchor = plan["clock_monotonic_ns"].as_i64().unwrap();
         let running = start(&plan);
-        sleep(300);
-        let begun = Instant::now();
+        until(|| ledger.requests() == 5);
+        let (begun, stopped) = (Instant::now(), monotonic() - anchor);
         running.stop(grace * MS);
         let written = finish(&running);
         written.check();
         assert_eq!(written.outcomes().into_iter().collect::<Vec<_>>(), [(outcome, 5)]);
         assert_eq!(ledger.requests(), 5);
         let took = begun.elapsed().as_millis() as i64;
-        assert!(if outcome == 5 { (100..450).contains(&took) } else { took < 500 }, "{took}");
+        assert!(if outcome == 5 { (100..1_500).contains(&took) } else { took < grace }, "{took}");
         if outcome == 5 {
             assert!(written.rows.iter().all(|row| row["end_ns"].int() == -1 && row["start_ns"].int() >= 0));
         }
         let events = limits(&written);
         assert_eq!((events[0].0.as_str(), events[1].0.as_str()), ("stage_started", "stage_ended"));
-        assert!((250..700).contains(&events[1].2), "{events:?}");
+        assert!((stopped / MS..stopped / MS + took + 2).contains(&events[1].2), "{stopped} {events:?}");
     }
 }
 
@@ -57,7 +59,7 @@ fn the_last_stage_ends_the_run() {
     let begun = Instant::now();
     let written = finish(&start(&plan));
     written.check();
-    assert!((300..900).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((300..5_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert!(written.outcomes()[&5] >= 1, "{:?}", written.outcomes());
     assert_eq!(limits(&written), [("stage_started".to_owned(), 0, 0), ("stage_ended".to_owned(), 0, 100)]);
 }
@@ -75,7 +77,7 @@ fn a_stop_cuts_the_grace() {
     running.stop(0);
     let written = finish(&running);
     written.check();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(written.outcomes()[&5], 10);
 }
 
@@ -85,10 +87,10 @@ fn dropping_ends_the_run() {
     let (port, ledger) = serve(|_| vec![ok("")]);
     let begun = Instant::now();
     let running = start(&plan(port, "/", 60_000));
-    sleep(100);
+    until(|| ledger.requests() > 0);
     drop(running);
     let seen = ledger.requests();
-    assert!(seen > 0 && begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(30));
     sleep(100);
     // What was written before may be read after.
     assert!(ledger.requests() <= seen + 1);
@@ -98,27 +100,30 @@ fn dropping_ends_the_run() {
 #[test]
 fn a_pause_moves_the_schedule() {
     for model in ["open", "closed"] {
-        let (port, _) = serve(|_| vec![Act::Pause(1), ok("")]);
-        let mut plan = plan(port, "/", 400);
+        let (port, ledger) = serve(|_| vec![Act::Pause(1), ok("")]);
+        let mut plan = plan(port, "/", 1_500);
         if model == "open" {
-            plan["workload"] = open(200, 400);
+            plan["workload"] = open(200, 1_500);
         }
         let running = start(&plan);
-        sleep(150);
+        until(|| ledger.requests() > 10);
+        let begun = Instant::now();
         running.pause();
-        sleep(300);
+        sleep(500);
         running.resume();
+        let paused = begun.elapsed().as_millis() as i64;
         let written = finish(&running);
         written.check();
         let mut due = written.column("intended_ns");
         due.sort_unstable();
         let gap = due.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!((250 * MS..700 * MS).contains(&gap), "{model}: {gap}");
+        // The thread that sends may hear of the one and of the other a moment later.
+        assert!((250 * MS..(paused + 1_000) * MS).contains(&gap), "{model}: {gap}");
         if model == "open" {
             assert_eq!(due.len(), 200);
         }
         let events = limits(&written);
-        assert!((690..1200).contains(&events[1].2), "{events:?}");
+        assert!((1_750..paused + 2_500).contains(&events[1].2), "{events:?}");
     }
 }
 

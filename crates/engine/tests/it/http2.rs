@@ -484,7 +484,7 @@ fn a_timeout_cancels_its_stream_only() {
     assert!(errors["header_timeout"] > 3 && errors["body_timeout"] > 3 && errors[""] > 10, "{errors:?}");
     assert_eq!(script.resets.load(Ordering::SeqCst), errors["header_timeout"] + errors["body_timeout"]);
     let late = written.rows.iter().filter(|row| row["error"].text().ends_with("timeout"));
-    assert!(late.clone().all(|row| (90 * MS..400 * MS).contains(&(row["end_ns"].int() - row["start_ns"].int()))));
+    assert!(late.clone().all(|row| (90 * MS..2_000 * MS).contains(&(row["end_ns"].int() - row["start_ns"].int()))));
 }
 
 /// After GOAWAY the streams that the server still serves end well, those above have their own kind, and the next request

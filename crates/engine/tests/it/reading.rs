@@ -157,6 +157,7 @@ impl Written {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), self.rows.len(), "each row has its own number");
+        let hops = self.count("hops");
         for row in &self.rows {
             let at = |name: &str| row[name].int();
             let due_second = at("intended_ns").div_euclid(1_000_000_000);
@@ -167,8 +168,8 @@ impl Written {
                 let sum: i64 = phases.iter().filter(|phase| **phase > 0).sum();
                 let service = at("end_ns") - at("start_ns");
                 assert!(phases.iter().all(|phase| *phase >= -1), "{row:?}");
-                // Between two hops of a redirect lies time that belongs to neither.
-                assert!(sum <= service && service - sum < 5 * MS, "{sum} of {service}: {row:?}");
+                // Between two hops of a redirect lies time that belongs to neither, as long as the machine lets it be.
+                assert!(if hops == 0 { sum == service } else { sum <= service }, "{sum} of {service}: {row:?}");
                 assert!(at("start_ns") >= at("intended_ns"), "{row:?}");
             }
         }
@@ -260,6 +261,27 @@ pub fn finish(running: &Running) -> Written {
 /// Runs a plan to its end and checks what holds for every run.
 pub fn run(plan: &Value) -> Written {
     let written = finish(&start(plan));
+    written.check();
+    written
+}
+
+/// Waits for something, however slow this machine is today.
+pub fn until(so: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < limit, "it never came to that");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A run of users that is stopped once something is so; what is in flight then ends as it would.
+pub fn run_until(plan: &Value, so: impl Fn() -> bool) -> Written {
+    let mut plan = plan.clone();
+    plan["workload"]["stages"][0]["duration_ns"] = json!(60_000 * MS);
+    let running = start(&plan);
+    until(so);
+    running.stop(20_000 * MS);
+    let written = finish(&running);
     written.check();
     written
 }

@@ -282,7 +282,7 @@ fn a_full_queue_is_waited_for() {
         let written = run(&plan);
         assert_eq!(written.only_error(), if room_comes { "" } else { "connect_timeout" });
         let connect = written.column("connect_ns");
-        assert!(connect.iter().all(|ns| (20 * MS..400 * MS).contains(ns)), "{connect:?}");
+        assert!(connect.iter().all(|ns| (20 * MS..2_000 * MS).contains(ns)), "{connect:?}");
         drop(first);
         std::fs::remove_file(&path).unwrap();
     }

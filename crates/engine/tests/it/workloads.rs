@@ -5,7 +5,7 @@ use surgeline_engine::run::schedule;
 
 use crate::reading::{MS, open, plan, run};
 use crate::server::{Act, ok, serve};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// In the open model each request is due at exactly its schedule's moment, over all workers, and nothing else is sent.
 #[test]
@@ -51,17 +51,20 @@ fn shares_are_shares() {
 /// A stall is felt by everyone who was due during it: response time counts from when a request was due.
 #[test]
 fn a_stall_is_felt_by_everyone_who_was_due() {
-    let (port, _) = serve(|incoming| {
+    let stalled = AtomicBool::new(false);
+    let (port, _) = serve(move |incoming| {
         let number: i64 = incoming.path[1..].parse().unwrap();
-        if number == 10 { vec![Act::Pause(300), ok("")] } else { vec![ok("")] }
+        let stalls = number >= 10 && !stalled.swap(true, Ordering::SeqCst);
+        if stalls { vec![Act::Pause(1_500), ok("")] } else { vec![ok("")] }
     });
     // One connection at a time, as a server with a single worker would have it.
     let mut plan = plan(port, "/{{user}}", 0);
-    plan["workload"] = open(100, 1000);
+    plan["workload"] = open(250, 2_500);
+    plan["timeout_ns"] = json!(10_000 * MS);
     plan["max_in_flight"] = json!(1);
     let written = run(&plan);
     let not_sent = written.outcomes()[&4];
-    assert!((28..=45).contains(&not_sent), "{not_sent}");
+    assert!((130..=220).contains(&not_sent), "{not_sent}");
     assert_eq!(written.errors()["in_flight_limit"] as i64, not_sent);
     let idle = written.rows.iter().filter(|row| row["outcome"].int() == 4);
     assert!(
@@ -96,15 +99,16 @@ fn closed_users_wait_for_their_answers() {
 fn closed_users_follow_the_line() {
     let (port, _) = serve(|_| vec![Act::Pause(1), ok("")]);
     let mut plan = plan(port, "/", 0);
-    let stages = json!([{"duration_ns": 400 * MS, "from": 0, "to": 8}, {"duration_ns": 400 * MS, "from": 8, "to": 0}]);
+    let stages =
+        json!([{"duration_ns": 1_000 * MS, "from": 0, "to": 8}, {"duration_ns": 1_000 * MS, "from": 8, "to": 0}]);
     plan["workload"] = json!({"model": "closed", "stages": stages});
     let written = run(&plan);
     for user in 0..8 {
         let own = written.rows.iter().filter(|row| row["user"].int() == user).map(|row| row["intended_ns"].int());
         let (first, last) = (own.clone().min().unwrap(), own.max().unwrap());
-        assert!((first - user * 50 * MS).abs() <= 1, "user {user} joined at {first}");
-        let leaves = 800 * MS - user * 50 * MS;
-        assert!((leaves - 200 * MS..=leaves).contains(&last), "user {user} was due last at {last}");
+        assert!((first - user * 125 * MS).abs() <= 1, "user {user} joined at {first}");
+        let leaves = 2_000 * MS - user * 125 * MS;
+        assert!((leaves - 500 * MS..=leaves).contains(&last), "user {user} was due last at {last}");
     }
 }
 
