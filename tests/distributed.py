@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,11 +148,31 @@ class Network:
         subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
+def _ports() -> Iterator[int]:
+    """Ports that the system gives to nobody by itself, in an order that no other process of the tests goes by."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        lowest = 32768
+    first = 10_000 if lowest > 12_000 else 1024
+    order = list(range(first, max(lowest, first + 2000)))
+    random.SystemRandom().shuffle(order)  # `random` itself begins alike in every process and every test
+    yield from order
+
+
+_PORTS = _ports()
+
+
 def free_port() -> str:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    """
+    A port that nobody listens on now, and that nobody gets by chance until it is listened on: no connection that goes
+    out and no server that asks for any port has one of these.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return str(port)
+    raise AssertionError("every port is taken")
 
 
 def the_run(place: Path) -> Run:

@@ -3,7 +3,6 @@
 import http.server
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from distributed import free_port
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -67,12 +68,6 @@ def server() -> Iterator[str]:
         served.shutdown()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _refused(done: "subprocess.CompletedProcess[str]", code: int, *said: str) -> None:
     assert "Traceback" not in done.stderr + done.stdout
     assert done.returncode == code, done.stderr
@@ -83,7 +78,7 @@ def _refused(done: "subprocess.CompletedProcess[str]", code: int, *said: str) ->
 
 def test_a_target_that_is_down_is_said_to_be_down(surgeline: Command, tmp_path: Path) -> None:
     """Nothing is listening: exit 3, and no run directory is left behind."""
-    _refused(surgeline("run", f"http://127.0.0.1:{_free_port()}"), 3, "Nothing is listening")
+    _refused(surgeline("run", f"http://127.0.0.1:{free_port()}"), 3, "Nothing is listening")
     assert not (tmp_path / "surgeline-runs").exists()
 
 

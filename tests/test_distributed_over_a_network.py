@@ -43,6 +43,7 @@ SERVER = """
     with Faulty(host=sys.argv[2]) as server:
         print(server.url, flush=True)
         sys.stdin.read()
+        server.settle()
         print(len(server.seen), flush=True)
 """
 

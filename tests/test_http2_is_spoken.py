@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
+from distributed import free_port
 from surgeline import preflight
 from surgeline.engines import EngineError, Settings
 from surgeline.engines.native import NativeEngine, available
@@ -48,8 +49,7 @@ http {{
 def nginx(folder: Path, options: str) -> Iterator[str]:
     """A server on a free port; its URL."""
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = int(free_port())
     tls = ""
     if "ssl" in options:
         issued = trustme.CA().issue_cert("127.0.0.1")

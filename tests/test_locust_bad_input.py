@@ -260,6 +260,7 @@ def test_a_script_that_forks_late_is_told_what_is_not_counted(tmp_path: Path) ->
     """
     with Faulty() as target:
         ending = started(tmp_path, source, "-u", "1", "-t", "2s", "-H", target.url).wait(60)
+        target.settle()
         seen = len(target.seen)
     assert ending is not None and ending.reason == "finished"
     told = told_by(tmp_path / "journal", ending)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from distributed import free_port
+
 pytest.importorskip("surgeline._engine", reason="the native engine is not built")
 
 ROOT = Path(__file__).parent.parent
@@ -66,19 +68,12 @@ def test_a_shop_with_login_cookies_uploads_and_nested_task_sets(way: str, port: 
 
 def test_processes_each_have_their_own_connections(port: str, tmp_path: Path) -> None:
     """Two forked workers send over connections that they opened themselves, and their statistics meet in the master."""
-    free = _free_port()
+    free = free_port()
     code, said, names = run(
         "native", port, tmp_path / "two", "--processes", "2", "--master-bind-port", free, "--master-port", free
     )
     assert code in (0, 77, 78), said[-2000:]  # the master has no listener's view of the workers' requests
     assert ("GET", "/search") in names
-
-
-def _free_port() -> str:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return str(probe.getsockname()[1])
 
 
 def test_asking_for_the_classes_is_what_imports_locust() -> None:

@@ -277,7 +277,7 @@ def test_requests_of_one_user_at_the_same_time(client: str, tmp_path: Path) -> N
     for scenario in ("Plain", "Fast"):
         assert len(done.users(scenario)) == 1
         parts = [row for row in done.told.of("GET part") if row["scenario"] == scenario]
-        assert max(row["end_ns"] for row in parts) - min(row["start_ns"] for row in parts) < 10 * 40e6
+        assert max(row["end_ns"] for row in parts) - min(row["start_ns"] for row in parts) < 10 * 150e6
 
 
 @pytest.mark.parametrize("kind", ["stock", pytest.param("native", marks=needs_native)])
@@ -289,6 +289,7 @@ def test_the_command_line_runs_one_and_makes_its_page(kind: str, tmp_path: Path)
         path = os.pathsep.join(entry for entry in sys.path if entry)
         here = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, check=False, timeout=90)
+        target.settle()
         seen = len(target.seen)
     assert done.returncode == 0, done.stderr[-2000:]
     counts = json.loads(done.stdout)["totals"]["tally"]

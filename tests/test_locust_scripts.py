@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from distributed import free_port
 from surgeline.engines import Script, Settings, Unsupported
 from surgeline.engines.locust import LocustEngine, LocustRunning
 from surgeline.samples import Outcome, fold_rows
@@ -89,7 +89,7 @@ ALL_KINDS = """
                 answer.failure("this is not what was asked for")
             with self.client.get("/ok", catch_response=True, name="kept open") as answer:
                 import gevent
-                gevent.sleep(0.3)
+                gevent.sleep(0.8)
             with self.rest("GET", "/echo", name="rest") as answer:
                 assert answer.js["method"] == "POST", "wrong method"
             raise StopUser()
@@ -171,8 +171,8 @@ def test_a_long_with_block_does_not_lengthen_the_request(target: Faulty, tmp_pat
     told = ran(ALL_KINDS, tmp_path, "-u", "3", "-r", "10", "-t", "3s", "-H", target.url)
     (kept,) = told.of("GET kept open")
     (after,) = told.of("GET rest")
-    assert kept["end_ns"] - kept["start_ns"] < 200e6
-    assert after["start_ns"] - kept["end_ns"] >= 290e6
+    assert kept["end_ns"] - kept["start_ns"] < 400e6
+    assert after["start_ns"] - kept["end_ns"] > 500e6
 
 
 def test_windows_of_a_script_are_its_folded_rows(target: Faulty, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ FAULTS = """
     from locust.exception import StopUser
 
     PATHS = (
-        *("/reset-mid-body", "/short", "/bad-chunk", "/garbage", "/close", "/slow/600", "/slow-body/600", "/loop"),
+        *("/reset-mid-body", "/short", "/bad-chunk", "/garbage", "/close", "/slow/1500", "/slow-body/1500", "/loop"),
         "http://127.0.0.1:1/refused",
     )
 
@@ -207,12 +207,12 @@ FAULTS = """
 
         @task
         def go(self):
-            flow(self, timeout=0.2)
+            flow(self, timeout=0.6)
 
 
     class Fast(FastHttpUser):
         fixed_count = 1
-        network_timeout = 0.2
+        network_timeout = 0.6
 
         @task
         def go(self):
@@ -233,8 +233,8 @@ def test_transport_faults_of_both_stock_clients_have_their_words(target: Faulty,
             "GET /bad-chunk": (Outcome.ERROR, "bad_chunk"),
             "GET /garbage": (Outcome.ERROR, "invalid_http"),
             "GET /close": (Outcome.ERROR, "reset_before_headers"),
-            "GET /slow/600": (Outcome.TIMEOUT, "header_timeout"),
-            "GET /slow-body/600": (Outcome.TIMEOUT, "body_timeout"),
+            "GET /slow/1500": (Outcome.TIMEOUT, "header_timeout"),
+            "GET /slow-body/1500": (Outcome.TIMEOUT, "body_timeout"),
             "GET /loop": (Outcome.FAILURE, "redirect_loop"),
             "GET /refused": (Outcome.ERROR, "connect_refused"),
         }
@@ -475,9 +475,7 @@ def _swarm(port: int, path: str, **fields: object) -> None:
 def test_each_test_started_in_the_web_page_is_a_run(target: Faulty, tmp_path: Path) -> None:
     """Locust's web page through our door: started and stopped twice, ended by SIGTERM; both runs are kept, closed."""
     path = written(tmp_path, HANGING.replace("/slow/20000", "/slow/20"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = int(free_port())
     door = "import sys; from surgeline.locust.door import main; sys.exit(main(sys.argv[1:]))"
     options = ["-f", str(path), "--web-host", "127.0.0.1", "--web-port", str(port), "--stop-timeout", "2"]
     child = subprocess.Popen(
@@ -489,14 +487,18 @@ def test_each_test_started_in_the_web_page_is_a_run(target: Faulty, tmp_path: Pa
     )
     try:
         for _ in range(2):
+            before, deadline = len(target.seen), time.monotonic() + 60
             _swarm(port, "/swarm", user_count=2, spawn_rate=10, host=target.url)
-            time.sleep(1.5)
+            while len(target.seen) <= before + 20:
+                assert child.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
             _swarm(port, "/stop")
             time.sleep(0.5)
     finally:
         child.terminate()
         _, said = child.communicate(timeout=60)
-    assert child.returncode == 0, said
+        print(said)
+    assert child.returncode == 0
     runs = [Run(entry) for entry in sorted((tmp_path / "surgeline-runs").iterdir()) if entry.is_dir()]
     assert [run.meta.raw["state"] for run in runs] == ["finished", "finished"]
     for run in runs:

@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from distributed import free_port
 from surgeline import served, units
 from surgeline.samples import decode_table
 
 LISTEN = "import socket,sys,time;s=socket.socket();s.bind(('127.0.0.1',int(sys.argv[1])));s.listen();time.sleep(60)"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listening(port: int, log: Path) -> AbstractContextManager[served.Served]:
@@ -27,7 +22,7 @@ def _listening(port: int, log: Path) -> AbstractContextManager[served.Served]:
 
 def test_a_started_command_is_found_by_its_port_and_ends_with_the_block(tmp_path: Path):
     """While the block lasts the port leads to the same process; afterwards it is gone."""
-    port = _free_port()
+    port = int(free_port())
     with _listening(port, tmp_path / "log") as started:
         (pid,) = started.pids
         found = served.by_port(port)
@@ -59,7 +54,7 @@ def test_readings_come_once_a_second_and_are_summed_over_the_tree():
 
 def test_a_process_that_goes_away_ends_its_readings(tmp_path: Path):
     """Once it is gone there is no reading, and no error."""
-    port = _free_port()
+    port = int(free_port())
     with _listening(port, tmp_path / "log") as started:
         meter = served.Meter(started, 0)
         meter.read(units.NS_PER_S)
@@ -83,7 +78,7 @@ def test_a_command_that_does_not_serve_gets_a_sentence(command: str, sentence: s
     """What cannot be read, started, or ends early is said in one sentence with its last words."""
     with (
         pytest.raises(served.NotServed, match=sentence),
-        served.started(command, ("127.0.0.1", _free_port()), tmp_path / "log"),
+        served.started(command, ("127.0.0.1", int(free_port())), tmp_path / "log"),
     ):
         pass
 

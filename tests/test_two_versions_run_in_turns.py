@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distributed import free_port
 from stored_series import surgeline
 from surgeline.store.index import Index
 from surgeline.store.rundir import Run
@@ -35,9 +36,7 @@ asyncio.run(main())
 @pytest.fixture()
 def port() -> int:
     """One that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return int(free_port())
 
 
 def _plan(tmp_path: Path, port: int) -> Path:

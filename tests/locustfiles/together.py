@@ -14,7 +14,7 @@ class Page(User):
         self.client.get("/ok", name="page")
         pool = Pool(5)
         for number in range(10):
-            pool.spawn(self.client.get, f"/slow/40?part={number}", name="part")
+            pool.spawn(self.client.get, f"/slow/150?part={number}", name="part")
         pool.join()
         gevent.sleep(0.05)
         raise StopUser()

@@ -4,6 +4,7 @@ Threads and plain sockets, so that a fault is exactly the bytes, or the lack of 
 """
 
 import json
+import select
 import socket
 import ssl
 import struct
@@ -40,6 +41,11 @@ class Faulty:
     host: str = "127.0.0.1"
 
     def __enter__(self) -> "Faulty":
+        self._lock = threading.Lock()
+        self._waiting: set[socket.socket] = set()
+        """Connections on which nothing is being read: what has come there stands in the system's buffer."""
+        self._reading = 0
+        """Requests that have left those buffers and are not in `seen` yet."""
         self._listening = socket.create_server((self.host, 0), backlog=512)
         self.port = int(self._listening.getsockname()[1])
         self.url = f"http{'s' if self.context else ''}://{self.host}:{self.port}"
@@ -51,36 +57,74 @@ class Faulty:
         self._listening.close()
 
     def of_run(self, run_id: str) -> list[Seen]:
-        """The requests that carry a run's id."""
+        """The requests that carry a run's id; also those that were sent and only now are read."""
+        self.settle()
         return [seen for seen in list(self.seen) if seen.run == run_id]
+
+    def settle(self) -> None:
+        """Waits until all that has been sent here is read: its threads may have had no turn on a busy machine."""
+        deadline = time.monotonic() + 30
+        while not self._is_dry():
+            assert time.monotonic() < deadline, "requests have come that nobody reads"
+            time.sleep(0.01)
+
+    def _is_dry(self) -> bool:
+        with self._lock:
+            if self._reading:
+                return False
+            return not _readable([place for place in (self._listening, *self._waiting) if place.fileno() >= 0], 0)
 
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listening.accept()
-            except OSError:
+                _readable([self._listening])
+                with self._lock:
+                    connection, _ = self._listening.accept()
+                    self._waiting.add(connection)
+            except (OSError, ValueError):
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        turn = 0
+    def _serve(self, plain: socket.socket) -> None:
+        turn, connection = 0, plain
         try:
             if self.context is not None:
-                connection = self.context.wrap_socket(connection, server_side=True)
+                connection = self.context.wrap_socket(plain, server_side=True)
+                with self._lock:
+                    self._waiting.discard(plain)
         except OSError:
-            connection.close()
+            with self._lock:
+                self._waiting.discard(plain)
+                plain.close()
             return
-        with connection:
-            try:
-                stream = connection.makefile("rb")
-                while (request := _read(stream, turn)) is not None:
-                    self.seen.append(request)
-                    if not self._answer(connection, request):
-                        return
-                    turn += 1
-            except OSError:
-                return
+        stream = _Stream(connection)
+        try:
+            while (request := self._next(stream, turn)) is not None and self._answer(connection, request):
+                turn += 1
+        except OSError:
+            return
+        finally:
+            with self._lock:
+                self._waiting.discard(connection)
+                connection.close()
+
+    def _next(self, stream: "_Stream", turn: int) -> Seen | None:
+        """The next request, kept in `seen`; None at the end of the connection."""
+        with self._lock:
+            self._waiting.add(stream.connection)
+        stream.await_bytes()
+        with self._lock:
+            self._waiting.discard(stream.connection)
+            self._reading += 1
+        try:
+            request = _read(stream, turn)
+            if request is not None:
+                self.seen.append(request)
+            return request
+        finally:
+            with self._lock:
+                self._reading -= 1
 
     def _answer(self, connection: socket.socket, request: Seen) -> bool:
         """Whether the connection is kept."""
@@ -166,6 +210,14 @@ class Faulty:
         return True
 
 
+def _readable(places: list[socket.socket], timeout_ms: int | None = None) -> bool:
+    """Whether something has come at one of these places, or an end; without a time, once it has."""
+    poll = select.poll()
+    for place in places:
+        poll.register(place, select.POLLIN)
+    return bool(poll.poll(timeout_ms))
+
+
 def _send(connection: socket.socket, status: int, body: bytes, *headers: str) -> bool:
     length = [] if status in (204, 304) else [f"Content-Length: {len(body)}"]
     head = "\r\n".join([f"HTTP/1.1 {status} Told", *headers, *length])
@@ -178,14 +230,47 @@ def _reset(connection: socket.socket) -> bool:
     return False
 
 
-def _read(stream: object, turn: int) -> Seen | None:
-    readline = stream.readline  # type: ignore[attr-defined]
-    first = readline().decode("latin-1").split()
+class _Stream:
+    """What comes on a connection, and whether anything has come."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._held = b""
+
+    def await_bytes(self) -> None:
+        """Until something can be read, or never more will."""
+        pending = isinstance(self.connection, ssl.SSLSocket) and self.connection.pending()
+        if not self._held and not pending:
+            _readable([self.connection])
+
+    def readline(self) -> bytes:
+        """Up to the next line feed; what there is at the end."""
+        while b"\n" not in self._held and self._more():
+            pass
+        at = self._held.find(b"\n") + 1 or len(self._held)
+        line, self._held = self._held[:at], self._held[at:]
+        return line
+
+    def read(self, size: int) -> bytes:
+        """So many bytes; fewer at the end."""
+        while len(self._held) < size and self._more():
+            pass
+        found, self._held = self._held[:size], self._held[size:]
+        return found
+
+    def _more(self) -> bool:
+        came = self.connection.recv(65536)
+        self._held += came
+        return bool(came)
+
+
+def _read(stream: _Stream, turn: int) -> Seen | None:
+    first = stream.readline().decode("latin-1").split()
     if len(first) != 3 or not first[2].startswith("HTTP/"):
         return None
     headers: dict[str, str] = {}
-    while (line := readline().decode("latin-1").strip()) != "":
+    while (line := stream.readline().decode("latin-1").strip()) != "":
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", 0)))  # type: ignore[attr-defined]
+    body = stream.read(int(headers.get("content-length", 0)))
     return Seen(first[0], first[1], headers, body, turn)
