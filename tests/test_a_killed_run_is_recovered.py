@@ -39,12 +39,18 @@ def test_what_a_killed_run_measured_is_reported(tmp_path: Path, engine: str) -> 
             "workload: {model: open, arrivals: uniform, stages: [{rate: 100/s, for: 60s}]}\n"
         )
         command = [sys.executable, "-m", "surgeline", "run", "plan.yaml", "--engine", engine, "--ui", "none"]
-        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True) as run:
-            _wait_for_requests(log, 600)
+        said = tmp_path / "said.txt"
+        with (
+            open(said, "wb") as file,
+            subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True) as run,
+        ):
+            # Frames are written each second: half a second after one, so that a busy machine may be late with either.
+            _wait_for_requests(log, 650)
             os.kill(run.pid, signal.SIGKILL)
             killed_ns = time.monotonic_ns()
             run.wait()
         _wait_until_quiet(log)
+    print(said.read_text(errors="replace"))
     directory = next(
         path for path in (tmp_path / "surgeline-runs").iterdir() if path.is_dir() and path.name[0].isdigit()
     )
@@ -65,7 +71,7 @@ def test_what_a_killed_run_measured_is_reported(tmp_path: Path, engine: str) -> 
     with (directory / "requests.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     # A request that reached the shop a second before the kill was answered, and its row written, within that second.
-    assert len(served) >= 450
+    assert len(served) >= 400
     assert len(rows) >= len(served)
     assert (directory / "report.html").exists()
     assert (directory / "summary.md").exists()

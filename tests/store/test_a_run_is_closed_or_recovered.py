@@ -257,13 +257,15 @@ WRITER = """
 
     run = RunDirectory.create(Path(sys.argv[2]), "killed", {})
     acknowledged = os.open(Path(sys.argv[2]) / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    batches = [recorded.rows(number, 40, number, first=number * 40) for number in range(40)]
+    batches = [recorded.rows(number, 40, number, first=number * 40) for number in range(80)]
     with run.segment() as segment:
         while True:
             for number, batch in enumerate(batches):
-                for kind in (Frame.COUNTS, Frame.ROWS, Frame.WINDOWS):
+                for turn, kind in enumerate((Frame.COUNTS, Frame.ROWS, Frame.WINDOWS)):
                     recorded.journal(segment, batch, kind)
                     os.write(acknowledged, f"{number} {kind.name}\\n".encode())
+                    if number % 3 == turn:
+                        time.sleep(0.001)  # longer in all than whoever kills this waits: there is always more to come
             time.sleep(60)
     """
 
@@ -275,7 +277,7 @@ def _killed_after(root: Path, pause_s: float) -> tuple[Path, set[str]]:
         [sys.executable, "-c", textwrap.dedent(WRITER), str(Path(__file__).parent), str(root)], stderr=subprocess.PIPE
     )
     log = root / "acknowledged"
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while not (log.exists() and log.stat().st_size) and time.monotonic() < limit and process.poll() is None:
         time.sleep(0.0005)
     time.sleep(pause_s)
@@ -300,11 +302,11 @@ def test_a_killed_run_is_recovered(tmp_path: Path) -> None:
         seqs = [row[0] for row in _rows(run, columns=["seq"])]
         assert len(set(seqs)) == len(seqs) == closing.rows
         assert set(seqs) >= {
-            number * 40 + at for number in range(40) if f"{number} ROWS" in acknowledged for at in range(40)
+            number * 40 + at for number in range(80) if f"{number} ROWS" in acknowledged for at in range(40)
         }
         _books(run)
         due = sum(count.due for count in run.measurement().counts)
-        assert due >= 40 * sum(f"{number} COUNTS" in acknowledged for number in range(40))
+        assert due >= 40 * sum(f"{number} COUNTS" in acknowledged for number in range(80))
         assert due == closing.rows + closing.aborted
         cut += closing.aborted > 0 or closing.rebuilt > 0
         assert run.meta.state == "interrupted"
