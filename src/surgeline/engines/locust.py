@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -66,6 +67,10 @@ _TAIL_BYTES = 64 << 10
 
 _WARDEN = Path(__file__).with_name("warden.py")
 _LANE = Path(__file__).parent.parent / "locust" / "surgeline_lane.py"
+_PORTS_GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""Where Linux says from which port on it gives ports to those who ask for any."""
+_LOWEST_PORT = 20_000
+"""Well-known servers are below."""
 _ORDERS, _REPORT = "SURGELINE_LOCUST_ORDERS", "SURGELINE_LOCUST_REPORT"
 _MASTER_FLAGS = ("--master-bind-host", "--master-bind-port", "--master-host", "--master-port", "--worker", "--master")
 
@@ -235,11 +240,22 @@ def _can_listen(remote: Remote) -> None:
 
 
 def _own_port() -> list[str]:
-    """Master and workers meet on loopback, on a port that is free now: out of reach, and runs do not collide."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    """
+    Master and workers meet on loopback, on a port that is free now: out of reach, and runs do not collide. Locust takes
+    a second or more until it listens there, so the port is none that the system gives whoever asks for any.
+    """
     host = "127.0.0.1"
+    try:
+        given_from = int(_PORTS_GIVEN.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        given_from = 32768
+    tried = [_LOWEST_PORT + secrets.randbelow(max(given_from - _LOWEST_PORT, 1)) for _ in range(50)]
+    port = ""
+    for wanted in (*tried, 0):  # 0 is any, where fifty are taken
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, wanted))
+            port = str(probe.getsockname()[1])
+            break
     return ["--master-bind-host", host, "--master-bind-port", port, "--master-host", host, "--master-port", port]
 
 
