@@ -147,6 +147,31 @@ def test_a_rate_for_a_locustfile_is_refused_by_name(surgeline: Command, tmp_path
     _refused(surgeline("run", "locustfile.py", "-r", "5"), 2, "--spawn-rate")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--timeout", "5s"), "--timeout goes with plans and URLs"),
+        (("-k",), "--insecure goes with plans and URLs"),
+        (("--max-in-flight", "5"), "--max-in-flight bounds plans"),
+        (("--seed", "3"), "--seed draws the arrivals of plans"),
+        (("--spawn-rate", "0"), "--spawn-rate 0 starts nobody"),
+        (("--spawn-rate", "nan"), "--spawn-rate nan starts nobody"),
+        (("-t", "0s"), "a run must last longer than nothing"),
+    ],
+)
+def test_what_a_locustfile_would_not_heed_is_refused(
+    surgeline: Command, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    """An option that is taken and does nothing would be believed; nothing is asked of the target before."""
+    (tmp_path / "locustfile.py").write_text("")
+    _refused(surgeline("run", "locustfile.py", "--target", "http://127.0.0.1:1", *options), 2, said)
+
+
+def test_users_per_second_are_a_locustfiles(surgeline: Command) -> None:
+    """A URL's users are there at once, or after --ramp."""
+    _refused(surgeline("run", "http://127.0.0.1:1", "-u", "5", "--spawn-rate", "1"), 2, "--ramp")
+
+
 def test_a_secret_that_is_not_set_is_named(surgeline: Command, tmp_path: Path) -> None:
     """The plan's environment values are asked for by name before anything is sent."""
     (tmp_path / "plan.yaml").write_text(

@@ -6,6 +6,7 @@ refused here, with its sentence and exit code, before any load is sent.
 
 import hashlib
 import http.client
+import math
 import os
 import re
 import sys
@@ -103,6 +104,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         return _script_order(Path(where), wanted)
     if wanted.locust_arguments:
         raise Refused(f"{' '.join(wanted.locust_arguments)}: options behind -- are for locustfiles", EXIT_USAGE)
+    if wanted.spawn_rate is not None:
+        raise Refused("--spawn-rate starts the users of locustfiles; elsewhere -u USERS has --ramp 10s", EXIT_USAGE)
     changes = _changes(wanted)
     found = _plan(kind, content, where, wanted)
     notes, plan = found.notes, _changed(found.plan, changes, wanted)
@@ -658,6 +661,13 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
     if wanted.engine == "native":
         raise Refused("Scripts are run by the locust engine; leave --engine out", EXIT_USAGE)
     ways.of_plans_only(wanted)
+    if wanted.max_in_flight is not None:
+        raise Refused("--max-in-flight bounds plans; in a locustfile each user waits for its answers", EXIT_USAGE)
+    if wanted.spawn_rate is not None and not 0 < wanted.spawn_rate < math.inf:
+        raise Refused(f"--spawn-rate {wanted.spawn_rate:g} starts nobody; write for example --spawn-rate 5", EXIT_USAGE)
+    duration_ns = units.parse_duration_ns(wanted.duration or DEFAULT_DURATION)
+    if duration_ns <= 0:
+        raise Refused("a run must last longer than nothing; write for example -t 30s", EXIT_USAGE)
     addresses: tuple[str, ...] = ()
     authorized = "the script's own host"
     if wanted.target:
@@ -667,8 +677,8 @@ def _script_order(path: Path, wanted: Wanted) -> runner.Order:
             addresses = preflight.reachable(wanted.target, addresses)
     users = wanted.users or 1
     arguments = ["-u", str(users), "-r", f"{wanted.spawn_rate or users:g}"]
-    seconds = units.parse_duration_ns(wanted.duration or DEFAULT_DURATION) // units.NS_PER_S
-    arguments += ["-t", f"{max(seconds, 1)}s"]
+    seconds = max(duration_ns // units.NS_PER_S, 1)
+    arguments += ["-t", f"{seconds}s"]
     if wanted.target:
         arguments += ["-H", wanted.target]
     if wanted.workers > 1:

@@ -116,6 +116,8 @@ def run(subject: str, **options: Any) -> int:
             raise Refused("--client chooses the HTTP client of a locustfile; plans are sent by --engine", EXIT_USAGE)
         os.environ[CLIENT] = client
     wanted = Wanted(**options)
+    if wanted.seed is not None and Path(subject).suffix == ".py":
+        raise Refused("--seed draws the arrivals of plans; in a locustfile, seed `random` in the file", EXIT_USAGE)
     style.ascii_only(wanted.ascii_only)
     if wanted.repeat > 1:
         from surgeline.cli.series import repeat

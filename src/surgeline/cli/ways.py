@@ -47,8 +47,8 @@ def options(command: Command) -> Command:
 
 def of_plans_only(wanted: "Wanted") -> None:
     """Refuses what a locustfile has to say in its own client."""
-    for name in ("cacert", "cert", "key", "proxy", "unix_socket", "ip"):
-        if getattr(wanted, name) is not None:
+    for name in ("cacert", "cert", "key", "proxy", "unix_socket", "ip", "timeout", "insecure"):
+        if getattr(wanted, name) not in (None, False):
             option = f"--ipv{wanted.ip}" if name == "ip" else f"--{name.replace('_', '-')}"
             raise Refused(f"{option} goes with plans and URLs; in a locustfile, set it in its client", EXIT_USAGE)
 
