@@ -11,7 +11,7 @@ from surgeline.analysis.effects import MOST_RUNS
 from surgeline.analysis.figures import figures_of
 from surgeline.engines import scripted
 from surgeline.findings import judge
-from surgeline.report import cells, comparison_page, document, html, terminal, trust
+from surgeline.report import baseline_page, cells, comparison_page, document, html, terminal, trust
 from surgeline.report.comparison import comparison_document
 from surgeline.report.verdict import verdict
 
@@ -118,3 +118,13 @@ def test_a_comparison_says_how_sure_its_headline_is():
     shown = comparison_page.render({**noisy, "changes": [row]})
     assert "too noisy" in shown
     assert str(MOST_RUNS) not in re.sub("<style.*?</style>", "", shown, flags=re.S)
+
+
+def test_a_baselines_page_has_both_ends_of_its_intervals():
+    """Each percentile and each share of errors of one run, or that it has none."""
+    run = figures_of(examples.shop(), examples.FINDINGS)
+    page = baseline_page.render({"name": "main", "note": "", "created_at": "2026-11-23"}, [run])
+    (row,) = [line for line in page.splitlines() if line.startswith("| GET /books |")]
+    _, _, *figures = [cell.strip() for cell in row.strip("|").split("|")]
+    assert all(re.fullmatch(r"[\d.]+ m?s \[([\d.,]+–[\d.,]+|too short)\]", cell) for cell in figures[:3]), figures
+    assert re.fullmatch(r"[\d.]+ % \[[\d.]+–[\d.]+\]", figures[3]), figures

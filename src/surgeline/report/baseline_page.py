@@ -10,7 +10,7 @@ from typing import Any
 
 from surgeline import units
 from surgeline.analysis.distributions import t_quantile, wilson
-from surgeline.analysis.figures import ALL, TIMES, RunFigures
+from surgeline.analysis.figures import ALL, SHARED_LUCK, TIMES, RunFigures
 from surgeline.report.comparison_text import escaped
 from surgeline.report.text import plural, shown
 
@@ -37,9 +37,13 @@ def _lines(baseline: Mapping[str, Any], runs: Sequence[RunFigures]) -> Iterator[
     yield "## Numbers"
     yield ""
     if len(runs) > 1:
-        yield "Geometric means over the runs, with 95 % intervals that hold the luck of runs."
+        told = "Geometric means over the runs, with 95 % intervals that hold the luck of runs."
     else:
-        yield "Of one run, with 95 % intervals within it: what another run would differ by is not known."
+        told = (
+            "Of one run, with 95 % intervals within it: what another run would differ by is not known. “too short”: it "
+            "has no interval with both ends."
+        )
+    yield f"{told} Of errors as if four requests were worth one."
     yield ""
     yield "| endpoint | requests | p50 | p95 | p99 | errors |"
     yield "| --- | ---: | --- | --- | --- | --- |"
@@ -70,8 +74,8 @@ def _row(runs: Sequence[RunFigures], name: str | None, stages: frozenset[int]) -
     judged, bad = sum(j for j, _ in tallies), sum(b for _, b in tallies)
     cells = [escaped(name or ALL), f"{judged:,}", *(_figure(runs, name, metric, stages) for metric in TIMES)]
     if judged:
-        low, high = wilson(bad / judged, judged / 4.0)
-        cells.append(f"{units.format_ratio(bad / judged)} (to {units.format_ratio(high)})" if bad or low >= 0 else "–")
+        around = units.format_ratios(*wilson(bad / judged, judged / SHARED_LUCK))
+        cells.append(f"{units.format_ratio(bad / judged)} [{around}]")
     else:
         cells.append("–")
     return f"| {' | '.join(cells)} |"
@@ -84,14 +88,14 @@ def _figure(runs: Sequence[RunFigures], name: str | None, metric: str, stages: f
         return "–"
     if len(known) == 1:
         span = runs[0].spans.get((name or ALL, metric))
-        ends = f" ({units.format_duration(span[0])} to {units.format_duration(span[1])})" if span else ""
-        return units.format_duration(known[0]) + ends
+        ends = units.format_ends(*span, known[0]) if span else "too short"
+        return f"{units.format_duration(known[0])} [{ends}]"
     logs = [math.log(value) for value in known]
     centre = math.fsum(logs) / len(logs)
     sd = math.sqrt(math.fsum((value - centre) ** 2 for value in logs) / (len(logs) - 1))
     half = t_quantile(0.975, len(logs) - 1.0) * sd / math.sqrt(len(logs))
-    low, middle, high = (units.format_duration(math.exp(value)) for value in (centre - half, centre, centre + half))
-    return f"{middle} ({low} to {high})"
+    low, middle, high = (math.exp(value) for value in (centre - half, centre, centre + half))
+    return f"{units.format_duration(middle)} [{units.format_ends(low, high, middle)}]"
 
 
 def _charts(runs: Sequence[RunFigures], names: Sequence[str], stages: frozenset[int]) -> Iterator[str]:
