@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from surgeline import preflight
 from surgeline.cli.live import Silent
 from surgeline.engines import Settings
 from surgeline.engines.locust import LocustEngine
@@ -306,3 +307,53 @@ def test_who_cannot_talk_says_so() -> None:
     assert "does more than go through its steps" in (Scripted().refusal(plan, settings) or "")
     refusal = LocustEngine(native=False).refusal(plan, settings)
     assert refusal is not None and "events" in refusal
+
+
+@needs_native
+def test_the_look_beforehand_holds_conversations(tmp_path: Path) -> None:
+    """As the load will, with what each brings for the next; a conversation that only waits does not hold it up."""
+    with serving(tmp_path, secure=True) as target:
+        told = conversations(target)
+        steps = told["scenarios"]["talk"]["steps"]
+        steps[-1]["messages"][3] = {"listen": "10m"}
+        steps += [
+            {"get": "/plain?{{room}}"},
+            {"websocket": "/closed", "messages": []},
+        ]
+        told["scenarios"]["talk"]["think_time"] = "10m"
+        found = preflight.check(plan_from_data(told, "a plan"), ["127.0.0.1"], {})
+    by_name = {probe.endpoint: probe for probe in found.probes}
+    assert len(by_name) == len(steps)
+    assert {probe.endpoint for probe in found.probes if probe.outcome is not Outcome.OK} == {"WS /closed"}
+    assert by_name["GET /plain"].url.endswith("/plain?r0")
+    assert by_name["WS /chat"].status == 101
+    said = [problem.sentence for problem in found.problems]
+    assert len(said) == 1 and said[0].startswith("WS /closed answers 403: what would be measured is the login wall."), (
+        said
+    )
+
+
+@needs_native
+def test_the_look_says_what_it_did_not_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What goes on, what nothing led to, what only an engine speaks that is not there: each one line, none fatal."""
+    quiet = {"websocket": "/chat?n=1", "messages": [{"expect": {"contains": ["nothing says this"], "timeout": "5m"}}]}
+    led = [{"get": "/plain", "extract": {"id": "$.id"}}, {"events": "/{{id}}"}]
+    with serving(tmp_path, secure=False) as target:
+        told = {"target": target, "timeout": "5m", "scenarios": {"breaks": {"steps": led}}}
+        breaks = plan_from_data(told, "a plan")
+        found = preflight.check(breaks, ["127.0.0.1"], {})
+        monkeypatch.setattr(preflight, "LONGEST_S", 4.0)
+        goes_on = preflight.check(
+            plan_from_data({**told, "scenarios": {"waits": {"steps": [quiet]}}}, "a plan"), ["127.0.0.1"], {}
+        )
+        monkeypatch.setattr(preflight.native, "available", lambda: "it is not built")
+        absent = preflight.check(breaks, ["127.0.0.1"], {})
+    assert [problem.sentence for problem in (*found.problems, *goes_on.problems, *absent.problems)] == [
+        "EVENTS /{id} was not tried: GET /plain before it did not answer as the plan wants.",
+        "GET /plain does not answer as the plan wants: "
+        "a later step needs what this answer did not contain (extract_missing).",
+        "WS /chat was not looked at to its end: it is not over after 4 s.",
+        "breaks was not looked at: only the native engine speaks its conversations.",
+    ]
+    assert not any(problem.fatal for look in (found, goes_on, absent) for problem in look.problems)
+    assert absent.sentence == "the target accepts connections; what it answers was not looked at"

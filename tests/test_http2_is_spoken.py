@@ -119,17 +119,33 @@ def test_arrivals_share_a_pool(tmp_path: Path) -> None:
     assert sum(row["reused"] == 0 for row in told.rows) == 1
 
 
+@needs_native
 @needs_nginx
-def test_a_server_with_http2_only_is_not_called_down(tmp_path: Path) -> None:
-    """The look beforehand speaks HTTP/1.1, which nginx does not in the clear where it listens for HTTP/2."""
-    with nginx(tmp_path / "clear", "http2") as url:
-        found = preflight.check(plan(url, {"http": "2"}), ["127.0.0.1"], {})
-    assert not any(problem.fatal for problem in found.problems)
-    assert [problem.kind for problem in found.problems] in ([], ["skipped"])
-    assert found.probes or "HTTP/2" in found.sentence
-    with nginx(tmp_path / "tls", "ssl http2") as url:
-        found = preflight.check(plan(url, {"http": "2"}), ["127.0.0.1"], {})
-    assert (found.problems, [probe.status for probe in found.probes]) == ((), [200])
+def test_the_look_beforehand_speaks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also to a server that speaks nothing else, as nginx in the clear; without the engine it says that it cannot."""
+    for place, options in (("clear", "http2"), ("tls", "ssl http2")):
+        with nginx(tmp_path / place, options) as url, monkeypatch.context() as patch:
+            flow = {
+                "a": {"steps": [{"get": "/", "check": {"body": "hello"}}, {"get": "/b", "check": {"body": "hallo"}}]}
+            }
+            subject = plan(url, {"http": "2"}, scenarios=flow)
+            found = preflight.check(subject, ["127.0.0.1"], {})
+            patch.setattr(preflight.native, "available", lambda: "it is not built")
+            absent = preflight.check(subject, ["127.0.0.1"], {})
+        assert [(probe.status, probe.outcome) for probe in found.probes] == [(200, Outcome.OK), (200, Outcome.FAILURE)]
+        assert [problem.sentence for problem in found.problems] == [
+            "GET /b does not answer as the plan wants: check body contains hallo."
+        ]
+        assert [(problem.sentence, problem.fatal) for problem in absent.problems] == [
+            ("a was not looked at: only the native engine speaks HTTP/2.", False)
+        ]
+
+
+@needs_nginx
+def test_a_certificate_is_doubted_beforehand(tmp_path: Path) -> None:
+    """With HTTP/2 as without: the sentence is about the certificate, and names the two ways out."""
+    with nginx(tmp_path / "tls", "ssl http2") as url, pytest.raises(preflight.Unreachable, match="--cacert"):
+        preflight.check(plan(url, {"http": "2"}, insecure=False), ["127.0.0.1"], {})
 
 
 @needs_nginx

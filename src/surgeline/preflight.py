@@ -3,7 +3,8 @@
 What comes in is a plan; what leaves is one probe per endpoint and the problems they show, as sentences. Each scenario
 is gone through once, in order and without pauses, so that later steps have the variables of earlier ones. A probe is
 the request that the load will send, byte for byte, but for the run's id: it belongs to no measurement. This module
-talks to the target with the standard library, one request at a time; it knows nothing of engines.
+talks to the target with the standard library, one request at a time, where that can: over HTTP/2, and where a scenario
+has a conversation, the native engine makes the pass.
 """
 
 import errno
@@ -24,6 +25,7 @@ from urllib.parse import urljoin, urlsplit
 from typing_extensions import override
 
 from surgeline import __version__, units
+from surgeline.engines import EngineError, Settings, native, once
 from surgeline.plan import evaluate
 from surgeline.plan.decode import BadEncoding
 from surgeline.plan.feed import Feed
@@ -103,7 +105,7 @@ class Preflight:
     def sentence(self) -> str:
         """`9 of 9 endpoints answer as the plan wants`."""
         if not self.probes:
-            return "the target speaks HTTP/2; what it answers was not looked at"
+            return "the target accepts connections; what it answers was not looked at"
         fine = sum(probe.outcome is Outcome.OK for probe in self.probes)
         return f"{fine} of {len(self.probes)} endpoints answer as the plan wants"
 
@@ -295,7 +297,7 @@ class Client:
 
     def speaks_http2(self) -> bool:
         """Whether it begins with SETTINGS where HTTP/2 is begun, negotiated in TLS or with prior knowledge (RFC 9113
-        section 3). True also where its certificate is not trusted: that is said by whoever asks it for something."""
+        section 3). Raises Unreachable where its certificate is not trusted."""
         try:
             with self.way.begin(self.target, self.addresses) as plain:
                 if not self._secure:
@@ -306,8 +308,8 @@ class Client:
                 name = self.way.tls.server_name or urlsplit(self.target).hostname or ""
                 with context.wrap_socket(plain, server_hostname=name) as session:
                     return session.selected_alpn_protocol() == "h2" and _greets(session)
-        except ssl.SSLCertVerificationError:
-            return True
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(tls_trouble(self.target, error)) from error
         except OSError:
             return False
 
@@ -559,13 +561,31 @@ def check(
         problems.append(Problem("errors", said, True))
         http2 = False
     texts: dict[str, SentAs] = {}
+    settings = Settings(
+        *("look", time.monotonic_ns(), None, agent or AGENT),
+        environment=environment,
+        data=data or {},
+        sent_files=files or {},
+        addresses=open_ones,
+        proxy_addresses=way.proxy_addresses,
+        files=way.files,
+    )
+    absent = native.available()
     for name in plan.scenarios:
-        for probe in _walk(plan, name, client, constants, problems, texts):
+        needs = "HTTP/2" if http2 else "its conversations" if _talks(plan, name) else None
+        if needs is not None and absent is not None:
+            problems.append(
+                Problem("skipped", f"{name} was not looked at: only the native engine speaks {needs}.", False)
+            )
+            continue
+        seen = (
+            _walk(plan, name, client, constants, problems, texts)
+            if needs is None
+            else _pass(plan, name, settings, problems)
+        )
+        for probe in seen:
             probes.setdefault(probe.endpoint, probe)
     found = tuple(probes.values())
-    if http2 and all(probe.status == 0 for probe in found):
-        said = f"{plan.target} speaks HTTP/2 only, and this look at it HTTP/1.1: what it answers was not looked at."
-        return Preflight(open_ones, (), (*problems, Problem("skipped", said, False)))
     if found and all(probe.status in (0, 400) for probe in found):
         refuse_wrong_scheme(client)
     if found and all(probe.status == 0 for probe in found):
@@ -583,9 +603,7 @@ def _walk(
 ) -> Iterator[Probe]:
     scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
     own = evaluate.own_headers(plan, client.agent, client.authorization)
-    for step in (*plan.scenarios[name].once, *plan.scenarios[name].steps):
-        if step.talks:
-            continue  # a conversation may last for ever, and needs the engine
+    for step in _steps(plan, name):
         try:
             request = evaluate.prepare(plan, step, scope, own)
         except evaluate.MissingVariable as missing:
@@ -599,6 +617,51 @@ def _walk(
             )
             return
         yield _probe(plan, step, request, client, scope, texts)
+
+
+def _steps(plan: Plan, name: str) -> tuple[Step, ...]:
+    return (*plan.scenarios[name].once, *plan.scenarios[name].steps)
+
+
+def _talks(plan: Plan, name: str) -> bool:
+    return any(step.talks for step in _steps(plan, name))
+
+
+def _pass(plan: Plan, name: str, settings: Settings, problems: list[Problem]) -> Iterator[Probe]:
+    """The same by the native engine: it speaks what the library does not."""
+    try:
+        passed = once.go_through(plan, name, settings, LONGEST_S)
+    except EngineError as trouble:
+        problems.append(Problem("skipped", f"{name} was not looked at: {trouble}.", False))
+        return
+    for sent in passed.requests:
+        error = "redirect loop" if sent.error == "redirect_loop" else _in_words(sent.error)
+        if sent.outcome is Outcome.ABORTED:
+            error = f"it is not over after {LONGEST_S:.0f} s"
+            problems.append(Problem("skipped", f"{sent.endpoint} was not looked at to its end: {error}.", False))
+        yield Probe(
+            sent.endpoint,
+            sent.method,
+            sent.url,
+            sent.status,
+            error,
+            max(sent.end_ns - sent.start_ns, 0),
+            sent.bytes_in,
+            passed.hops.get(sent.endpoint, 0),
+            sent.outcome,
+        )
+    rest = _steps(plan, name)[len(passed.requests) :]
+    if rest and passed.requests:
+        why = f"{passed.requests[-1].endpoint} before it did not answer as the plan wants"
+        problems.append(Problem("skipped", f"{rest[0].endpoint} was not tried: {why}.", False))
+
+
+def _in_words(error: str) -> str:
+    """What is wrong as the engine names it, a kind in words."""
+    from surgeline.findings.kinds import KINDS  # the room behind it takes a moment to load, and is rarely needed
+
+    kind = KINDS.get(error)
+    return error if kind is None else f"{kind.what} ({error})"
 
 
 def _probe(
@@ -678,7 +741,7 @@ def _sent_as(endpoint: str, request: evaluate.Request, answer: evaluate.Answer, 
 
 def _judge(plan: Plan, probes: Sequence[Probe]) -> Iterator[Problem]:
     """What the probes say together: a wall, a wrong base path, a loop; one endpoint's own trouble otherwise."""
-    bad = [probe for probe in probes if probe.outcome is not Outcome.OK]
+    bad = [probe for probe in probes if probe.outcome not in (Outcome.OK, Outcome.ABORTED)]
     walls = [probe for probe in bad if probe.status in (401, 403)]
     missing = [probe for probe in bad if probe.status in (404, 405, 410)]
     loops = [probe for probe in bad if probe.error == "redirect loop"]

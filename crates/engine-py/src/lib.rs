@@ -114,6 +114,7 @@ impl Drop for Running {
 /// Starts a plan. ValueError with one sentence where the plan cannot be run.
 #[pyfunction]
 fn start(py: Python<'_>, plan_json: &str) -> PyResult<Running> {
+    host::keep_memory();
     let start = || run::Running::start_with(plan_json, host::host());
     let inner = py.detach(start).map_err(PyValueError::new_err)?;
     Ok(Running { inner: Some(inner) })

@@ -111,6 +111,12 @@ class NativeRunning(Running):
             return Ending("failed", str(self._error))
         return Ending("stopped" if self._stopped else "finished")
 
+    @property
+    def rests(self) -> bool:
+        """Whether users have come, requests were sent, and nobody is under way: one moment's look."""
+        now = self._running.snapshot()
+        return bool(now["sent"] > 0 and now["users"] == 0 and now["in_flight"] == 0)
+
     @override
     def stop(self, grace_s: float) -> None:
         self._stopped = True
