@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from surgeline.plan import evaluate
 from surgeline.plan.evaluate import Answer, MissingVariable, Scope
+from surgeline.plan.jar import Jar
 from surgeline.plan.model import Plan, Step
 
 
@@ -110,7 +111,8 @@ def test_a_later_header_replaces_an_earlier_one() -> None:
         auth={"bearer": "plan", "header": {"x-key": "k"}},
     )
     scope = _scope(token="t")
-    scope.cookies["sid"] = "1"
+    scope.jar = Jar(plan.target)
+    scope.jar.update([("Set-Cookie", "sid=1; Path=/")], "/", scope.now_s())
     sent = evaluate.prepare(plan, step, scope, [("X-C", "own"), ("X-D", "own")])
     assert sent.headers == (
         *(("x-c", "plan"), ("X-D", "own"), ("x-a", "plan"), ("x-key", "k")),

@@ -135,3 +135,28 @@ def test_an_answer_that_drips_does_not_hold_the_look_up(monkeypatch: pytest.Monk
         plan = plan_from_data({"target": target, "scenarios": {"a": {"steps": [{"get": "/"}]}}}, "a plan")
         with pytest.raises(preflight.Unreachable, match="has not come whole"):
             preflight.check(plan, ["127.0.0.1"], {})
+
+
+def test_the_look_sends_cookies_where_they_belong() -> None:
+    """By path and end, as the load does: one for another path stays away, one that was removed too."""
+    asked: list[bytes] = []
+    sets = b"Set-Cookie: all=1; Path=/\r\nSet-Cookie: there=2; Path=/there\r\nSet-Cookie: old=3; Max-Age=-1\r\n"
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(4):  # the first connection only asks whether one comes about
+            made, _ = listener.accept()
+            with made:
+                asked.append(made.recv(4096))
+                if asked[-1]:
+                    made.sendall(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\nConnection: close\r\n\r\n" % sets)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        steps = [{"get": "/login"}, {"get": "/here"}, {"get": "/there/x"}]
+        told = {"target": f"http://127.0.0.1:{listener.getsockname()[1]}", "scenarios": {"a": {"steps": steps}}}
+        preflight.check(plan_from_data(told, "a plan"), ["127.0.0.1"], {})
+        thread.join(20)
+    assert [re.findall(rb"Cookie: (.*)\r\n", request) for request in asked] == [
+        *([], [], [b"all=1"], [b"there=2; all=1"]),
+    ]

@@ -29,6 +29,7 @@ from surgeline.engines import EngineError, Settings, native, once
 from surgeline.plan import evaluate
 from surgeline.plan.decode import BadEncoding
 from surgeline.plan.feed import Feed
+from surgeline.plan.jar import Jar
 from surgeline.plan.model import Connection, Plan, Step, Tls
 from surgeline.plan.upload import SentFile
 from surgeline.samples import Outcome
@@ -601,7 +602,7 @@ def _walk(
     problems: list[Problem],
     texts: dict[str, SentAs],
 ) -> Iterator[Probe]:
-    scope = evaluate.Scope(dict(constants), random.Random(1), time.time)
+    scope = evaluate.Scope(dict(constants), random.Random(1), time.time, jar=Jar(plan.target))
     own = evaluate.own_headers(plan, client.agent, client.authorization)
     for step in _steps(plan, name):
         try:
@@ -673,13 +674,13 @@ def _probe(
     texts: dict[str, SentAs],
 ) -> Probe:
     url = client.target + request.path
+    jar = scope.jar or Jar(client.target)
     hops, begin = 0, time.monotonic_ns()
     current, answer = request, None
     try:
         while True:
             answer = client.send(current)
-            for cookie, value in evaluate.set_cookies(answer.headers).items():
-                scope.cookies[cookie] = value
+            jar.update(answer.headers, current.path, scope.now_s())
             location = answer.header("location")
             if answer.status not in (301, 302, 303, 307, 308) or location is None or hops >= plan.redirects:
                 break
@@ -689,7 +690,7 @@ def _probe(
             hops += 1
             parts = urlsplit(following)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            current = current.redirected(answer.status, path, evaluate.cookie_header(scope))
+            current = current.redirected(answer.status, path, jar.header(path, scope.now_s()))
     except (OSError, http.client.HTTPException) as error:
         said = str(error) or type(error).__name__
         return Probe(step.endpoint, request.method, url, 0, said, time.monotonic_ns() - begin, 0, hops, Outcome.ERROR)

@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from surgeline.locust.attempt import Attempt
 from surgeline.locust.exchanges import Exchanges
-from surgeline.locust.jar import Jar
 from surgeline.locust.lane import Lane
 from surgeline.locust.orders import Orders
 from surgeline.locust.plugin import Plugin, lag_readings
@@ -28,6 +27,7 @@ from surgeline.locust.rows import Rows, UsedUp
 from surgeline.locust.steps import Hosted, HostedScenario, HostedStep
 from surgeline.locust.wire import Connection, Target
 from surgeline.plan.evaluate import MissingVariable, Scope
+from surgeline.plan.jar import Jar
 from surgeline.plan.model import Plan
 from surgeline.plan.pause import draw_ns
 from surgeline.samples import Outcome

@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from surgeline.plan import upload
 from surgeline.plan.decode import BadEncoding, undo
+from surgeline.plan.jar import Jar
 from surgeline.plan.model import TEMPLATE, Plan, Step, json_rules
 from surgeline.plan.upload import FilePiece, TextPiece
 
@@ -52,7 +53,8 @@ class Scope:
     user: int = 0
     iteration: int = 0
     seq: int = 0
-    cookies: dict[str, str] = field(default_factory=dict)
+    jar: Jar | None = None
+    """The user's cookies; None where whoever sends adds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,11 @@ def prepare(plan: Plan, step: Step, scope: Scope, own: Sequence[tuple[str, str]]
     elif "x-www-form-urlencoded" in sent_as:
         place = "form"
     made_of = upload.pieces(step) or ()
+    path = written(path_template(plan, step), scope, "path")
     return Request(
         step.endpoint,
         step.method,
-        written(path_template(plan, step), scope, "path"),
+        path,
         tuple((name, written(value, scope, "header")) for name, value in headers.values()),
         None if body is None else written(body, scope, place).encode(),
         tuple(
@@ -181,13 +184,8 @@ def prepare(plan: Plan, step: Step, scope: Scope, own: Sequence[tuple[str, str]]
             for piece in made_of
         ),
         step.transfer == "chunked",
-        cookie_header(scope),
+        "" if scope.jar is None else scope.jar.header(path, scope.now_s()),
     )
-
-
-def cookie_header(scope: Scope) -> str:
-    """What the scope's cookies are sent as; "" without any. One that was removed is not sent."""
-    return "; ".join(f"{name}={value}" for name, value in scope.cookies.items() if value)
 
 
 def written(template: str, scope: Scope, place: Place) -> str:

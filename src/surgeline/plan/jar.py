@@ -1,4 +1,4 @@
-"""The cookies of one user of a plan, as RFC 6265 has them for one origin; for greenlets, where no native engine sends.
+"""The cookies of one user of a plan, as RFC 6265 has them for one origin; where no native engine sends.
 
 The same rules, in the same order, as the native engine's: `Domain` must be the target's host or a domain above it,
 `Path` says which paths get a cookie, `Secure` ones are for https, `Max-Age` and `Expires` end them, and beyond 50

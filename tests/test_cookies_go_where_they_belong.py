@@ -1,8 +1,8 @@
-"""A user's cookies where greenlets send a plan: kept, sent and forgotten by the same rules as the native engine's."""
+"""A user's cookies where no native engine sends: kept, sent and forgotten by its rules."""
 
 import pytest
 
-from surgeline.locust.jar import LONGEST_COOKIES, Jar
+from surgeline.plan.jar import LONGEST_COOKIES, Jar
 
 NOW_S = 1_700_000_000.0
 
