@@ -257,6 +257,19 @@ def test_what_hangs_until_it_times_out_is_no_standstill():
     assert gaps == 0
 
 
+def test_where_nothing_ever_came_no_moment_stood_still():
+    """Every connection times out: gaps between the timeouts are no stalls, and the advice is about connections."""
+    plan = open_plan((50,), "20s", timeout="2s")
+    recording = scripted.play(plan, lambda *_: scripted.Answer(S // 2, 0, "connect_timeout"))
+    batches = [dict(table.columns) for table in recording.tables(scripted.Frame.ROWS)]
+    held = traits.look(batches, (), {0: 50.0}).gaps or (Gap(10 * S, 11 * S, 50),)
+    summary = summary_from(recording, run_json(plan))
+    findings = judge(replace(summary, traits=replace(summary.traits, gaps=held, rows=summary.total.tally.due)))
+    assert said(findings, "stall.global") == []
+    (found,) = said(findings, "errors.constant")
+    assert "accept queue" in found.next_step and "login" not in found.next_step
+
+
 def test_a_cold_start_is_told_from_a_slow_server():
     """Half a second in the first three seconds and 3 ms afterwards: said. The same all along: not."""
     plan = open_plan((50,), "30s")

@@ -2,7 +2,7 @@
 
 from surgeline import units
 from surgeline.analysis.capacity import load_of
-from surgeline.analysis.model import EndpointFigures, Summary
+from surgeline.analysis.model import EndpointFigures, ErrorGroup, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
 from surgeline.findings.errors_by_load import (
@@ -18,6 +18,7 @@ from surgeline.findings.errors_by_load import (
     wrong_time_s,
 )
 from surgeline.findings.growth import of, usable
+from surgeline.findings.kinds import KINDS
 from surgeline.findings.model import Finding, Rule
 from surgeline.findings.not_sent import not_sent
 
@@ -75,13 +76,19 @@ def _finding(summary: Summary, figures: EndpointFigures) -> Finding:
             for stage in stages
             if (part := of(stage, figures.name)) is not None
         ),
-        next_step=(
-            "Send this request by hand first: a share this high at any load is consistent with a wrong request, a "
-            "missing login or missing data."
-            if wrong_request
-            else RULE.next_step
-        ),
+        next_step=_advice(group if kind_share > 0.5 else None) if wrong_request else RULE.next_step,
         impact_s=wrong_time_s(figures),
+    )
+
+
+def _advice(group: ErrorGroup | None) -> str:
+    """What to do about a request that goes wrong that often; `group` is how most of them do."""
+    kind = None if group is None else KINDS.get(group.kind)
+    return (
+        "Send this request by hand first: a share this high at any load is consistent with a wrong request, a "
+        "missing login or missing data."
+        if kind is None
+        else kind.advice
     )
 
 

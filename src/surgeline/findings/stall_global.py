@@ -16,6 +16,8 @@ BEYOND_STALL = 1.8
 
 def judge(summary: Summary) -> list[Finding]:
     """One finding for all gaps that no regular stall explains; none where all is that slow."""
+    if not summary.total.tally.answered:
+        return []  # nothing ever came: no moment differs from the others
     begin = summary.seconds[0].second * units.NS_PER_S if summary.seconds else 0
     # A start that takes its time is said by warmup.cold_start.
     gaps = tuple(gap for gap in summary.traits.gaps if gap.begin_ns >= begin + WARM_UP_NS)
@@ -74,8 +76,8 @@ RULE = Rule(
     threshold="200 ms or more with five requests or more in flight, and three times the usual response time",
     guard=(
         "gaps in step with a regular stall, up to 1.8 times the usual one, are said by stall.periodic; the first 3 "
-        "s of "
-        "the run do not count; not said where less than half of the requests were looked at"
+        "s of the run do not count; not said where nothing at all was answered, or less than half of the requests were "
+        "looked at"
     ),
     why="What stops everything at once is shared by everything: the process, its memory, its database, its machine.",
     next_step="Put the moments beside logs of garbage collection, deployments, checkpoints and the machine's own.",
