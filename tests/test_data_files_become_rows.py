@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from surgeline import datafiles
-from surgeline.plan.feed import read_feed
+from surgeline.plan.feed import read_feed, short_feeds
 from surgeline.plan.model import Plan
 from surgeline.plan.problem import PlanError
 from surgeline.plan.text import dump_plan, parse_plan, plan_from_data
@@ -108,6 +108,30 @@ def test_columns_and_rows_that_are_not_there_are_missed(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text("name\nann\n")
     with pytest.raises(PlanError, match=r"1 row in users\.csv, and 64 users who each need their own"):
         datafiles.attach(plan(order="unique"), tmp_path, "plan.yaml")
+
+
+def test_rows_that_will_not_last_are_told_beforehand(tmp_path: Path) -> None:
+    """By the arrivals that are expected and the scenarios that take rows; nobody is warned of rows that come again."""
+    (tmp_path / "users.csv").write_text("name\nann\nbob\n")
+    for order, model, rate, expected in (
+        ("unique", "open", "4/s", "about 10"),
+        ("unique", "partly-open", "4/s", "about 20"),
+        ("unique", "open", "0.4/s", None),
+        ("sequential", "open", "4/s", None),
+    ):
+        stages = [{"rate": rate, "for": "5s"}]
+        told = plan(order=order).model_dump(by_alias=True, exclude_none=True, include={"target", "data"})
+        step = {"post": "/login", "form": {"name": "{{users.name}}"}}
+        scenarios = {"a": {"steps": [step, {"get": "/"}]}}
+        whole = {**told, "scenarios": scenarios, "workload": {"model": model, "stages": stages}}
+        subject, feeds = datafiles.attach(plan_from_data(whole, "a plan"), tmp_path, "plan.yaml")
+        said = list(short_feeds(subject, feeds, subject.load()))
+        assert len(said) == (expected is not None)
+        if expected:
+            assert said == [
+                f"users.csv has 2 rows, each used once, and this load takes {expected}: "
+                "the run ends when they are used up."
+            ]
 
 
 @pytest.mark.parametrize(

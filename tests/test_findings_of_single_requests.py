@@ -186,6 +186,24 @@ def test_connections_that_are_never_kept_are_said(summary: Summary):
     assert said(findings(summary, seen(rows([6.0] * 100, reused=np.full(100, 2)))), "conn.keepalive_off") == []
 
 
+@pytest.mark.parametrize(
+    ("more", "blamed"),
+    [
+        ({"connection": {"keep_alive": False}}, 0),
+        ({"connection": {"keep_alive": 1}}, 0),
+        ({"connection": {"share": "user"}}, 0),
+        ({"headers": {"Connection": "Close"}}, 0),
+        ({"connection": {"keep_alive": 100, "share": "pool"}}, 1),
+    ],
+)
+def test_the_server_is_not_blamed_for_connections_that_the_plan_gives_up(more: dict[str, Any], blamed: int):
+    """Nothing is said of keep-alive where the plan asks for a connection for each request, or for each arrival."""
+    plan = open_plan((50,), "20s", **more)
+    whole = summary_from(scripted.play(plan, fast()), run_json(plan))
+    new = rows([6.0] * 100, reused=np.zeros(100, int), connect_ns=np.full(100, 2 * MS))
+    assert len(said(findings(whole, seen(new)), "conn.keepalive_off")) == blamed
+
+
 def test_equal_answers_without_validators_are_said(summary: Summary):
     """Five equal bodies of one address, no ETag, no Cache-Control: said; with one, private or different: not."""
     plain = [exchange(3) for _ in range(5)]

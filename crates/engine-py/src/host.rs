@@ -24,9 +24,9 @@ pub fn stamps() -> Option<Stamps> {
 /// goes back all the same. Other allocators are left as they are.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_memory() {
-    // A batch of rows takes 3 MB while its table is made and copied to Python; two may come at a time.
+    // A batch of rows takes 3 MB while its table is made and copied to Python; they are read one by one.
     const LARGE: libc::c_int = 2 << 20;
-    const KEPT: libc::c_int = 8 << 20;
+    const KEPT: libc::c_int = 5 << 20;
     // SAFETY: two integers, no pointer; mallopt takes the allocator's own locks.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);

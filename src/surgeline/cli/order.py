@@ -22,7 +22,7 @@ from surgeline import datafiles, environment, preflight, runner, units, workload
 from surgeline.cli import EXIT_UNREACHABLE, EXIT_USAGE, Refused, style, ways, withheld
 from surgeline.engines import Engine, Remote, Script, Settings, Subject, preferred
 from surgeline.plan import evaluate, sources
-from surgeline.plan.feed import Feed
+from surgeline.plan.feed import Feed, short_feeds
 from surgeline.plan.model import Plan, PresetPart, WorkloadPart
 from surgeline.plan.upload import SentFile
 from surgeline.samples import Outcome
@@ -170,6 +170,8 @@ def order_from(text: str, wanted: Wanted) -> runner.Order:
         not_asked=not_asked(wanted.no_finding),
     )
     _announce(order, plan, ways.words(way), wanted.searching)
+    for sentence in () if wanted.searching else short_feeds(plan, data, load):
+        style.warn(sentence)
     if searching:
         from surgeline.analysis.capacity_search import SHORT_BUDGET_S
         from surgeline.cli import search

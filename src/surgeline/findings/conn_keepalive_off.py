@@ -13,7 +13,7 @@ def judge(summary: Summary) -> list[Finding]:
     """One finding for all endpoints together, in both directions; nothing where connections are not known."""
     known = sum(traits.connections for traits in summary.traits.endpoints)
     fresh = sum(traits.new_connections for traits in summary.traits.endpoints)
-    if known < FEWEST:
+    if known < FEWEST or _is_planned(summary):
         return []
     share = fresh / known
     if share <= MOSTLY_NEW:
@@ -46,13 +46,27 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def _is_planned(summary: Summary) -> bool:
+    """Whether the plan itself wants a connection for each request, or for each arrival."""
+    plan = (summary.run.get("subject") or {}).get("plan") or {}
+    connection = plan.get("connection") or {}
+    kept = connection.get("keep_alive", True)
+    closes = {str(name).lower(): str(value).lower() for name, value in (plan.get("headers") or {}).items()}
+    arrives = summary.model == "open"
+    return (
+        (kept is not True and int(kept) <= 1)
+        or closes.get("connection") == "close"
+        or (arrives and connection.get("share") == "user")
+    )
+
+
 RULE = Rule(
     id="conn.keepalive_off",
     title="A connection for each request",
     question="Does the server keep connections open for the next request?",
     statistic="the share of requests that opened a connection, where that is known",
     threshold="more than half",
-    guard="at least 50 requests; the generator always offers to keep connections",
+    guard="at least 50 requests; not said where the plan itself asks for new connections",
     why="A new connection costs a round trip, with TLS two or three, and a port on both sides.",
     next_step="Turn on keep-alive in the server and in proxies before it; look for `Connection: close` in answers.",
     judge=judge,

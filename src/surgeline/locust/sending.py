@@ -90,7 +90,8 @@ class Sending:
                         if kind == Frame.WINDOWS:
                             self._statistics.add(payload)
                     self._statistics.explain(running.failures())
-                gevent.sleep(LOOK_S)
+                # Batches of rows come one by one: there may be another already.
+                gevent.sleep(0 if frames else LOOK_S)
         except Exception as error:
             self._broke(str(error))
             running.stop(0.0)

@@ -20,6 +20,7 @@ from itertools import islice
 from surgeline.plan.check import steps_texts
 from surgeline.plan.model import TEMPLATE, DataPart, Plan
 from surgeline.plan.problem import MOST_COLLECTED, Fault, PlanError, Problem, Span, did_you_mean, path_text, quoted
+from surgeline.workload import Workload
 
 MOST_BYTES = 64 << 20
 """Of one file; a million rows of test data take a third of it."""
@@ -216,6 +217,23 @@ def _feed_faults(plan: Plan, feeds: Mapping[str, Feed]) -> Iterator[Fault]:
                     if not hint:
                         hint = f"; it has {', '.join(quoted(known) for known in feeds[name].columns[:5])}"
                     yield Fault(loc, f"{path_text(loc)}: {plan.data[name].file} has no column {quoted(column)}{hint}")
+
+
+def short_feeds(plan: Plan, feeds: Mapping[str, Feed], load: Workload) -> Iterator[str]:
+    """A sentence for each file whose rows will be used up before such a load is over, which ends the run; by what is
+    expected, as arrivals may be drawn. None for closed users, who wait for their rows or keep them.
+    """
+    if not load.arrives:
+        return
+    per_arrival = plan.requests_per_iteration if load.model == "open" else 1.0
+    arrivals = sum(stage.area for stage in load.stages) / per_arrival
+    weights = {name: plan.weight_of(name) for name in plan.scenarios}
+    for name, part in plan.data.items():
+        taking = sum(weight for scenario, weight in weights.items() if name in feeds_used(plan, scenario))
+        taken, rows = arrivals * taking / sum(weights.values()), len(feeds[name].rows)
+        if not part.wraps and taken > rows:
+            has = f"{part.file} has {_count(rows, 'row')}, each used once"
+            yield f"{has}, and this load takes about {taken:,.0f}: the run ends when they are used up."
 
 
 def _too_few_rows(plan: Plan, name: str, part: DataPart, rows: int) -> Iterator[Fault]:
