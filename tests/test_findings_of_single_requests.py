@@ -193,6 +193,7 @@ def test_connections_that_are_never_kept_are_said(summary: Summary):
         ({"connection": {"keep_alive": 1}}, 0),
         ({"connection": {"share": "user"}}, 0),
         ({"headers": {"Connection": "Close"}}, 0),
+        ({"scenarios": {"a": {"steps": [{"get": "/x"}], "once": [{"events": "/e"}]}}}, 0),
         ({"connection": {"keep_alive": 100, "share": "pool"}}, 1),
     ],
 )

@@ -47,14 +47,17 @@ def judge(summary: Summary) -> list[Finding]:
 
 
 def _is_planned(summary: Summary) -> bool:
-    """Whether the plan itself wants a connection for each request, or for each arrival."""
+    """Whether the plan itself wants a connection for each request or arrival, or for conversations, which use it up."""
     plan = (summary.run.get("subject") or {}).get("plan") or {}
     connection = plan.get("connection") or {}
     kept = connection.get("keep_alive", True)
     closes = {str(name).lower(): str(value).lower() for name, value in (plan.get("headers") or {}).items()}
     arrives = summary.model == "open"
+    flows = (plan.get("scenarios") or {}).values()
+    steps = [step for flow in flows for step in (*flow.get("once", ()), *flow.get("steps", ()))]
     return (
-        (kept is not True and int(kept) <= 1)
+        any("websocket" in step or "events" in step for step in steps)
+        or (kept is not True and int(kept) <= 1)
         or closes.get("connection") == "close"
         or (arrives and connection.get("share") == "user")
     )

@@ -464,6 +464,9 @@ impl Worker<'_> {
         self.record(slot, &End { at, outcome, reason, status, minor }, None);
         if completion.open && !completion.more {
             match self.program.pooled {
+                // Who refuses to speak WebSocket may well close, without a word of it in the answer; and so must the
+                // client (RFC 6455 section 7.1.7).
+                _ if matches!(talk, Talk::Socket { .. }) => self.conns.close(completion.conn),
                 true => self.conns.release(completion.conn),
                 false => self.users[slot as usize].conn = Some(completion.conn),
             }

@@ -148,7 +148,11 @@ fn a_conversation_is_one_row_and_its_messages() {
 fn every_broken_conversation_has_its_kind() {
     type Script = fn(&mut TcpStream, &str);
     let cases: [(&str, i64, Script); 14] = [
-        ("status 403", 1, |stream, _| say(stream, b"HTTP/1.1 403 x\r\nContent-Length: 2\r\n\r\nno")),
+        ("status 403", 1, |stream, _| {
+            // The connection goes without having been said to: nobody may be sent over it again.
+            say(stream, b"HTTP/1.1 403 x\r\nContent-Length: 2\r\n\r\nno");
+            nap(300);
+        }),
         ("status 200", 1, |stream, _| say(stream, b"HTTP/1.1 200 x\r\n\r\nendless")),
         ("bad_upgrade", 2, |stream, head| say(stream, agreed(head).replace("Accept: ", "Accept: x").as_bytes())),
         ("bad_upgrade", 2, |stream, head| say(stream, agreed(head).replace("WebSocket\r", "h2c\r").as_bytes())),
