@@ -197,10 +197,11 @@ def test_connections_that_are_never_kept_are_said(summary: Summary):
         ({"connection": {"keep_alive": 100, "share": "pool"}}, 1),
     ],
 )
-def test_the_server_is_not_blamed_for_connections_that_the_plan_gives_up(more: dict[str, Any], blamed: int):
+def test_the_server_is_not_blamed_for_connections_that_the_plan_gives_up(
+    summary: Summary, more: dict[str, Any], blamed: int
+):
     """Nothing is said of keep-alive where the plan asks for a connection for each request, or for each arrival."""
-    plan = open_plan((50,), "20s", **more)
-    whole = summary_from(scripted.play(plan, fast()), run_json(plan))
+    whole = replace(summary, run={**summary.run, "subject": {"plan": open_plan((50,), "20s", **more).dump()}})
     new = rows([6.0] * 100, reused=np.zeros(100, int), connect_ns=np.full(100, 2 * MS))
     assert len(said(findings(whole, seen(new)), "conn.keepalive_off")) == blamed
 
