@@ -2,6 +2,9 @@
 
 import csv
 import hashlib
+import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -503,6 +506,35 @@ def test_each_test_started_in_the_web_page_is_a_run(target: Faulty, tmp_path: Pa
     assert [run.meta.raw["state"] for run in runs] == ["finished", "finished"]
     for run in runs:
         assert run.measurement().rows == len(target.of_run(run.path.name)) > 10
+
+
+def test_ctrl_c_loses_no_worker(target: Faulty, tmp_path: Path) -> None:
+    """A terminal interrupts workers too; it is the master that stops them, and the run has all they did."""
+    path = written(tmp_path, HANGING.replace("/slow/20000", "/slow/20"))
+    door = "import sys; from surgeline.locust.door import main; sys.exit(main(sys.argv[1:]))"
+    options = ["-f", str(path), "-H", target.url, "--headless", "-u", "4", "-r", "4", "--processes", "2"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", door, *options, "--stop-timeout", "20"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(target.seen) <= 40:
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=90)
+        print(said)
+    assert child.returncode == 0 and "lost" not in said
+    (run,) = (Run(entry) for entry in (tmp_path / "surgeline-runs").iterdir() if entry.is_dir())
+    kinds = [json.loads(line)["kind"] for line in (run.path / "events.jsonl").read_text().splitlines()]
+    assert "worker_lost" not in kinds and kinds.count("worker_joined") == 2
+    assert run.measurement().rows == len(target.of_run(run.path.name)) > 10
 
 
 def test_whole_exchanges_are_kept_as_evidence(target: Faulty, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import gevent.event
 import locust
+from locust.argument_parser import parse_locustfile_option
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
 from locust.event import EventHook, Events
@@ -78,6 +79,9 @@ class Plugin:
 
     def __init__(self, orders: Orders | None, report: int | None = None) -> None:
         self.orders = orders
+        self._made_in = os.getpid()
+        self._interrupted = False
+        """Ctrl-C has come to this worker."""
         self._report = report
         """Where `surgeline worker` listens."""
         self.hosting: Hosting | None = None
@@ -180,6 +184,8 @@ class Plugin:
         if isinstance(runner, WorkerRunner):
             if getattr(environment.parsed_options, "processes", None):
                 die_with_parent()
+                if os.getpid() != self._made_in and not parse_locustfile_option().worker:  # type: ignore[attr-defined]  # which says a tuple
+                    signal.signal(signal.SIGINT, self._leave_it_to_the_master)
             if self.orders is None:
                 self.joined = Joined(self, runner, self._report)
         if self.orders is not None:
@@ -197,6 +203,15 @@ class Plugin:
         self._copies = Copies(self._let_go)
         gevent.spawn(self._beat)
         gevent.spawn(self._meter)
+
+    def _leave_it_to_the_master(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-C reaches all that a terminal started; the master that forked this worker stops it, and waits for it.
+
+        A second one ends the process as without us.
+        """
+        if self._interrupted:
+            signal.default_int_handler(number, frame)
+        self._interrupted = True
 
     def on_test_start(self, environment: Environment, **_: Any) -> None:
         """A test begins; by hand, that is a run of its own.
