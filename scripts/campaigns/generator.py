@@ -36,6 +36,8 @@ PHASES = ({"hog": 1, "slow": 2, "descriptors": 1}, {"healthy": 3})
 MOST_S = {"hog": 80.0, "slow": 80.0, "descriptors": 40.0, "healthy": 110.0}
 QUIET_LOAD = 2.1
 """The load average up to which a healthy run had the machine to itself: three with their servers make 1.6 to 2."""
+SIDE_BY_SIDE_S = 30.0
+"""Runs of one length that end nearer to each other than this began together too."""
 DISTURBED_MS = 2.0
 """From this lateness of a bare timer on a stamp of a healthy stage is no false one: it is what degrades a stage."""
 
@@ -154,30 +156,44 @@ def page(found: Sequence[Result]) -> str:
         "",
     ]  # fmt: skip
     said = [
-        (case, one, reason, timer)
+        (case, one, reason, timer, _others_too(case, one, stage, found))
         for case in CASES
         if case.healthy
         for one in _of(case, found)
         if _counts(case, one)
-        for word, reason, timer in zip(one["stages"], one["reasons"], one["timer_ms"], strict=True)
-        if word != "valid"
+        for stage, (reason, timer) in enumerate(zip(one["reasons"], one["timer_ms"], strict=True))
+        if one["stages"][stage] != "valid"
     ]
     if said:
-        disturbed = sum(timer >= DISTURBED_MS for *_, timer in said)
+        disturbed = sum(timer >= DISTURBED_MS for *_, timer, _ in said)
+        together = sum(others for *_, others in said)
         lines += [
             "What was said of the healthy ones, and how late a timer that does nothing else was in the same seconds at",
             f"p95, which was {DISTURBED_MS:g} ms and more in {disturbed} of {len(said)}. A delay that is",
-            "named was measured: requests did leave so late, whatever had their core.",
+            "named was measured: requests did leave so late, whatever had their core. In",
+            f"{together} of {len(said)} a generator beside it, with a server of its own, was late in the same stage.",
             "",
             "| generator | load average | what was said | bare timer |",
             "|---|--:|---|--:|",
             *(
                 f"| {case.name} | {one['load']:g} | {reason} | {f'{timer:g} ms' if timer else 'under 0.5 ms'} |"
-                for case, one, reason, timer in said
+                for case, one, reason, timer, _ in said
             ),
             "",
         ]
     return "\n".join(lines)
+
+
+def _others_too(case: Case, one: Result, stage: int, found: Sequence[Result]) -> bool:
+    """Whether another healthy generator that went side by side with it was stamped in the same stage."""
+    beside = [
+        other
+        for kind in CASES
+        if kind.healthy and kind is not case
+        for other in _of(kind, found)
+        if abs(other["at"] - one["at"]) < SIDE_BY_SIDE_S
+    ]
+    return any(other["stages"][stage] != "valid" for other in beside)
 
 
 def _of(case: Case, found: Sequence[Result]) -> list[Result]:
