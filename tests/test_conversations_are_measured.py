@@ -342,7 +342,7 @@ def test_the_look_says_what_it_did_not_see(monkeypatch: pytest.MonkeyPatch, tmp_
         told = {"target": target, "timeout": "5m", "scenarios": {"breaks": {"steps": led}}}
         breaks = plan_from_data(told, "a plan")
         found = preflight.check(breaks, ["127.0.0.1"], {})
-        monkeypatch.setattr(preflight, "LONGEST_S", 4.0)
+        monkeypatch.setattr(preflight, "LONGEST_S", 8.0)
         goes_on = preflight.check(
             plan_from_data({**told, "scenarios": {"waits": {"steps": [quiet]}}}, "a plan"), ["127.0.0.1"], {}
         )
@@ -352,7 +352,7 @@ def test_the_look_says_what_it_did_not_see(monkeypatch: pytest.MonkeyPatch, tmp_
         "EVENTS /{id} was not tried: GET /plain before it did not answer as the plan wants.",
         "GET /plain does not answer as the plan wants: "
         "a later step needs what this answer did not contain (extract_missing).",
-        "WS /chat was not looked at to its end: it is not over after 4 s.",
+        "WS /chat was not looked at to its end: it is not over after 8 s.",
         "breaks was not looked at: only the native engine speaks its conversations.",
     ]
     assert not any(problem.fatal for look in (found, goes_on, absent) for problem in look.problems)

@@ -151,7 +151,7 @@ def test_the_look_sends_cookies_where_they_belong() -> None:
                     made.sendall(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\nConnection: close\r\n\r\n" % sets)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         steps = [{"get": "/login"}, {"get": "/here"}, {"get": "/there/x"}]
         told = {"target": f"http://127.0.0.1:{listener.getsockname()[1]}", "scenarios": {"a": {"steps": steps}}}
