@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from surgeline.engines import Ending
+from surgeline.engines.locust import LOG_FILE
 from surgeline.samples import Frame, Merger, Outcome, Texts, decode_table, windows_of
 from surgeline.store.journal import read_all
 
@@ -38,8 +40,11 @@ class Told:
 
 
 def told_by(journal: Path, ending: Ending) -> Told:
-    """All that is in the journal."""
+    """All that is in the journal; what Locust printed is shown where the test fails."""
     told = Told(ending)
+    print(ending)
+    with suppress(FileNotFoundError):
+        print((journal.parent / LOG_FILE).read_text(errors="replace"))
     for _, kind, payload in read_all(journal).frames():
         if kind is Frame.ROWS:
             told.rows += _rows(decode_table(payload).columns)
