@@ -115,7 +115,7 @@ def together(place: Path) -> dict[str, list[Window]]:
     return found
 
 
-CLOSED = {"model": "closed", "stages": [{"users": 3, "for": "600ms"}]}
+CLOSED = {"model": "closed", "stages": [{"users": 3, "for": "1500ms"}]}
 
 
 def test_each_user_logs_in_once_and_keeps_what_it_got(shop: Shop, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_login_that_fails_is_done_again_before_anything_else(shop: Shop, tmp_p
         "once": [{"get": "/flaky/login/3", "name": "login"}],
         "steps": [{"get": "/items"}],
     }
-    told = run(shop, scenario, {"model": "closed", "stages": [{"users": 1, "for": "400ms"}]}, tmp_path)
+    told = run(shop, scenario, {"model": "closed", "stages": [{"users": 1, "for": "1200ms"}]}, tmp_path)
     words = [row["endpoint"] for row in sorted(told.rows, key=lambda row: row["seq"])]
     assert words[:5] == ["login"] * 4 + ["GET /items"]
     assert "login" not in words[5:]
@@ -250,11 +250,11 @@ def test_transactions_come_back_from_disk_as_they_were(shop: Shop, tmp_path: Pat
 
 
 def test_passes_begin_at_their_pace(shop: Shop, tmp_path: Path) -> None:
-    """Every 100 ms however fast the answers are; a pass that takes longer is followed at once."""
-    load = {"model": "closed", "stages": [{"users": 1, "for": "950ms"}]}
-    told = run(shop, {"pacing": "100ms", "steps": [{"get": "/items"}, {"get": "/slow/20"}]}, load, tmp_path)
+    """Every 250 ms however fast the answers are; a pass that takes longer is followed at once."""
+    load = {"model": "closed", "stages": [{"users": 1, "for": "2400ms"}]}
+    told = run(shop, {"pacing": "250ms", "steps": [{"get": "/items"}, {"get": "/slow/20"}]}, load, tmp_path)
     begins = sorted(row["intended_ns"] for row in told.of("GET /items"))
-    assert [after - before for before, after in itertools.pairwise(begins)] == [100_000_000] * 9
+    assert [after - before for before, after in itertools.pairwise(begins)] == [250_000_000] * 9
     (tmp_path / "b").mkdir()
     told = run(shop, {"pacing": "10ms", "steps": [{"get": "/slow/40"}]}, load, tmp_path / "b")
     rows = sorted(told.rows, key=lambda row: row["seq"])
@@ -262,15 +262,15 @@ def test_passes_begin_at_their_pace(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_think_times_follow_their_distribution(shop: Shop, tmp_path: Path) -> None:
-    """Of 600 exponential pauses of 20 ms the mean is within four standard errors, and short ones are many."""
-    load = {"model": "closed", "stages": [{"users": 20, "for": "1s"}]}
+    """Of a thousand exponential pauses of 20 ms the mean is within four standard errors, and short ones are many."""
+    load = {"model": "closed", "stages": [{"users": 20, "for": "2s"}]}
     told = run(shop, {"think_time": "~exp(20ms)", "steps": [{"get": "/items"}]}, load, tmp_path)
     pauses = []
     for user in range(20):
         rows = sorted((row for row in told.rows if row["user"] == user), key=lambda row: row["seq"])
         pauses += [after["intended_ns"] - before["end_ns"] for before, after in itertools.pairwise(rows)]
     assert len(pauses) > 200
-    # A second is fifty means long: what its end cuts off biases the mean by some 2 %.
+    # Two seconds are a hundred means long: what their end cuts off biases the mean by some 1 %.
     assert statistics.mean(pauses) == pytest.approx(20e6, rel=4 / len(pauses) ** 0.5 + 0.03)
     assert sum(pause < 20e6 * 0.693 for pause in pauses) == pytest.approx(len(pauses) / 2, rel=0.25)
 
