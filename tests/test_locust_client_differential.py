@@ -113,8 +113,8 @@ def test_listed_oddities_are_still_there(shown: dict[str, dict[str, Any]]) -> No
 
 UNCHANGED = """
 import surgeline.locust as ours
-import requests
 from locust.env import Environment
+import requests  # after Locust, which patches the process
 
 def sessions():
     environment = Environment()
