@@ -29,7 +29,7 @@ from surgeline.analysis.model import ErrorGroup, Raised, ServerHealth
 from surgeline.analysis.summary import summarise
 from surgeline.analysis.traits import EndpointTraits, Gap, Modes, Scaling, SizeCost, Traits
 from surgeline.engines import scripted
-from surgeline.findings import RULES, judge
+from surgeline.findings import RULES, cleared, judge
 from surgeline.findings.kinds import KINDS
 from surgeline.findings.model import Finding, Rule
 from surgeline.plan.model import Plan
@@ -104,6 +104,23 @@ def _open(*rates: int, slo: tuple[str, ...] = (), each: str = "15s") -> Plan:
     )
 
 
+def _judge(summary: Any) -> list[Finding]:
+    """What is said of a run; what was looked for and not found is kept for `absent`."""
+    found = judge(summary)
+    for id, sentence in cleared(summary, found):
+        _ABSENT.setdefault(id, sentence)
+    return found
+
+
+_ABSENT: dict[str, str] = {}
+
+
+def absent() -> dict[str, str]:
+    """A sentence of the other direction for each rule that has one of its own, by its id."""
+    examples()
+    return _ABSENT
+
+
 @cache
 def examples() -> tuple[Finding, ...]:
     """What is said of a clean server, of a shop with faults, of an overloaded pool, and of a slow generator."""
@@ -128,7 +145,7 @@ def examples() -> tuple[Finding, ...]:
         (_open(50, 100, 200), scripted.lognormal(3 * MS), late),
         (_closed(nightly={"steps": [{"get": "/export"}], "think_time": "9s"}), scripted.lognormal(3 * MS), None),
     )
-    return (*(finding for run in runs for finding in judge(_summary(*run))), *_of_single_requests())
+    return (*(finding for run in runs for finding in _judge(_summary(*run))), *_of_single_requests())
 
 
 def _of_single_requests() -> Iterator[Finding]:
@@ -150,22 +167,23 @@ def _of_single_requests() -> Iterator[Finding]:
     packed = {"endpoint": "GET /books", "content_type": "application/json", "plain_bytes": 20_799, "gzip_bytes": 5_120}
     for encoding in ("", "gzip"):
         looked = {**calm.run, "looked": [{**packed, "encoding": encoding}]}
-        yield from judge(replace(calm, run=looked, traits=Traits(endpoints, gaps, calm.total.tally.due)))
-    fresh = replace(plain, name="GET /search", new_connections=600, setup_share=0.31)
-    yield from judge(replace(calm, traits=Traits((fresh,), (), 600)))
+        yield from _judge(replace(calm, run=looked, traits=Traits(endpoints, gaps, calm.total.tally.due)))
+    fresh = replace(plain, name="GET /search", new_connections=600, setup_share=0.31, differ=8)
+    yield from _judge(replace(calm, traits=Traits((fresh,), (), calm.total.tally.due)))
     (only,) = calm.endpoints
     moved = replace(only.tally, hops=only.tally.sent, bytes_in=900_000 * only.tally.answered)
-    yield from judge(replace(calm, endpoints=(replace(only, tally=moved),)))
+    yield from _judge(replace(calm, endpoints=(replace(only, tally=moved),)))
     limited = scripted.failing_share(scripted.lognormal(3 * MS), 0.2, 429)
-    yield from judge(_summary(_open(50, 100, 200), limited, None))
-    yield from judge(_summary(_open(60, 120, 240), _thrashing(), None))
+    yield from _judge(_summary(_open(50, 100, 200), limited, None))
+    yield from _judge(_summary(_open(60, 120, 240), _thrashing(), None))
     entries = json.loads((resources.files("surgeline") / "reference_times.json").read_text("utf-8"))["entries"]
-    slow = _summary(_open(20), scripted.lognormal(900 * MS), None)
-    yield from judge(replace(slow, run={**slow.run, "reference_times": entries}))
+    for times in (scripted.lognormal(900 * MS), scripted.lognormal(3 * MS)):
+        usual = _summary(_open(20), times, None)
+        yield from _judge(replace(usual, run={**usual.run, "reference_times": entries}))
     cold = scripted.until(3 * S, scripted.lognormal(400 * MS), scripted.lognormal(3 * MS))
-    yield from judge(_summary(_open(50), cold, None))
+    yield from _judge(_summary(_open(50), cold, None))
     for server in (scripted.ramping(scripted.lognormal(20 * MS), MS // 5), scripted.lognormal(20 * MS)):
-        yield from judge(_summary(_open(40, each="180s"), server, None))
+        yield from _judge(_summary(_open(40, each="180s"), server, None))
     yield from _of_marks(calm)
 
 
@@ -197,27 +215,34 @@ def _of_marks(calm: Any) -> Iterator[Finding]:
         instances=(replace(slow, median_ns=3.0 * MS, chance=0.4),),
         tls=Handshakes(120, 2.1 * MS, 1.4 * MS, 0.02),
         dns=Handshakes(40, 0.8 * MS, 0.3 * MS, 0.01),
+        retries=Retries(900, 0, 0.4 * MS),
+        hosts=(("127.0.0.1:8001", 900),),
     )
     run = {**calm.run, "settings": {**calm.run["settings"], "target": "http://127.0.0.1:8001"}}
     for marks in (loud, quiet):
-        yield from judge(replace(calm, run=run, traits=Traits(marks=marks, rows=calm.total.tally.due)))
+        seen = Traits(marks=marks, rows=calm.total.tally.due)
+        yield from _judge(replace(calm, run=run, traits=seen, exchanges=({"endpoint": "GET /search"},)))
     cut = ErrorGroup("GET /search", Outcome.ERROR, "short_body", 200, 90, 4 * S, 29 * S, 3 * MS, {0: 30, 1: 60})
     (only,) = calm.endpoints
     many = tuple(replace(only, name=f"/books/{number}") for number in range(1, 61))
     late = replace(calm.health, lag_p99_ns=48.0 * MS, cpu_ratio_max=0.31)
-    yield from judge(replace(calm, errors=(cut,), endpoints=many, exceptions=(Raised("'token'", 41, "KeyError"),)))
-    yield from judge(
+    yield from _judge(replace(calm, errors=(cut,), endpoints=many, exceptions=(Raised("'token'", 41, "KeyError"),)))
+    yield from _judge(
         replace(calm, run={**calm.run, "engine": "locust"}, health=late, response_is_service=True, errors=())
     )
-    yield from judge(_summary(_open(50, each="10s"), scripted.lognormal(3 * MS), None))
+    script = {**calm.run, "engine": "locust", "subject": {"kind": "script"}}
+    prompt = replace(late, lag_p99_ns=1.2 * MS)
+    yield from _judge(replace(calm, run=script, health=prompt, response_is_service=True, errors=()))
+    yield from _judge(_summary(_open(50, each="10s"), scripted.lognormal(3 * MS), None))
+    yield from _judge(_summary(_open(50, 185, 50), scripted.pool(4, 20 * MS), None))
     steps = scripted.until(30 * S, scripted.lognormal(20 * MS), scripted.lognormal(31 * MS))
-    yield from judge(_summary(_open(40, each="60s"), steps, None))
+    yield from _judge(_summary(_open(40, each="60s"), steps, None))
     for grown in (0.4e6, 0.0):
         memory = tuple(120e6 + grown * second for second in range(180))
         server = ServerHealth(
             "", 1, 2, 0.5, 0.6, 1.0, memory[0], memory[-1], memory[-1], 8.0, 30.0, calm.stages[0].index, memory
         )
-        yield from judge(replace(calm, server=server))
+        yield from _judge(replace(calm, server=server))
 
 
 def _thrashing() -> scripted.Server:
@@ -274,6 +299,10 @@ def page(rule: Rule) -> str:
     shown = _distinct([finding for finding in examples() if finding.id == rule.id])
     for finding in shown:
         parts.append(f"*{HEADINGS[finding.kind]}*, {finding.confidence} confidence\n\n> {finding.sentence}\n")
+    if rule.id in absent():
+        parts.append(f"*Looked for and not found*\n\n> {absent()[rule.id]}\n")
+    if rule.counterpart:
+        parts.append(f"The opposite is said by [{rule.counterpart}]({rule.counterpart}.md).\n")
     parts.append(
         "[What confidence means, and all findings](README.md) · [how often each rule speaks at its threshold, at half "
         "of it and at twice it](../error-rates/findings.md)\n"
@@ -305,7 +334,8 @@ def index() -> str:
             "*what to explore next*, those first that cost users the most time: seconds waited longer than need "
             "be, and ten",
             "seconds for each request that went wrong. Objectives of your own that were missed come before all others.",
-            "`surgeline explain ID` says the same as these pages.\n",
+            "What was looked for and not found, the other direction of those that speak of trouble only, is listed",
+            "below them in the report. `surgeline explain ID` says the same as these pages.\n",
             "| Finding | | It asks |",
             "|---|---|---|",
             *rows,

@@ -541,7 +541,7 @@ def judged(run: Run, not_asked: Sequence[str] = ()) -> tuple[dict[str, Any], Any
 def _judged(run: Run, measured: Measurement, not_asked: Sequence[str]) -> tuple[dict[str, Any], Any]:
     from surgeline.analysis import details, traits
     from surgeline.analysis.summary import summarise
-    from surgeline.findings import judge
+    from surgeline.findings import cleared, judge
     from surgeline.report import document
 
     seen = details.look(_ahead(run.rows(details.COLUMNS, None, ROWS_AT_ONCE, ("endpoint", "error"))))
@@ -552,7 +552,8 @@ def _judged(run: Run, measured: Measurement, not_asked: Sequence[str]) -> tuple[
     own = (run.meta.raw.get("settings") or {}).get("not_asked") or ()
     silent = sorted({str(rule) for rule in (*own, *not_asked)})
     summary = replace(summary, not_asked=tuple(silent))
-    return document.result_document(summary, judge(summary, silent)), summary
+    found = judge(summary, silent)
+    return document.result_document(summary, found, cleared(summary, found, silent)), summary
 
 
 BATCHES_AHEAD = 3

@@ -37,8 +37,18 @@ def explain(finding: str | None) -> None:
         ("Guard", rule.guard),
         ("Why", rule.why),
         ("Next", rule.next_step),
+        ("Otherwise", otherwise(rule)),
     ):
         click.echo(click.wrap_text(f"{label + ':':<11}{text}", 100, subsequent_indent=" " * 11))
+
+
+def otherwise(rule: "Rule") -> str:
+    """Where the other direction is said."""
+    if rule.counterpart:
+        return f"{rule.counterpart} says the opposite."
+    if rule.cleared is not None:
+        return "The report lists it among what was looked for and not found, where the run can tell."
+    return "It says the opposite too, where the run can tell."
 
 
 def rule_of(text: str) -> "Rule":

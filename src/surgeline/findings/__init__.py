@@ -59,7 +59,7 @@ from surgeline.findings import (
 from surgeline.findings.confidence import asked
 from surgeline.findings.model import Finding, Rule
 
-__all__ = ["RULES", "judge"]
+__all__ = ["RULES", "cleared", "judge"]
 
 RULES: tuple[Rule, ...] = (
     slo_missed.RULE,
@@ -135,3 +135,17 @@ def judge(summary: Summary, disabled: Collection[str] = ()) -> list[Finding]:
         )
     )
     return [finding for _, finding in found]
+
+
+def cleared(summary: Summary, found: Collection[Finding], disabled: Collection[str] = ()) -> list[tuple[str, str]]:
+    """What was looked for and not found, as ids and sentences in the order of RULES.
+
+    `found` is what `judge` returned. A rule that has found something, was not asked, or cannot tell is left out; of a
+    run that says nothing about the server all are.
+    """
+    if summary.validity == "invalid" or not summary.total.tally.answered:
+        return []
+    spoke = {finding.id for finding in found}
+    silent = [rule for rule in RULES if rule.cleared is not None and rule.id not in spoke and rule.id not in disabled]
+    told = [(rule.id, rule.cleared(summary)) for rule in silent if rule.cleared is not None]
+    return [(id, sentence) for id, sentence in told if sentence]

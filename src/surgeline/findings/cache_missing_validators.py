@@ -50,20 +50,33 @@ def judge(summary: Summary) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _bare(traits: EndpointTraits) -> bool:
-    pairs = traits.repeats + traits.differ
+def _is_compared(traits: EndpointTraits) -> bool:
     return (
         traits.name.startswith("GET ")
-        and not traits.validators
         and traits.requests >= FEWEST_REQUESTS
         and traits.mean_bytes >= LEAST_BYTES
-        and traits.repeats >= FEWEST_PAIRS
-        and traits.repeats >= SAME * pairs
+        and traits.repeats + traits.differ >= FEWEST_PAIRS
     )
+
+
+def _bare(traits: EndpointTraits) -> bool:
+    same = traits.repeats >= max(FEWEST_PAIRS, SAME * (traits.repeats + traits.differ))
+    return _is_compared(traits) and not traits.validators and same
 
 
 def _saved(traits: EndpointTraits) -> float:
     return traits.mean_bytes * traits.requests * traits.repeat_share
+
+
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    compared = [traits for traits in summary.traits.endpoints if _is_compared(traits)]
+    if not compared:
+        return ""
+    return (
+        "No answer that stays the same comes again and again without ETag, Last-Modified or Cache-Control, as far as "
+        f"answers of {wording.plural(len(compared), 'endpoint')} were compared."
+    )
 
 
 RULE = Rule(
@@ -80,4 +93,5 @@ RULE = Rule(
     why="The cheapest request is the one that a client need not send, the next the one answered with 304.",
     next_step="Send an ETag, and Cache-Control where a client may keep the answer for a while.",
     judge=judge,
+    cleared=cleared,
 )

@@ -37,3 +37,8 @@ def asked(finding: Finding, summary: Summary) -> Finding:
     reasons = [reason for stage in summary.stages for reason in stage.validity_reasons]
     doubt = f"Was that the server? In part of the run {reasons[0]}." if reasons else finding.doubt
     return replace(finding, kind="explore", sentence=f"{finding.sentence} {doubt}")
+
+
+def seen_singly(summary: Summary) -> bool:
+    """Whether single requests were looked at: half of all that were due, or more."""
+    return summary.traits.rows > 0 and summary.traits.rows >= 0.5 * summary.total.tally.due

@@ -1,6 +1,7 @@
 """Do connections break, or are they refused?"""
 
 from surgeline import units
+from surgeline.analysis.distributions import wilson
 from surgeline.analysis.model import ErrorGroup, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
@@ -18,6 +19,8 @@ KINDS = frozenset(
         *("stale_connection", "write_failed", "tls_handshake", "connection_lost", "closed"),
     }
 )
+FEWEST_TOLD = 100
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -77,6 +80,21 @@ def _finding(summary: Summary, groups: list[ErrorGroup]) -> Finding:
     )  # fmt: skip
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    groups = [group for group in summary.errors if group.outcome is Outcome.ERROR and group.kind in KINDS]
+    stages = usable(summary)
+    bad = sum(group.by_stage.get(stage.index, 0) for group in groups for stage in stages)
+    judged = sum(stage.total.tally.judged for stage in stages)
+    if judged < FEWEST_TOLD:
+        return ""
+    most = wilson(bad / judged, judged)[1]
+    return (
+        f"Connections hold: {bad:,} of {wording.plural(judged, 'request')} ended with a broken one "
+        f"(at most {units.format_ratio(most)} at 95 %)."
+    )
+
+
 RULE = Rule(
     id="conn.dropped",
     title="Connections that break",
@@ -93,4 +111,5 @@ RULE = Rule(
         "connections or memory, keep-alive times shorter than the client's."
     ),
     judge=judge,
+    cleared=cleared,
 )

@@ -2,11 +2,14 @@
 
 from surgeline import units
 from surgeline.analysis.model import Summary
+from surgeline.findings import wording
 from surgeline.findings.confidence import confidence
 from surgeline.findings.model import Finding, Rule
 
 MOSTLY_NEW = 0.5
 FEWEST = 50
+MOSTLY_KEPT = 0.1
+"""Up to which share of new ones they are said to be kept."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -63,6 +66,17 @@ def _is_planned(summary: Summary) -> bool:
     )
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    known = sum(traits.connections for traits in summary.traits.endpoints)
+    if known < FEWEST or _is_planned(summary):
+        return ""
+    fresh = sum(traits.new_connections for traits in summary.traits.endpoints)
+    if fresh > MOSTLY_KEPT * known:
+        return ""
+    return f"Connections are kept: {fresh:,} of {wording.plural(known, 'request')} needed a new one."
+
+
 RULE = Rule(
     id="conn.keepalive_off",
     title="A connection for each request",
@@ -73,4 +87,5 @@ RULE = Rule(
     why="A new connection costs a round trip, with TLS two or three, and a port on both sides.",
     next_step="Turn on keep-alive in the server and in proxies before it; look for `Connection: close` in answers.",
     judge=judge,
+    cleared=cleared,
 )

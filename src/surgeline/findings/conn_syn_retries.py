@@ -11,6 +11,8 @@ from surgeline.findings.model import Finding, Rule
 FEWEST = 5
 LEAST_SHARE = 0.01
 USUAL_NS = 500e6
+FEWEST_TOLD = 100
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -42,6 +44,17 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    seen = summary.traits.marks.retries
+    if seen is None or seen.connections < FEWEST_TOLD or seen.late >= FEWEST or seen.median_ns > USUAL_NS:
+        return ""
+    return (
+        f"Connections are accepted at once: {seen.late:,} of {wording.plural(seen.connections, 'new connection')} "
+        f"took about 1, 3 or 7 s to open, the median {wording.time(seen.median_ns)}."
+    )
+
+
 RULE = Rule(
     id="conn.syn_retries",
     title="Connections that open a second late",
@@ -56,4 +69,5 @@ RULE = Rule(
         "at how fast it accepts; keep connections open."
     ),
     judge=judge,
+    cleared=cleared,
 )

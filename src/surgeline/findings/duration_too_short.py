@@ -31,6 +31,14 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if not summary.total.tally.due or summary.duration_s < SHORT_S:
+        return ""
+    length = units.format_duration(summary.duration_s * units.NS_PER_S, 2)
+    return f"The run lasted {length}, in which what comes every few seconds is seen more than once."
+
+
 RULE = Rule(
     id="duration.too_short",
     title="A short run",
@@ -41,4 +49,5 @@ RULE = Rule(
     why="Stalls, flushes and collections come every few seconds; a run of ten has seen one of them, or none.",
     next_step="Run for a minute or more; p99 and stalls want three.",
     judge=judge,
+    cleared=cleared,
 )

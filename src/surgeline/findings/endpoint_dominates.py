@@ -47,6 +47,21 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if len(summary.endpoints) < FEWEST_ENDPOINTS or not summary.total.tally.ok:
+        return ""
+    figures = max(summary.endpoints, key=lambda item: (item.share_of_time or 0.0, item.name))
+    if figures.tally.ok < FEWEST or figures.share_of_time is None:
+        return ""
+    asked = figures.tally.ok / summary.total.tally.ok
+    return (
+        f"No endpoint takes more than half of all waiting and more than twice its share of the answers: the most is "
+        f"{units.format_ratio(figures.share_of_time)}, of {wording.name(figures.name)}, which is "
+        f"{units.format_ratio(asked)} of the answers."
+    )
+
+
 RULE = Rule(
     id="endpoint.dominates",
     title="One endpoint takes most of the time",
@@ -57,4 +72,5 @@ RULE = Rule(
     why="By Amdahl's law nothing that is done elsewhere can save as much.",
     next_step="Make this one faster, or ask it less often, before anything else.",
     judge=judge,
+    cleared=cleared,
 )

@@ -112,6 +112,20 @@ def _finding(
     )
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    kinds: dict[str, int] = defaultdict(int)
+    for figures in summary.endpoints:
+        if _light(summary, figures.name)[1].count >= FEWEST:
+            kinds[_kind(figures.name)] += 1
+    told = [f"{count} {kind}" for kind, count in sorted(kinds.items()) if count >= FEWEST_OF_KIND]
+    if not told:
+        return ""
+    return (
+        f"No endpoint is {FACTOR:g} times as slow as others of its kind at the lightest load, of {' and '.join(told)}."
+    )
+
+
 RULE = Rule(
     id="endpoint.outlier",
     title="An endpoint slower than its kind",
@@ -131,4 +145,5 @@ RULE = Rule(
         "see whether its result could be kept."
     ),
     judge=judge,
+    cleared=cleared,
 )

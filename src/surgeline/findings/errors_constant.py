@@ -105,4 +105,5 @@ RULE = Rule(
     why="An error that one user meets as often as a thousand is a defect, or a test that asks for the wrong thing.",
     next_step="Read the server's own log of one of these requests; a single user suffices to see it again.",
     judge=judge,
+    counterpart="errors.none",
 )

@@ -66,4 +66,5 @@ RULE = Rule(
     why="A server that refuses work quickly answers more requests per second than one that does it.",
     next_step="Look at goodput, not throughput; then at why the requests were refused.",
     judge=judge,
+    counterpart="errors.none",
 )

@@ -60,4 +60,5 @@ RULE = Rule(
     why="Zero of a few says little; zero of many bounds the true share.",
     next_step="Nothing to do.",
     judge=judge,
+    counterpart="errors.constant",
 )

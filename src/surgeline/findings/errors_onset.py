@@ -97,4 +97,5 @@ RULE = Rule(
     why="Errors that need load are a capacity limit or a race; a single user never sees them.",
     next_step="Read the server's own log at the moment of the first of them.",
     judge=judge,
+    counterpart="errors.none",
 )

@@ -10,6 +10,8 @@ from surgeline.findings.model import Finding, Rule
 LIMITER = 429
 LEAST_SHARE = 0.01
 FEWEST = 10
+FEWEST_TOLD = 100
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -51,6 +53,17 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    answered = summary.total.tally.answered
+    if answered < FEWEST_TOLD:
+        return ""
+    count = sum(group.count for group in summary.errors if group.status == LIMITER)
+    if count >= FEWEST:
+        return ""
+    return f"No rate limiter stood in the way: {count:,} of {wording.plural(answered, 'answer')} came with 429."
+
+
 RULE = Rule(
     id="errors.rate_limited",
     title="Turned away by a rate limiter",
@@ -61,4 +74,5 @@ RULE = Rule(
     why="What a limiter lets through says nothing about the capacity behind it.",
     next_step="Lift the limit for the generator's address, or test from behind it; otherwise take it as the capacity.",
     judge=judge,
+    cleared=cleared,
 )

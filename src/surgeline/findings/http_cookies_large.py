@@ -4,7 +4,7 @@ from surgeline import units
 from surgeline.analysis.marks import LARGE_COOKIES
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
-from surgeline.findings.confidence import confidence
+from surgeline.findings.confidence import confidence, seen_singly
 from surgeline.findings.model import Finding, Rule
 
 FEWEST = 30
@@ -39,6 +39,13 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if not summary.exchanges or not seen_singly(summary):
+        return ""
+    return f"No endpoint's requests carry cookies of {LARGE_COOKIES:,} bytes or more in a fifth of them."
+
+
 RULE = Rule(
     id="http.cookies_large",
     title="Large cookies",
@@ -54,4 +61,5 @@ RULE = Rule(
     why="A cookie goes up with every request, over the slower direction of most links, and fills buffers of 4 or 8 kB.",
     next_step="Keep what the cookie carries on the server and send its number, or narrow the path that it is set for.",
     judge=judge,
+    cleared=cleared,
 )

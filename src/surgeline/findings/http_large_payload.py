@@ -43,6 +43,21 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    sizes = [
+        (figures.tally.bytes_in / figures.tally.answered, figures.name)
+        for figures in summary.endpoints
+        if figures.tally.ok >= FEWEST
+    ]
+    if not sizes:
+        return ""
+    size, name = max(sizes)
+    return (
+        f"Answers are small: the largest, those of {wording.name(name)}, {units.format_size(round(size))} on average."
+    )
+
+
 RULE = Rule(
     id="http.large_payload",
     title="Large answers",
@@ -53,4 +68,5 @@ RULE = Rule(
     why="Large answers fill links and memory on both sides, however fast the server is.",
     next_step="Send pages or only the fields that are needed; for files, let something else than the app send them.",
     judge=judge,
+    cleared=cleared,
 )

@@ -8,6 +8,8 @@ from surgeline.findings.model import Finding, Rule
 
 LEAST_SHARE = 0.5
 FEWEST = 30
+HARDLY = 0.01
+"""Up to which share they are said not to come about."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -44,6 +46,17 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    asked = [figures.tally for figures in summary.endpoints if figures.tally.sent >= FEWEST]
+    if not asked:
+        return ""
+    hops, sent = sum(tally.hops for tally in asked), sum(tally.sent for tally in asked)
+    if hops > HARDLY * sent:
+        return ""
+    return f"Addresses are final: {wording.plural(sent, 'request')} met {wording.plural(hops, 'redirect')}."
+
+
 RULE = Rule(
     id="http.redirects",
     title="Redirected each time",
@@ -54,4 +67,5 @@ RULE = Rule(
     why="Each redirect is one more round trip, and one more request that the server has to answer.",
     next_step="Ask for the final address: its slash at the end, its host, https.",
     judge=judge,
+    cleared=cleared,
 )

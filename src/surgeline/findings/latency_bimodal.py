@@ -4,7 +4,7 @@ from surgeline import units
 from surgeline.analysis.model import Summary
 from surgeline.analysis.traits import EndpointTraits, Modes
 from surgeline.findings import wording
-from surgeline.findings.confidence import confidence
+from surgeline.findings.confidence import confidence, seen_singly
 from surgeline.findings.model import Finding, Rule
 
 MOST = 2
@@ -13,6 +13,8 @@ STALL_LIKE = 0.4
 
 STALL_SHARE = 3.0
 """A stall of a twentieth of the time hits a twentieth of the requests, a few times as many where users queue up."""
+FEWEST_TOLD = 40
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -63,6 +65,17 @@ def _finding(traits: EndpointTraits, modes: Modes) -> Finding:
     )  # fmt: skip
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    looked = [traits for traits in summary.traits.endpoints if traits.requests >= FEWEST_TOLD]
+    if not looked or not seen_singly(summary):
+        return ""
+    return (
+        f"None was seen to have two speeds, of {wording.plural(len(looked), 'endpoint')} with {FEWEST_TOLD} right "
+        "answers or more."
+    )
+
+
 RULE = Rule(
     id="latency.bimodal",
     title="Two speeds",
@@ -88,4 +101,5 @@ RULE = Rule(
         "Raise the share of the fast kind, or make the slow one cheaper; the header or parameter says where to look."
     ),
     judge=judge,
+    cleared=cleared,
 )

@@ -75,4 +75,5 @@ RULE = Rule(
     why="What stays flat has room left: the limit is elsewhere.",
     next_step="Nothing to do; go on with the endpoints that rise.",
     judge=judge,
+    counterpart="latency.rising",
 )

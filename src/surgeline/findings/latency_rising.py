@@ -108,4 +108,5 @@ RULE = Rule(
         "locks and slow queries of its database."
     ),
     judge=judge,
+    counterpart="latency.flat",
 )

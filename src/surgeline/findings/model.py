@@ -37,7 +37,9 @@ class Finding:
 class Rule:
     """One judgement.
 
-    `judge` takes the summary and returns the findings it supports, in both directions; none when it does not apply.
+    `judge` takes the summary and returns the findings it supports; none when it does not apply. Where it speaks of
+    trouble only, the other direction is `cleared`, the sentence for a run that was looked at and had none ("" where the
+    run cannot tell), or the rule whose id is `counterpart`.
     `question` is what it asks, `why` why that matters, `guard` what keeps it from crying wolf; the docs and
     `surgeline explain` are made from them.
     """
@@ -51,3 +53,5 @@ class Rule:
     why: str
     next_step: str
     judge: Callable[..., list[Finding]]
+    cleared: Callable[..., str] | None = None
+    counterpart: str = ""

@@ -4,10 +4,12 @@ from surgeline import units
 from surgeline.analysis.model import Summary
 from surgeline.analysis.traits import EndpointTraits, SizeCost
 from surgeline.findings import wording
-from surgeline.findings.confidence import confidence
+from surgeline.findings.confidence import confidence, seen_singly
 from surgeline.findings.model import Finding, Rule
 
 MOST = 2
+FEWEST_TOLD = 60
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -41,6 +43,17 @@ def _finding(traits: EndpointTraits, size: SizeCost) -> Finding:
     )  # fmt: skip
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    looked = [traits for traits in summary.traits.endpoints if traits.requests >= FEWEST_TOLD]
+    if not looked or not seen_singly(summary):
+        return ""
+    return (
+        "As far as sizes of answers vary, none takes longer the larger it is: "
+        f"{wording.plural(len(looked), 'endpoint')} with {FEWEST_TOLD} right answers or more."
+    )
+
+
 RULE = Rule(
     id="payload.size_latency",
     title="Longer the more it sends",
@@ -51,4 +64,5 @@ RULE = Rule(
     why="Time that goes with bytes is spent on making, writing or carrying them.",
     next_step="Send less (fields, pages, compression); if the wire is fast, look at how the answer is made.",
     judge=judge,
+    cleared=cleared,
 )

@@ -94,6 +94,27 @@ def _finding(slow: list[tuple[float, EndpointFigures, Estimate, Mapping[str, Any
     )
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if any(result.objective.metric in ("quantile", "mean", "max") for result in summary.objectives):
+        return ""
+    stages = usable(summary)[:1]
+    looked = [
+        figures.name
+        for figures in summary.endpoints
+        if stages
+        and expected(summary.run, figures.name) is not None
+        and (light := of(stages[0], figures.name)) is not None
+        and light.response.histogram.count >= FEWEST
+    ]
+    if not looked:
+        return ""
+    return (
+        "At the lightest load none is clearly slower than what people are used to, of "
+        f"{wording.plural(len(looked), 'endpoint')} of a kind that a convention is known for."
+    )
+
+
 RULE = Rule(
     id="reference.slow",
     title="Slower than its kind usually is",
@@ -104,4 +125,5 @@ RULE = Rule(
     why="Conventions say what people are used to; they are a place to begin, and no more.",
     next_step="Say what would be good enough as an objective (--slo), or edit reference-times.json beside your runs.",
     judge=judge,
+    cleared=cleared,
 )

@@ -42,6 +42,16 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    need = fewest_for_quantile(0.95)
+    counts = [(figures.response.histogram.count, figures.name) for figures in summary.endpoints if figures.tally.due]
+    if not counts or min(counts)[0] < need:
+        return ""
+    n, name = min(counts)
+    return f"Each endpoint had the {need} answers that a p95 needs: the fewest, {wording.name(name)}, had {n:,}."
+
+
 RULE = Rule(
     id="samples.too_few",
     title="Too few samples",
@@ -52,4 +62,5 @@ RULE = Rule(
     why="A percentile of a few requests is one lucky or unlucky request.",
     next_step="Run longer, or give these scenarios more weight.",
     judge=judge,
+    cleared=cleared,
 )

@@ -56,6 +56,22 @@ def _error(stage: StageFigures, rate: float) -> float:
     return math.sqrt(SHARED_LUCK / max(rate * stage.duration_s, 1.0)) / 2.0
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    stages = usable(summary)
+    if len(stages) < 3 or summary.capacity is not None:
+        return ""
+    top = max(stages, key=lambda stage: stage.total.goodput_per_s or 0.0)
+    last = stages[-1]
+    best, rest = top.total.goodput_per_s or 0.0, last.total.goodput_per_s or 0.0
+    if best <= 0 or 1.0 - rest / best > FELL / 2.0 or load_of(last) < max(load_of(stage) for stage in stages):
+        return ""
+    return (
+        f"More load does not bring less: correct answers are {wording.goodput(last.total)} at {wording.load(last)}, "
+        "the most that was asked."
+    )
+
+
 RULE = Rule(
     id="saturation.retrograde",
     title="More load, less throughput",
@@ -72,4 +88,5 @@ RULE = Rule(
         "garbage collection. Limiting what is let in at once keeps the throughput."
     ),
     judge=judge,
+    cleared=cleared,
 )

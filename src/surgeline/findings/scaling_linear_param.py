@@ -3,10 +3,12 @@
 from surgeline.analysis.model import Estimate, Summary
 from surgeline.analysis.traits import EndpointTraits, Scaling
 from surgeline.findings import wording
-from surgeline.findings.confidence import confidence
+from surgeline.findings.confidence import confidence, seen_singly
 from surgeline.findings.model import Finding, Rule
 
 MOST = 3
+FEWEST_TOLD = 60
+"""Below so many nothing is said of their absence."""
 
 
 def judge(summary: Summary) -> list[Finding]:
@@ -43,6 +45,17 @@ def _finding(traits: EndpointTraits, scaling: Scaling) -> Finding:
     )  # fmt: skip
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    looked = [traits for traits in summary.traits.endpoints if traits.requests >= FEWEST_TOLD]
+    if not looked or not seen_singly(summary):
+        return ""
+    return (
+        "As far as the requests vary a number, none takes longer the greater it is: "
+        f"{wording.plural(len(looked), 'endpoint')} with {FEWEST_TOLD} right answers or more."
+    )
+
+
 RULE = Rule(
     id="scaling.linear_param",
     title="Dearer with every item",
@@ -63,4 +76,5 @@ RULE = Rule(
     ),
     next_step="Count the SQL statements of a request with few items and with many; load what they ask for at once.",
     judge=judge,
+    cleared=cleared,
 )

@@ -9,6 +9,8 @@ WALLS = (401, 403)
 MOST_OF_IT = 0.9
 FEWEST = 20
 FEWEST_SEEN = 3
+HARDLY = 0.01
+"""Up to which share of refusals nothing stood in the way."""
 LOGINS = ("login", "signin", "sign-in", "sign_in", "logon", "auth", "session", "token", "password", "account")
 
 
@@ -51,6 +53,21 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    looked = [figures for figures in summary.endpoints if figures.tally.judged >= FEWEST]
+    if not looked:
+        return ""
+    refused = sum(group.count for group in summary.errors if group.status in WALLS)
+    judged = sum(figures.tally.judged for figures in looked)
+    if refused > HARDLY * judged or summary.traits.marks.login_pages:
+        return ""
+    return (
+        f"No wall stood before {wording.plural(len(looked), 'endpoint')}: {refused:,} of "
+        f"{wording.plural(judged, 'request')} were answered with 401 or 403."
+    )
+
+
 RULE = Rule(
     id="script.auth_wall",
     title="Answered by the login",
@@ -63,4 +80,5 @@ RULE = Rule(
         "Let the scenario log in first and carry what it gets (`extract:`, cookies are kept), then repeat the run."
     ),
     judge=judge,
+    cleared=cleared,
 )

@@ -58,6 +58,17 @@ def held_up(summary: Summary) -> tuple[str, float] | None:
     return highest
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    lag = summary.health.lag_p99_ns
+    if summary.run.get("engine") != "locust" or not summary.response_is_service or lag is None or lag >= LATE_NS:
+        return ""
+    return (
+        "The script's own code does not hold up the generator: in the median second its loop was "
+        f"{units.format_duration(lag, 2)} late (p99)."
+    )
+
+
 RULE = Rule(
     id="script.hub_delay",
     title="A script that blocks its loop",
@@ -75,4 +86,5 @@ RULE = Rule(
         "of every answer; spread users over `--processes`."
     ),
     judge=judge,
+    cleared=cleared,
 )

@@ -2,6 +2,7 @@
 
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
+from surgeline.findings.confidence import seen_singly
 from surgeline.findings.model import Finding, Rule
 
 FEW = 5
@@ -45,6 +46,13 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if not seen_singly(summary) or not any(figures.tally.sent >= FEWEST for figures in summary.endpoints):
+        return ""
+    return "No endpoint that has a place for data was asked for the same again and again."
+
+
 RULE = Rule(
     id="script.same_data",
     title="Always the same data",
@@ -55,4 +63,5 @@ RULE = Rule(
     why="The second request for the same row is served from a cache; thousands of users ask for thousands of rows.",
     next_step="Draw the values from a data file or from a range: `{{int(1,4000)}}`, or `data:` with a CSV file.",
     judge=judge,
+    cleared=cleared,
 )

@@ -13,13 +13,11 @@ FEWEST = 5
 
 def judge(summary: Summary) -> list[Finding]:
     """One finding for all other hosts together; nothing where the target is not known."""
-    hosts = summary.traits.marks.hosts
-    target = urlsplit(str((summary.run.get("settings") or {}).get("target") or "")).netloc.lower()
-    whole = sum(count for _, count in hosts)
-    others = [(host, count) for host, count in hosts if host != target]
-    count = sum(count for _, count in others)
-    if not target or not others or count < max(FEWEST, LEAST_SHARE * whole) or count == whole:
+    hosts, target = summary.traits.marks.hosts, _target(summary)
+    whole, count = _elsewhere(summary)
+    if not count or count < max(FEWEST, LEAST_SHARE * whole) or count == whole:
         return []
+    others = [(host, count) for host, count in hosts if host != target]
     return [
         Finding(
             id=RULE.id,
@@ -38,6 +36,26 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def _target(summary: Summary) -> str:
+    return urlsplit(str((summary.run.get("settings") or {}).get("target") or "")).netloc.lower()
+
+
+def _elsewhere(summary: Summary) -> tuple[int, int]:
+    """How many requests there were, and how many of them went to other hosts; none where the target is not known."""
+    hosts, target = summary.traits.marks.hosts, _target(summary)
+    if not target:
+        return 0, 0
+    return sum(count for _, count in hosts), sum(count for host, count in hosts if host != target)
+
+
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    whole, elsewhere = _elsewhere(summary)
+    if not whole or elsewhere == whole:
+        return ""
+    return f"The load stays with the target: {elsewhere:,} of {wording.plural(whole, 'request')} went to another host."
+
+
 RULE = Rule(
     id="script.third_party",
     title="Load on other hosts",
@@ -48,4 +66,5 @@ RULE = Rule(
     why="Load on somebody else's host is not yours to put there, and its times are not those of your server.",
     next_step="Leave those requests out, or answer them from a stand-in of your own.",
     judge=judge,
+    cleared=cleared,
 )

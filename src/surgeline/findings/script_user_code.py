@@ -47,6 +47,14 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if (summary.run.get("subject") or {}).get("kind") != "script" or not summary.total.tally.due:
+        return ""
+    count = sum(raised.count for raised in summary.exceptions)
+    return f"The script's own code raised {wording.plural(count, 'time') if count else 'nothing'}."
+
+
 RULE = Rule(
     id="script.user_code",
     title="The script itself raises",
@@ -57,4 +65,5 @@ RULE = Rule(
     why="A task that raises half way sends less load, of another kind, than the one that was meant.",
     next_step=("Read the tracebacks, which the report has under this finding, mend the script, and repeat the run."),
     judge=judge,
+    cleared=cleared,
 )

@@ -43,4 +43,5 @@ RULE = Rule(
     why="Below this load there is room left.",
     next_step="Nothing to do.",
     judge=judge,
+    counterpart="slo.missed",
 )

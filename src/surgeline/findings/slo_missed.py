@@ -259,4 +259,5 @@ RULE = Rule(
     why="It is the limit that you set yourself: nothing here ranks above it.",
     next_step="Begin with the endpoint that is over the limit most often, at the load at which it begins.",
     judge=judge,
+    counterpart="slo.met",
 )

@@ -6,7 +6,7 @@ from surgeline import units
 from surgeline.analysis.model import Summary
 from surgeline.analysis.traits import Gap
 from surgeline.findings import wording
-from surgeline.findings.confidence import confidence
+from surgeline.findings.confidence import confidence, seen_singly
 from surgeline.findings.model import Finding, Rule
 
 WARM_UP_NS = 3 * units.NS_PER_S
@@ -30,7 +30,7 @@ def judge(summary: Summary) -> list[Finding]:
     gaps = tuple(
         gap for gap in gaps if not _in_step(summary, gap) or gap.end_ns - gap.begin_ns > BEYOND_STALL * regular
     )
-    if not gaps or summary.traits.rows < summary.total.tally.due * 0.5:
+    if not gaps or not seen_singly(summary):
         return []
     longest = max(gaps, key=lambda gap: gap.end_ns - gap.begin_ns)
     length = longest.end_ns - longest.begin_ns
@@ -68,6 +68,13 @@ def _in_step(summary: Summary, gap: Gap) -> bool:
     return False
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if not seen_singly(summary) or not summary.total.tally.answered or summary.traits.gaps:
+        return ""
+    return "Nothing stood still: whenever five requests or more waited, one of them was answered within 200 ms."
+
+
 RULE = Rule(
     id="stall.global",
     title="Everything stood still",
@@ -82,4 +89,5 @@ RULE = Rule(
     why="What stops everything at once is shared by everything: the process, its memory, its database, its machine.",
     next_step="Put the moments beside logs of garbage collection, deployments, checkpoints and the machine's own.",
     judge=judge,
+    cleared=cleared,
 )

@@ -112,4 +112,5 @@ RULE = Rule(
     why="A round time is a setting: something waits for something else and gives up.",
     next_step="Search the server, its proxy and its clients for that timeout; then ask what it was waiting for.",
     judge=judge,
+    counterpart="errors.none",
 )

@@ -1,7 +1,7 @@
 """Is what should be one endpoint spread over many names?"""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from surgeline.analysis.model import Summary
 from surgeline.findings import wording
@@ -9,6 +9,8 @@ from surgeline.findings.model import Finding, Rule
 
 MOST_NAMES = 20
 LEAST_PART = 0.25
+FEW_NAMES = 3
+"""Up to so many names of one template are not many."""
 _VARIES = re.compile(
     r"^(\d+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[A-Za-z0-9_-]*\d[A-Za-z0-9_-]{15,})$"
 )
@@ -56,6 +58,19 @@ def template(name: str) -> str:
     return "/".join(parts) + ("?" + "&".join(keys) if mark else "")
 
 
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    if not summary.endpoints:
+        return ""
+    groups = Counter(template(figures.name) for figures in summary.endpoints)
+    if max(groups.values()) > FEW_NAMES:
+        return ""
+    return (
+        f"No address is counted under many names: {wording.plural(len(summary.endpoints), 'endpoint')} of "
+        f"{wording.plural(len(groups), 'form')}."
+    )
+
+
 RULE = Rule(
     id="urls.cardinality",
     title="Many names for one endpoint",
@@ -66,4 +81,5 @@ RULE = Rule(
     why="A thousand endpoints of three requests each have no percentiles, no trend, and hide which one is slow.",
     next_step="Give those requests one name: `name:` in a plan, `name=` in a locustfile.",
     judge=judge,
+    cleared=cleared,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from surgeline import units
-from surgeline.analysis.model import Summary
+from surgeline.analysis.model import Second, StageFigures, Summary
 from surgeline.findings import wording
 from surgeline.findings.confidence import confidence, doubtful
 from surgeline.findings.model import Finding, Rule
@@ -16,18 +16,12 @@ MOST_S = 60
 
 def judge(summary: Summary) -> list[Finding]:
     """For the first stage of the run; nothing where it is short, or begins as it goes on."""
-    stages = [stage for stage in summary.stages if stage.validity != "invalid"]
-    if not stages or stages[0].duration_s < SHORTEST_S or stages[0].start != stages[0].end:
-        return []
-    stage = stages[0]
-    begin, end = stage.begin_ns / 1e9, stage.end_ns / 1e9
-    mine = [s for s in summary.seconds if begin - 1 < s.second < end and s.p50_ns is not None][:MOST_S]
-    if len(mine) < SHORTEST_S - 2:
+    stage, mine = _beginning(summary)
+    if stage is None:
         return []
     medians = np.array([float(s.p50_ns or 0) for s in mine])
     later = medians[len(medians) // 3 :]
-    usual, spread = float(np.median(later)), float(np.percentile(later, 90))
-    limit = max(RATIO * usual, 1.5 * spread, usual + LEAST_NS)
+    usual, limit = float(np.median(later)), _limit(later)
     slow = 0
     while slow < len(medians) // 3 and medians[slow] > limit:
         slow += 1
@@ -54,6 +48,38 @@ def judge(summary: Summary) -> list[Finding]:
     ]
 
 
+def _beginning(summary: Summary) -> tuple[StageFigures | None, list[Second]]:
+    """The first stage and its seconds; None where it is short, not flat, or not known by the second."""
+    stages = [stage for stage in summary.stages if stage.validity != "invalid"]
+    if not stages or stages[0].duration_s < SHORTEST_S or stages[0].start != stages[0].end:
+        return None, []
+    begin, end = stages[0].begin_ns / 1e9, stages[0].end_ns / 1e9
+    mine = [s for s in summary.seconds if begin - 1 < s.second < end and s.p50_ns is not None][:MOST_S]
+    return (stages[0], mine) if len(mine) >= SHORTEST_S - 2 else (None, [])
+
+
+def _limit(later: np.ndarray) -> float:
+    """From which median on a second counts as slow, by the seconds of the last two thirds."""
+    usual, spread = float(np.median(later)), float(np.percentile(later, 90))
+    return max(RATIO * usual, 1.5 * spread, usual + LEAST_NS)
+
+
+def cleared(summary: Summary) -> str:
+    """The other direction; "" where the run cannot tell."""
+    stage, mine = _beginning(summary)
+    if stage is None:
+        return ""
+    medians = np.array([float(s.p50_ns or 0) for s in mine])
+    later = medians[len(medians) // 3 :]
+    usual = float(np.median(later))
+    if medians[0] > _limit(later):
+        return ""
+    return (
+        f"No cold start: the first second's median was {wording.time(float(medians[0]))}, that of later ones "
+        f"{wording.time(usual)}."
+    )
+
+
 RULE = Rule(
     id="warmup.cold_start",
     title="A cold start",
@@ -66,4 +92,5 @@ RULE = Rule(
     why="Whoever comes first after a deployment or a scaling step pays for it.",
     next_step="Fill caches, open pools and compile before the server takes traffic; a readiness check can wait for it.",
     judge=judge,
+    cleared=cleared,
 )

@@ -93,8 +93,10 @@ STAGE_QUANTILES = (0.5, 0.95, 0.99)
 """The quantiles of an endpoint within one stage that are in the document."""
 
 
-def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The document of one run."""
+def result_document(
+    summary: Summary, findings: Sequence[Finding], cleared: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """The document of one run; `cleared` is what was looked for and not found, as ids of rules and sentences."""
     judged = verdict(summary)
     kept = closeup.by_endpoint(summary.exchanges)
     return {
@@ -128,6 +130,7 @@ def result_document(summary: Summary, findings: Sequence[Finding]) -> dict[str, 
         "errors_left_out": max(len(summary.errors) - MOST_ERRORS, 0),
         "objectives": [_objective(_as_searched(result, summary)) for result in summary.objectives],
         "findings": {kind: _box(kind, findings) for kind in KINDS},
+        "cleared": [{"id": id, "sentence": shown(sentence, LONGEST_SENTENCE)} for id, sentence in cleared],
         "trust": [statement._asdict() for statement in trust(summary)],
         "health": _health(summary.health, summary.health.shares_machine or summary.shares_machine),
         "next": _next(summary),

@@ -275,6 +275,10 @@ SCHEMA: Part = {
             "errors_left_out": _COUNT,
             "objectives": _list(_ref("objective")),
             "findings": _object({"well": _BOX, "failed": _BOX, "explore": _BOX}),
+            "cleared": _list(
+                _object({"id": _TEXT, "sentence": _SENTENCE}),
+                "What was looked for and not found: the other direction of findings that speak of trouble only.",
+            ),
             "trust": _list(
                 _object({"about": _TEXT, "level": {"enum": ["good", "note", "warning"]}, "sentence": _SENTENCE}),
                 "How far to trust the numbers, warnings first.",
