@@ -88,10 +88,11 @@ def cleared(summary: Summary) -> str:
     judged = sum(stage.total.tally.judged for stage in stages)
     if judged < FEWEST_TOLD:
         return ""
-    most = wilson(bad / judged, judged)[1]
+    # One bound at 95 %, as errors.none has it; of some, the upper end of a two-sided 90 %.
+    most = wilson(bad / judged, judged, 0.9)[1] if bad else 1.0 - 0.05 ** (1.0 / judged)
     return (
         f"Connections hold: {bad:,} of {wording.plural(judged, 'request')} ended with a broken one "
-        f"(at most {units.format_ratio(most)} at 95 %)."
+        f"(the true share is below {units.format_ratio(most)} at 95 %)."
     )
 
 
